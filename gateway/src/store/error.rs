@@ -1,0 +1,67 @@
+//! What can go wrong in a store, and what then helps.
+
+use std::{io, path::PathBuf, sync::Arc};
+
+/// Why a store did not do what it was asked. Nothing of the request was kept, unless the variant says otherwise.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StoreError {
+    /// There is too little space left; reads, purges and forgetting still work.
+    #[error(
+        "the store is full: {free} octets are free and {floor} stay reserved; free some space or move the store to a larger disk"
+    )]
+    Full {
+        /// Octets that are free on the store's file system.
+        free: u64,
+        /// Octets that have to stay free.
+        floor: u64,
+    },
+    /// The store on disk was made by a later release.
+    #[error(
+        "the store has format {found} and this release knows {known}; run the release that made it, or a later one"
+    )]
+    Newer {
+        /// Format number of the store on disk.
+        found: u32,
+        /// Highest format number that this release reads.
+        known: u32,
+    },
+    /// Another process, or another part of this one, holds the store.
+    #[error("the store is in use by another process; stop that one first")]
+    InUse,
+    /// A cursor does not stand where the change expects it.
+    #[error("the cursor has moved; read it again and retry")]
+    Moved,
+    /// A change would move a cursor backwards.
+    #[error("a cursor cannot move backwards; read it again")]
+    Backwards,
+    /// What is on disk is not what was written there.
+    #[error("the store is damaged at {what}; restore it from a backup")]
+    Corrupt {
+        /// The file, with the offset or key that is wrong.
+        what: String,
+    },
+    /// The operating system refused.
+    #[error("cannot {doing} {}: {source}; check the disk and the permissions", path.display())]
+    Io {
+        /// What was tried, as a verb: `open`, `write to`.
+        doing: &'static str,
+        /// The file or directory it was tried on.
+        path: PathBuf,
+        /// What the operating system said.
+        source: Arc<io::Error>,
+    },
+    /// An earlier failure left it unknown what is on disk. The change may turn out to be kept: repeat it under its once id.
+    #[error("the store failed earlier and has stopped; restart the process, and see its log for the cause")]
+    Broken,
+    /// The store was closed.
+    #[error("the store is closed; open it again")]
+    Closed,
+    /// An entry or an answer is over the store's limit.
+    #[error("{found} octets are over the limit of {limit} for one entry; split it")]
+    TooLarge {
+        /// Octets of head and body, or of the answer.
+        found: usize,
+        /// Octets that are allowed: [`super::ENTRY_LIMIT`].
+        limit: usize,
+    },
+}

@@ -1,0 +1,193 @@
+//! The thread that commits for all who wait.
+//!
+//! It takes every change that is waiting into one group, so that a thousand small commits cost as few syncs as
+//! one. Between groups it removes what is no longer needed, a step at a time.
+
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+};
+
+use tokio::sync::{mpsc, oneshot};
+use tracing::{debug, error, warn};
+
+use super::{
+    super::{Change, Committed, StoreError},
+    group::{Group, Staged},
+    parts::Parts,
+    sweep::{self, Carry, Step, Sweep},
+    writer::Writer,
+};
+
+/// A group takes no more changes when it has this many octets; each entry counts for [`ENTRY_COST`] at least.
+const GROUP_OCTETS: usize = 32 << 20;
+const ENTRY_COST: usize = 4096;
+
+/// Who waits for a job.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+
+/// What the thread is asked to do.
+pub(super) enum Job {
+    /// To keep a change.
+    Commit(Change, Reply<Committed>),
+    /// To remove something.
+    Sweep(Sweep),
+    /// To finish what was asked for before, and stop.
+    Close(Reply<()>),
+}
+
+/// The state of the thread.
+pub(super) struct Committer {
+    parts: Arc<Parts>,
+    writer: Writer,
+    jobs: mpsc::Receiver<Job>,
+    sweeps: VecDeque<Sweep>,
+    carry: Option<Carry>,
+}
+
+/// Whether there may be more to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    More,
+    Stop,
+}
+
+impl Committer {
+    /// A committer with nothing to do yet.
+    pub(super) fn new(parts: Arc<Parts>, writer: Writer, jobs: mpsc::Receiver<Job>) -> Self {
+        Self { parts, writer, jobs, sweeps: VecDeque::new(), carry: None }
+    }
+
+    /// Works until the store is closed, dropped or broken.
+    pub(super) fn run(mut self) {
+        let health = Arc::clone(&self.parts.health);
+        let stopped = catch_unwind(AssertUnwindSafe(|| while self.turn() == Next::More {}));
+        if stopped.is_err() {
+            error!("the store's thread panicked");
+            health.fail();
+        }
+        // From here on callers learn from the health why they get no answer.
+        health.close();
+    }
+
+    /// One group and one step of what there is to remove.
+    fn turn(&mut self) -> Next {
+        let (mut group, mut octets, mut next) = (Vec::new(), 0, Next::More);
+        let mut closing = None;
+        while octets < GROUP_OCTETS {
+            match self.job(group.is_empty()) {
+                Ok(Job::Commit(change, reply)) => {
+                    octets += cost(&change);
+                    group.push((change, reply));
+                }
+                Ok(Job::Sweep(sweep)) => self.sweeps.push_back(sweep),
+                Ok(Job::Close(reply)) => {
+                    closing = Some(reply);
+                    break;
+                }
+                Err(mpsc::error::TryRecvError::Empty) => break,
+                Err(mpsc::error::TryRecvError::Disconnected) => {
+                    next = Next::Stop;
+                    break;
+                }
+            }
+        }
+        self.commit(group);
+        self.clean();
+        if let Some(reply) = closing {
+            self.finish(reply);
+            next = Next::Stop;
+        }
+        if self.parts.health.check().is_err() { Next::Stop } else { next }
+    }
+
+    /// The next job; waits for it if there is nothing else to do.
+    fn job(&mut self, idle: bool) -> Result<Job, mpsc::error::TryRecvError> {
+        if idle && self.sweeps.is_empty() && self.carry.is_none() {
+            return self.jobs.blocking_recv().ok_or(mpsc::error::TryRecvError::Disconnected);
+        }
+        self.jobs.try_recv()
+    }
+
+    /// Keeps a group, and answers each who waits. Whoever no longer waits loses only the answer.
+    fn commit(&mut self, group: Vec<(Change, Reply<Committed>)>) {
+        if group.is_empty() {
+            return;
+        }
+        let (changes, replies): (Vec<Change>, Vec<_>) = group.into_iter().unzip();
+        match self.keep(changes) {
+            Ok(staged) => {
+                for (reply, staged) in replies.into_iter().zip(staged) {
+                    let _ = reply.send(staged.and_then(|staged| self.committed(staged)));
+                }
+            }
+            Err(error) => {
+                debug!(%error, changes = replies.len(), "nothing of a group was kept");
+                replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
+            }
+        }
+    }
+
+    fn keep(&mut self, changes: Vec<Change>) -> Result<Vec<Result<Staged, StoreError>>, StoreError> {
+        self.parts.health.check()?;
+        self.writer.check_space()?;
+        let mut group = Group::new(&self.parts, self.writer.draft()?);
+        let staged = changes.into_iter().map(|change| group.stage(change)).collect();
+        if let Some(plan) = group.plan() {
+            self.writer.keep(plan.draft, plan.rows, &[])?;
+            self.parts.tails.publish(plan.tails);
+        }
+        Ok(staged)
+    }
+
+    fn committed(&self, staged: Staged) -> Result<Committed, StoreError> {
+        match staged {
+            Staged::Done { sequences } => Ok(Committed::Done { sequences }),
+            // Read here, where no segment is unlinked meanwhile.
+            Staged::Before(row) => self.parts.answered(row).map(Committed::Before),
+        }
+    }
+
+    /// One step of the sweep that waits longest or, when none waits, of what is left to carry.
+    fn clean(&mut self) {
+        let Some(mut sweep) = self.sweeps.pop_front() else {
+            if let Some(carry) = self.carry.take() {
+                self.carry = carry.step(&self.parts, &mut self.writer).unwrap_or_else(|error| {
+                    warn!(%error, "cannot free a segment of which little is needed");
+                    None
+                });
+            }
+            return;
+        };
+        match sweep::step(&self.parts, &mut self.writer, sweep.what) {
+            Ok(Step { removed, more }) => {
+                sweep.removed += removed as u64;
+                if more {
+                    self.sweeps.push_back(sweep);
+                } else {
+                    let _ = sweep.reply.send(Ok(sweep.removed));
+                    self.carry = self.carry.take().or_else(|| Carry::next(&self.writer, 0));
+                }
+            }
+            Err(error) => drop(sweep.reply.send(Err(error))),
+        }
+    }
+
+    /// Finishes every sweep that was asked for, and lets nobody in any more.
+    fn finish(&mut self, reply: Reply<()>) {
+        self.jobs.close();
+        while !self.sweeps.is_empty() {
+            self.clean();
+        }
+        let healthy = self.parts.health.check();
+        self.parts.health.close();
+        let _ = reply.send(healthy);
+    }
+}
+
+fn cost(change: &Change) -> usize {
+    let entries: usize = change.appends.iter().map(|append| ENTRY_COST.max(append.body.len())).sum();
+    let answer = change.once.as_ref().map_or(0, |once| once.answer.len());
+    ENTRY_COST + entries + answer
+}

@@ -1,0 +1,153 @@
+//! The changes that go to disk together.
+//!
+//! Each change sees those before it, and is all in or all out: one that is refused leaves no trace in the group.
+
+use std::collections::HashMap;
+
+use sled::Batch;
+
+use super::{
+    super::{Advance, Append, Change, Cursor, CursorName, Once, OnceId, StoreError, Stream, Tail},
+    parts::Parts,
+    record::{Kind, Record},
+    row::{EntryRow, OnceRow, Row, cursor_key, entry_key, once_keys, tail_key},
+    writer::Draft,
+};
+
+/// What is staged on top of what is on disk.
+pub(super) struct Group<'a> {
+    parts: &'a Parts,
+    draft: Draft,
+    rows: Batch,
+    tails: HashMap<Stream, Tail>,
+    cursors: HashMap<CursorName, Cursor>,
+    once: HashMap<OnceId, OnceRow>,
+}
+
+/// What becomes of a change, once its group is on disk.
+#[derive(Debug)]
+pub(super) enum Staged {
+    /// It is kept.
+    Done {
+        /// The numbers of its entries.
+        sequences: Vec<u64>,
+    },
+    /// It was kept earlier.
+    Before(OnceRow),
+}
+
+/// What a group puts on disk.
+pub(super) struct Plan {
+    pub(super) draft: Draft,
+    pub(super) rows: Batch,
+    pub(super) tails: HashMap<Stream, Tail>,
+}
+
+/// An entry that has its number.
+struct Fresh {
+    stream: Stream,
+    tail: Tail,
+    record: Record,
+}
+
+impl<'a> Group<'a> {
+    /// A group without changes.
+    pub(super) fn new(parts: &'a Parts, draft: Draft) -> Self {
+        let (tails, cursors, once) = (HashMap::new(), HashMap::new(), HashMap::new());
+        Self { parts, draft, rows: Batch::default(), tails, cursors, once }
+    }
+
+    /// Takes a change in, or refuses it.
+    pub(super) fn stage(&mut self, change: Change) -> Result<Staged, StoreError> {
+        let Change { at, once, advances, appends } = change;
+        if let Some(once) = &once
+            && let Some(row) = self.known(&once.id)?
+        {
+            return Ok(Staged::Before(row));
+        }
+        let answer = once.map(|once| answer_record(&once).map(|record| (once, record))).transpose()?;
+        let cursors = self.advanced(&advances)?;
+        let (entries, tails) = self.numbered(appends)?;
+        // From here on nothing fails: the change is all in.
+        self.cursors.extend(cursors);
+        self.tails.extend(tails);
+        if let Some((once, record)) = answer {
+            self.keep_answer(at, once, record);
+        }
+        let sequences = entries.iter().map(|entry| entry.tail.last).collect();
+        entries.into_iter().for_each(|entry| self.keep_entry(at, entry));
+        Ok(Staged::Done { sequences })
+    }
+
+    /// What to put on disk, if there is anything.
+    pub(super) fn plan(mut self) -> Option<Plan> {
+        if self.draft.is_empty() && self.cursors.is_empty() {
+            return None;
+        }
+        for (stream, tail) in &self.tails {
+            self.rows.insert(&tail_key(*stream), tail.octets());
+        }
+        for (name, cursor) in &self.cursors {
+            self.rows.insert(&cursor_key(*name), cursor.octets());
+        }
+        Some(Plan { draft: self.draft, rows: self.rows, tails: self.tails })
+    }
+
+    fn known(&self, id: &OnceId) -> Result<Option<OnceRow>, StoreError> {
+        match self.once.get(id) {
+            Some(row) => Ok(Some(*row)),
+            None => self.parts.index.once(id.octets()),
+        }
+    }
+
+    fn advanced(&self, advances: &[Advance]) -> Result<HashMap<CursorName, Cursor>, StoreError> {
+        let mut moved = HashMap::new();
+        for Advance { cursor, from, to } in advances {
+            let stands = match moved.get(cursor).or_else(|| self.cursors.get(cursor)) {
+                Some(stands) => *stands,
+                None => self.parts.index.cursor(*cursor)?,
+            };
+            if to.through < from.through {
+                return Err(StoreError::Backwards);
+            }
+            if stands != *from {
+                return Err(StoreError::Moved);
+            }
+            moved.insert(*cursor, *to);
+        }
+        Ok(moved)
+    }
+
+    fn numbered(&self, appends: Vec<Append>) -> Result<(Vec<Fresh>, HashMap<Stream, Tail>), StoreError> {
+        let mut tails = HashMap::new();
+        let mut entries = Vec::with_capacity(appends.len());
+        for Append { stream, number, body } in appends {
+            let known = tails.get(&stream).or_else(|| self.tails.get(&stream)).copied();
+            let tail = known.unwrap_or_else(|| self.parts.tails.now(stream));
+            let numbered = number(tail);
+            let record = Record::new(Kind::Entry, numbered.head, body)?;
+            let tail = Tail { last: tail.last + 1, link: numbered.link };
+            tails.insert(stream, tail);
+            entries.push(Fresh { stream, tail, record });
+        }
+        Ok((entries, tails))
+    }
+
+    fn keep_answer(&mut self, at: u64, once: Once, record: Record) {
+        let row = OnceRow { place: self.draft.push(record), at, digest: once.digest };
+        let (by_id, by_time) = once_keys(&once.id, at);
+        self.rows.insert(by_id, row.octets());
+        self.rows.insert(by_time, &[]);
+        self.once.insert(once.id, row);
+    }
+
+    fn keep_entry(&mut self, at: u64, entry: Fresh) {
+        let Fresh { stream, tail, record } = entry;
+        let row = EntryRow { place: self.draft.push(record), at, link: tail.link };
+        self.rows.insert(&entry_key(stream, tail.last), row.octets());
+    }
+}
+
+fn answer_record(once: &Once) -> Result<Record, StoreError> {
+    Record::new(Kind::Answer, once.id.0.clone(), once.answer.clone())
+}

@@ -1,0 +1,238 @@
+//! The only file that calls sled: contains its panics, and puts on disk what it only hands to the system.
+
+use std::{
+    fs::{self, File},
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::{Arc, PoisonError, RwLock},
+    thread,
+    time::{Duration, Instant},
+};
+
+use sled::{Batch, Db, IVec};
+use tracing::error;
+
+use super::{
+    super::{Cursor, CursorName, OnceId, StoreError, Stream, Tail},
+    health::Health,
+    layout::{failed, settle_file, sync_directory},
+    row::{self, EntryRow, OnceRow, Row, SegmentRow},
+};
+
+/// How long an I/O thread of sled may keep the files of a store that was closed.
+const STRAGGLERS: Duration = Duration::from_secs(5);
+
+/// Small facts by key: see [`row`] for the keys.
+#[derive(Debug)]
+pub(super) struct Index {
+    db: Db,
+    /// sled's data file, opened once more: `Db::flush` is `sync_file_range` on Linux, which a power cut undoes.
+    data: File,
+    path: PathBuf,
+    health: Arc<Health>,
+    /// Held by who applies a batch until it is on disk, so that readers see only what a power cut leaves.
+    settled: RwLock<()>,
+}
+
+impl Index {
+    /// Opens the index, and puts on disk what sled repaired or made.
+    pub(super) fn open(path: PathBuf, cache_bytes: u64, health: Arc<Health>) -> Result<Self, StoreError> {
+        // No flush thread: every batch is flushed by who applies it. sled 0.34 never consults its `Mode`.
+        let config = sled::Config::new().path(&path).cache_capacity(cache_bytes).flush_every_ms(None);
+        let db = opened(&config, &path)?;
+        for name in files(&path)? {
+            settle_file(&name)?;
+        }
+        sync_directory(&path)?;
+        let data = path.join("db");
+        let data = File::open(&data).map_err(failed("open", &data))?;
+        Ok(Self { db, data, path, health, settled: RwLock::new(()) })
+    }
+
+    /// Keeps all of a batch on disk, or nothing.
+    pub(super) fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+        let _settled = self.settled.write().unwrap_or_else(PoisonError::into_inner);
+        self.guarded(|db| {
+            db.apply_batch(batch)?;
+            db.flush()?;
+            self.data.sync_data()?;
+            Ok(())
+        })
+    }
+
+    /// Where an entry lies.
+    pub(super) fn entry(&self, stream: Stream, sequence: u64) -> Result<Option<EntryRow>, StoreError> {
+        self.row(&row::entry_key(stream, sequence))
+    }
+
+    /// The entries with a number from `first` to `last`, in order.
+    pub(super) fn entries(&self, stream: Stream, first: u64, last: u64) -> Entries<'_> {
+        let range = row::entry_key(stream, first)..=row::entry_key(stream, last);
+        // sled reads nothing before the first `next`.
+        Entries { index: self, rows: (first <= last).then(|| self.db.range(range)) }
+    }
+
+    /// Where the answer under `id` lies.
+    pub(super) fn once(&self, id: &[u8]) -> Result<Option<OnceRow>, StoreError> {
+        self.row(&row::once_key(id))
+    }
+
+    /// Where the answer under `id` lies, if it is on disk.
+    pub(super) fn settled_once(&self, id: &OnceId) -> Result<Option<OnceRow>, StoreError> {
+        let _settled = self.settled.read().unwrap_or_else(PoisonError::into_inner);
+        self.once(id.octets())
+    }
+
+    /// Where a cursor stands.
+    pub(super) fn cursor(&self, name: CursorName) -> Result<Cursor, StoreError> {
+        Ok(self.row(&row::cursor_key(name))?.unwrap_or_default())
+    }
+
+    /// Where a cursor stands on disk.
+    pub(super) fn settled_cursor(&self, name: CursorName) -> Result<Cursor, StoreError> {
+        let _settled = self.settled.read().unwrap_or_else(PoisonError::into_inner);
+        self.cursor(name)
+    }
+
+    /// The keys of at most `limit` once ids with a time before `before`, earliest first.
+    pub(super) fn once_before(&self, before: u64, limit: usize) -> Result<Vec<IVec>, StoreError> {
+        self.guarded(|db| {
+            db.range(row::when_key(0, &[])..row::when_key(before, &[])).keys().take(limit).collect()
+        })
+    }
+
+    /// The tails of all streams.
+    pub(super) fn tails(&self) -> Result<Vec<(Stream, Tail)>, StoreError> {
+        self.all(b"t", row::stream_of)
+    }
+
+    /// All segments that are known.
+    pub(super) fn segments(&self) -> Result<Vec<(u32, SegmentRow)>, StoreError> {
+        self.all(b"s", row::segment_of)
+    }
+
+    fn all<K, R: Row>(
+        &self,
+        prefix: &[u8],
+        parsed: impl Fn(&[u8]) -> Option<K>,
+    ) -> Result<Vec<(K, R)>, StoreError> {
+        let rows: Vec<(IVec, IVec)> = self.guarded(|db| db.scan_prefix(prefix).collect())?;
+        rows.iter()
+            .map(|(key, value)| {
+                parsed(key).zip(R::parse(value)).ok_or_else(|| corrupt(&self.path, &hex(key)))
+            })
+            .collect()
+    }
+
+    fn row<R: Row>(&self, key: &[u8]) -> Result<Option<R>, StoreError> {
+        match self.guarded(|db| db.get(key))? {
+            None => Ok(None),
+            Some(value) => R::parse(&value).map(Some).ok_or_else(|| corrupt(&self.path, &hex(key))),
+        }
+    }
+
+    /// Runs one call to sled. After an error or a panic nobody knows what sled holds, so the store is broken.
+    fn guarded<T>(&self, call: impl FnOnce(&Db) -> sled::Result<T>) -> Result<T, StoreError> {
+        self.health.check()?;
+        match catch_unwind(AssertUnwindSafe(|| call(&self.db))) {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(error)) => error!(%error, index = %self.path.display(), "the index failed"),
+            Err(_) => error!(index = %self.path.display(), "the index panicked"),
+        }
+        self.health.fail();
+        Err(StoreError::Broken)
+    }
+}
+
+/// Entries in order of their numbers; see [`Index::entries`].
+pub(super) struct Entries<'a> {
+    index: &'a Index,
+    rows: Option<sled::Iter>,
+}
+
+impl Iterator for Entries<'_> {
+    type Item = Result<(u64, EntryRow), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rows = self.rows.as_mut()?;
+        let next = self.index.guarded(|_| rows.next().transpose()).transpose()?;
+        let parsed = next.and_then(|(key, value)| {
+            let row = row::sequence_of(&key).zip(EntryRow::parse(&value));
+            row.ok_or_else(|| corrupt(&self.index.path, &hex(&key)))
+        });
+        Some(parsed)
+    }
+}
+
+/// Opens sled. The caller has the lock on the whole store, so whoever holds sled's own lock is an I/O thread of a
+/// store that this process has just closed, and about to let go.
+fn opened(config: &sled::Config, path: &Path) -> Result<Db, StoreError> {
+    let start = Instant::now();
+    loop {
+        let error = match catch_unwind(AssertUnwindSafe(|| config.open())) {
+            Ok(Ok(db)) => return Ok(db),
+            Ok(Err(error)) => refused(error, path),
+            Err(_) => corrupt(path, "it cannot be opened"),
+        };
+        if !matches!(error, StoreError::InUse) || start.elapsed() > STRAGGLERS {
+            return Err(error);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn refused(error: sled::Error, path: &Path) -> StoreError {
+    match error {
+        // sled has its own lock on its data file, and says so in words only.
+        sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => StoreError::InUse,
+        sled::Error::Io(error) => failed("open", path)(error),
+        error => corrupt(path, &error.to_string()),
+    }
+}
+
+fn corrupt(path: &Path, what: &str) -> StoreError {
+    StoreError::Corrupt { what: format!("{}: {what}", path.display()) }
+}
+
+fn hex(key: &[u8]) -> String {
+    key.iter().fold("key ".to_owned(), |text, octet| text + &format!("{octet:02x}"))
+}
+
+fn files(directory: &Path) -> Result<Vec<PathBuf>, StoreError> {
+    let reading = || failed("read", directory);
+    let mut files = Vec::new();
+    for item in fs::read_dir(directory).map_err(reading())? {
+        let path = item.map_err(reading())?.path();
+        if path.is_file() {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_the_index_breaks_the_store_and_not_the_process() {
+        let directory = tempfile::tempdir().unwrap();
+        let health = Arc::new(Health::default());
+        let index = Index::open(directory.path().join("index"), 1 << 20, Arc::clone(&health)).unwrap();
+        let failed: Result<(), StoreError> = index.guarded(|_| panic!("a page is unreadable"));
+        assert!(matches!(failed, Err(StoreError::Broken)));
+        assert!(matches!(index.tails(), Err(StoreError::Broken)));
+        assert!(matches!(health.check(), Err(StoreError::Broken)));
+    }
+
+    #[test]
+    fn an_error_of_the_index_breaks_the_store() {
+        let directory = tempfile::tempdir().unwrap();
+        let health = Arc::new(Health::default());
+        let index = Index::open(directory.path().join("index"), 1 << 20, health).unwrap();
+        let failed: Result<(), StoreError> =
+            index.guarded(|_| Err(sled::Error::ReportableBug("lost".into())));
+        assert!(matches!(failed, Err(StoreError::Broken)));
+        assert!(matches!(index.once_before(1, 1), Err(StoreError::Broken)));
+    }
+}

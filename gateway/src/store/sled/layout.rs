@@ -1,0 +1,137 @@
+//! What lies where in the store's directory, and who may open it.
+//!
+//! ```text
+//! FORMAT        names the format, so that an older release leaves a newer store alone
+//! LOCK          locked by the process that has the store open
+//! index/        sled
+//! segments/     0000000001.seg and on
+//! ```
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use super::super::StoreError;
+
+/// The format that this release writes, and the highest that it reads.
+const FORMAT: u32 = 1;
+const FORMAT_NAME: &str = "exchange-store";
+
+/// A store's directory, locked for as long as this lives.
+#[derive(Debug)]
+pub(super) struct Layout {
+    root: PathBuf,
+    _lock: File,
+}
+
+impl Layout {
+    /// Locks the directory, after making it if it is not there, and checks its format.
+    pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
+        make_directory(root)?;
+        let lock = lock(&root.join("LOCK"))?;
+        let layout = Self { root: root.to_owned(), _lock: lock };
+        layout.check_format()?;
+        make_directory(&layout.index())?;
+        make_directory(&layout.segments())?;
+        Ok(layout)
+    }
+
+    /// Where sled lives.
+    pub(super) fn index(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
+    /// Where the segment files are.
+    pub(super) fn segments(&self) -> PathBuf {
+        self.root.join("segments")
+    }
+
+    /// Octets that this process may still write to the store's file system.
+    pub(super) fn free(&self) -> Result<u64, StoreError> {
+        let space = rustix::fs::statvfs(&self.root)
+            .map_err(|error| failed("measure the free space of", &self.root)(error.into()))?;
+        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+    }
+
+    fn check_format(&self) -> Result<(), StoreError> {
+        let path = self.root.join("FORMAT");
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            // FORMAT is the first thing that is written: an index without it is not ours, or damaged.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.index().exists() => {
+                return self.write_format(&path);
+            }
+            Err(error) => return Err(failed("read", &path)(error)),
+        };
+        let found =
+            text.trim_end().strip_prefix(FORMAT_NAME).and_then(|number| number.trim().parse::<u32>().ok());
+        match found {
+            Some(FORMAT) => Ok(()),
+            Some(found) if found > FORMAT => Err(StoreError::Newer { found, known: FORMAT }),
+            _ => Err(StoreError::Corrupt { what: path.display().to_string() }),
+        }
+    }
+
+    fn write_format(&self, path: &Path) -> Result<(), StoreError> {
+        let fresh = self.root.join("FORMAT.new");
+        let mut file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&fresh)
+            .map_err(failed("create", &fresh))?;
+        writeln!(file, "{FORMAT_NAME} {FORMAT}").map_err(failed("write to", &fresh))?;
+        file.sync_all().map_err(failed("sync", &fresh))?;
+        fs::rename(&fresh, path).map_err(failed("create", path))?;
+        sync_directory(&self.root)
+    }
+}
+
+/// Closes a file to other users, and puts it on disk.
+pub(super) fn settle_file(path: &Path) -> Result<(), StoreError> {
+    let file = File::open(path).map_err(failed("open", path))?;
+    file.set_permissions(Permissions::from_mode(0o600)).map_err(failed("set the permissions of", path))?;
+    file.sync_all().map_err(failed("sync", path))
+}
+
+/// Puts the names in a directory on disk.
+pub(super) fn sync_directory(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|directory| directory.sync_all()).map_err(failed("sync", path))
+}
+
+/// Turns the system's word on `path` into ours.
+pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError {
+    let path = path.to_owned();
+    move |source| StoreError::Io { doing, path, source: Arc::new(source) }
+}
+
+fn make_directory(path: &Path) -> Result<(), StoreError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed("create", path))?;
+    match path.parent() {
+        Some(parent) if parent != Path::new("") => sync_directory(parent),
+        _ => sync_directory(Path::new(".")),
+    }
+}
+
+fn lock(path: &Path) -> Result<File, StoreError> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(path)
+        .map_err(failed("open", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
+        Err(TryLockError::Error(error)) => Err(failed("lock", path)(error)),
+    }
+}

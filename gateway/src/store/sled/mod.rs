@@ -1,0 +1,214 @@
+//! A store on one machine.
+//!
+//! Heads, bodies and answers lie in append-only segment files; sled keeps what is small: where they lie, tails,
+//! cursors and once ids. One thread commits for all who wait. The index never points at octets that are not on
+//! disk, and nobody is answered before both are.
+
+mod committer;
+mod group;
+mod health;
+mod index;
+mod layout;
+mod ledger;
+mod parts;
+mod record;
+mod recovery;
+mod row;
+mod segment;
+mod sweep;
+mod tails;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::{
+    mem,
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    thread::{self, JoinHandle},
+};
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use self::{
+    committer::{Committer, Job, Reply},
+    health::Health,
+    index::Index,
+    layout::{Layout, failed},
+    parts::Parts,
+    segment::Segments,
+    sweep::{Sweep, What},
+    tails::Tails,
+    writer::Writer,
+};
+use super::{
+    Answered, Change, Committed, Cursor, CursorName, ENTRY_LIMIT, Entry, OnceId, Store, StoreError,
+    StoreSize, Stream, Tail,
+};
+
+/// Jobs that may wait for the thread; more wait in their callers.
+const QUEUE: usize = 256;
+
+/// How a store behaves on its disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SledOptions {
+    /// Octets after which a new segment is begun: space is given back a segment at a time. 64 MiB.
+    pub segment_bytes: u64,
+    /// Octets that stay free on the store's file system: below it commits are refused. 256 MiB.
+    pub free_floor_bytes: u64,
+    /// Octets of the index that are kept in memory. 16 MiB.
+    pub cache_bytes: u64,
+}
+
+impl Default for SledOptions {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, free_floor_bytes: 256 << 20, cache_bytes: 16 << 20 }
+    }
+}
+
+/// A store in a directory of its own.
+#[derive(Debug)]
+pub struct SledStore {
+    parts: Arc<Parts>,
+    jobs: mpsc::Sender<Job>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl SledStore {
+    /// Opens the store in `directory`, or makes one. It blocks while the index is read.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] if it is open elsewhere, [`StoreError::Newer`] if a later release made it,
+    /// [`StoreError::Corrupt`] if files are missing or too short, [`StoreError::Io`] if the system refuses.
+    pub fn open(directory: &Path, options: SledOptions) -> Result<Self, StoreError> {
+        let layout = Layout::open(directory)?;
+        let health = Arc::new(Health::default());
+        let index = Index::open(layout.index(), options.cache_bytes, Arc::clone(&health))?;
+        let segments = Segments::new(layout.segments());
+        let tails = Tails::new(index.tails()?);
+        let parts = Arc::new(Parts { index, segments, tails, size: Mutex::default(), health, layout });
+        let writer = Writer::open(Arc::clone(&parts), options)?;
+        let (jobs, waiting) = mpsc::channel(QUEUE);
+        let committer = Committer::new(Arc::clone(&parts), writer, waiting);
+        let thread = thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || committer.run())
+            .map_err(failed("start the thread of", directory))?;
+        Ok(Self { parts, jobs, thread: Mutex::new(Some(thread)) })
+    }
+
+    /// Hands a job to the thread, and waits for its answer. From the hand-over on the job is done either way.
+    async fn ask<T>(&self, job: impl FnOnce(Reply<T>) -> Job) -> Result<T, StoreError> {
+        self.parts.health.check()?;
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(job(reply)).await.map_err(|_| self.parts.health.reason())?;
+        answer.await.unwrap_or_else(|_| Err(self.parts.health.reason()))
+    }
+
+    /// Reads on a thread that may block.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Parts) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.parts.health.check()?;
+        let parts = Arc::clone(&self.parts);
+        tokio::task::spawn_blocking(move || read(&parts)).await.unwrap_or(Err(StoreError::Broken))
+    }
+
+    async fn sweep(&self, what: What) -> Result<u64, StoreError> {
+        self.ask(|reply| Job::Sweep(Sweep { what, removed: 0, reply })).await
+    }
+
+    fn thread(&self) -> Option<JoinHandle<()>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+#[async_trait]
+impl Store for SledStore {
+    async fn commit(&self, change: Change) -> Result<Committed, StoreError> {
+        check_lengths(&change)?;
+        self.ask(|reply| Job::Commit(change, reply)).await
+    }
+
+    async fn once(&self, id: &OnceId) -> Result<Option<Answered>, StoreError> {
+        let id = id.clone();
+        self.read(move |parts| parts.once(&id)).await
+    }
+
+    async fn find(&self, stream: Stream, sequence: u64) -> Result<Option<Entry>, StoreError> {
+        self.read(move |parts| parts.find(stream, sequence)).await
+    }
+
+    async fn after(&self, stream: Stream, after: u64, max_bytes: usize) -> Result<Vec<Entry>, StoreError> {
+        self.read(move |parts| parts.after(stream, after, max_bytes)).await
+    }
+
+    async fn cursor(&self, name: CursorName) -> Result<Cursor, StoreError> {
+        self.read(move |parts| parts.index.settled_cursor(name)).await
+    }
+
+    fn tail(&self, stream: Stream) -> watch::Receiver<Tail> {
+        self.parts.tails.watch(stream)
+    }
+
+    async fn oldest(&self, stream: Stream) -> Result<Option<(u64, u64)>, StoreError> {
+        self.read(move |parts| parts.oldest(stream)).await
+    }
+
+    async fn older(&self, stream: Stream, before: u64) -> Result<u64, StoreError> {
+        self.read(move |parts| parts.older(stream, before)).await
+    }
+
+    async fn purge(&self, stream: Stream, through: u64) -> Result<u64, StoreError> {
+        self.sweep(What::Entries { stream, through }).await
+    }
+
+    async fn forget(&self, before: u64) -> Result<u64, StoreError> {
+        self.sweep(What::Answers { before }).await
+    }
+
+    async fn streams(&self) -> Result<Vec<Stream>, StoreError> {
+        self.parts.health.check()?;
+        Ok(self.parts.tails.streams())
+    }
+
+    fn size(&self) -> StoreSize {
+        *self.parts.size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn close(&self) -> Result<(), StoreError> {
+        let closed = match self.ask(Job::Close).await {
+            Err(StoreError::Closed) => Ok(()),
+            closed => closed,
+        };
+        if let Some(thread) = self.thread() {
+            // A panic of the thread has marked the store as broken already.
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+        }
+        closed
+    }
+}
+
+impl Drop for SledStore {
+    /// Waits for the group in progress, so that the directory is free again for who opens it next.
+    fn drop(&mut self) {
+        drop(mem::replace(&mut self.jobs, mpsc::channel(1).0));
+        if let Some(thread) = self.thread()
+            && thread.thread().id() != thread::current().id()
+        {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Refuses what is too large before it waits for the thread; heads are not known yet.
+fn check_lengths(change: &Change) -> Result<(), StoreError> {
+    let bodies = change.appends.iter().map(|append| append.body.len());
+    let answers = change.once.iter().map(|once| once.answer.len());
+    match bodies.chain(answers).max() {
+        Some(found) if found > ENTRY_LIMIT => Err(StoreError::TooLarge { found, limit: ENTRY_LIMIT }),
+        _ => Ok(()),
+    }
+}

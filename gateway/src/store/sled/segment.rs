@@ -1,0 +1,288 @@
+//! The append-only files that hold heads, bodies and answers.
+//!
+//! A segment is written by the store's thread alone, and read by anyone. What lies behind the end that the index
+//! knows of is never read, and is cut off at start.
+
+use std::{
+    collections::BTreeMap,
+    fs::{self, File, OpenOptions},
+    io::{self, IoSlice},
+    os::unix::fs::{FileExt, OpenOptionsExt},
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use tracing::warn;
+
+use super::{
+    super::StoreError,
+    layout::{failed, sync_directory},
+    record::{HEADER, Kind, LONGEST, Record, kind_of, length_of},
+};
+
+/// How many segments are held open for readers.
+const OPEN_FILES: usize = 64;
+
+/// Where a record lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    /// Number of the segment.
+    pub(super) segment: u32,
+    /// Offset of the record in it.
+    pub(super) offset: u64,
+    /// Octets of the record.
+    pub(super) length: u32,
+}
+
+/// The segment files, for reading and for unlinking.
+#[derive(Debug)]
+pub(super) struct Segments {
+    directory: PathBuf,
+    open: Mutex<BTreeMap<u32, Arc<File>>>,
+}
+
+impl Segments {
+    /// The segments in this directory.
+    pub(super) fn new(directory: PathBuf) -> Self {
+        Self { directory, open: Mutex::default() }
+    }
+
+    /// The record at a place, or nothing if its segment is gone.
+    pub(super) fn read(&self, place: Place) -> Result<Option<Record>, StoreError> {
+        let length = place.length as usize;
+        if length > LONGEST {
+            return Err(self.corrupt(place));
+        }
+        let Some(file) = self.file(place.segment)? else { return Ok(None) };
+        let mut octets = vec![0; length];
+        match file.read_exact_at(&mut octets, place.offset) {
+            Ok(()) => Record::parse(octets).map(Some).ok_or_else(|| self.corrupt(place)),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.corrupt(place)),
+            Err(error) => Err(failed("read", &self.path(place.segment))(error)),
+        }
+    }
+
+    /// What the record at an offset is, and its place, without reading it; nothing if its segment is gone.
+    pub(super) fn glance(&self, segment: u32, offset: u64) -> Result<Option<(Kind, Place)>, StoreError> {
+        let Some(file) = self.file(segment)? else { return Ok(None) };
+        let mut header = [0; HEADER];
+        let corrupt = || self.corrupt(Place { segment, offset, length: 0 });
+        match file.read_exact_at(&mut header, offset) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Err(corrupt()),
+            Err(error) => return Err(failed("read", &self.path(segment))(error)),
+        }
+        let (kind, length) = kind_of(&header).zip(length_of(&header)).ok_or_else(corrupt)?;
+        Ok(Some((kind, Place { segment, offset, length })))
+    }
+
+    /// Removes a segment from disk; readers that have it open still read it to its end.
+    pub(super) fn unlink(&self, segment: u32) -> Result<(), StoreError> {
+        let path = self.path(segment);
+        // Under the lock, so that no reader caches a file that is gone and keeps its space taken.
+        let mut open = self.open();
+        open.remove(&segment);
+        match fs::remove_file(&path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Cuts off what lies behind `end`: it was written, but never committed.
+    pub(super) fn cut(&self, segment: u32, end: u64) -> Result<(), StoreError> {
+        let path = self.path(segment);
+        let file = match OpenOptions::new().write(true).open(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(StoreError::Corrupt { what: format!("{}: the file is missing", path.display()) });
+            }
+            file => file.map_err(failed("open", &path))?,
+        };
+        let length = file.metadata().map_err(failed("read", &path))?.len();
+        if length < end {
+            let what = format!("{} offset {length}: the file ends before offset {end}", path.display());
+            return Err(StoreError::Corrupt { what });
+        }
+        if length > end {
+            warn!(segment, from = length, to = end, "cut off what was never committed");
+            file.set_len(end).and_then(|()| file.sync_all()).map_err(failed("truncate", &path))?;
+        }
+        Ok(())
+    }
+
+    /// The numbers of all segment files there are.
+    pub(super) fn list(&self) -> Result<Vec<u32>, StoreError> {
+        let reading = || failed("read", &self.directory);
+        let mut numbers = Vec::new();
+        for item in fs::read_dir(&self.directory).map_err(reading())? {
+            let name = item.map_err(reading())?.file_name();
+            let stem = name.to_str().and_then(|name| name.strip_suffix(".seg"));
+            numbers.extend(stem.and_then(|stem| stem.parse::<u32>().ok()));
+        }
+        Ok(numbers)
+    }
+
+    /// The file of a segment.
+    pub(super) fn path(&self, segment: u32) -> PathBuf {
+        self.directory.join(format!("{segment:010}.seg"))
+    }
+
+    /// What to say of a place that is not as it was written.
+    pub(super) fn corrupt(&self, place: Place) -> StoreError {
+        StoreError::Corrupt {
+            what: format!("{} offset {}", self.path(place.segment).display(), place.offset),
+        }
+    }
+
+    fn file(&self, segment: u32) -> Result<Option<Arc<File>>, StoreError> {
+        let mut open = self.open();
+        if let Some(file) = open.get(&segment) {
+            return Ok(Some(Arc::clone(file)));
+        }
+        let path = self.path(segment);
+        let file = match File::open(&path) {
+            Ok(file) => Arc::new(file),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(failed("open", &path)(error)),
+        };
+        if open.len() >= OPEN_FILES {
+            open.pop_first();
+        }
+        open.insert(segment, Arc::clone(&file));
+        Ok(Some(file))
+    }
+
+    fn open(&self) -> MutexGuard<'_, BTreeMap<u32, Arc<File>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The segment that is written to.
+#[derive(Debug)]
+pub(super) struct Active {
+    /// Its number.
+    pub(super) number: u32,
+    /// Where the next record goes.
+    pub(super) end: u64,
+    path: PathBuf,
+    file: File,
+}
+
+impl Active {
+    /// Makes a new segment, and puts its name on disk.
+    pub(super) fn create(segments: &Segments, number: u32) -> Result<Self, StoreError> {
+        let path = segments.path(number);
+        let file = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(failed("create", &path))?;
+        sync_directory(&segments.directory)?;
+        Ok(Self { number, end: 0, path, file })
+    }
+
+    /// Goes on with a segment whose last record ends at `end`.
+    pub(super) fn resume(segments: &Segments, number: u32, end: u64) -> Result<Self, StoreError> {
+        let path = segments.path(number);
+        let file = OpenOptions::new().write(true).open(&path).map_err(failed("open", &path))?;
+        Ok(Self { number, end, path, file })
+    }
+
+    /// Writes records one after the other and puts them on disk; on failure the segment is as it was before.
+    pub(super) fn append(&mut self, records: &[Record]) -> Result<(), StoreError> {
+        match self.write(records).and_then(|end| self.file.sync_data().map(|()| end)) {
+            Ok(end) => self.end = end,
+            Err(error) => {
+                // What stays behind the end is never read; cutting it off gives its space back.
+                if let Err(error) = self.file.set_len(self.end) {
+                    warn!(%error, segment = self.number, "cannot cut off what was not committed");
+                }
+                return Err(failed("write to", &self.path)(error));
+            }
+        }
+        Ok(())
+    }
+
+    fn write(&self, records: &[Record]) -> io::Result<u64> {
+        let mut slices: Vec<IoSlice<'_>> = records
+            .iter()
+            .flat_map(|record| [&record.header[..], &record.head, &record.body])
+            .map(IoSlice::new)
+            .collect();
+        let mut rest = &mut slices[..];
+        let mut offset = self.end;
+        IoSlice::advance_slices(&mut rest, 0);
+        while !rest.is_empty() {
+            match rustix::io::pwritev(&self.file, rest, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    offset += written as u64;
+                    IoSlice::advance_slices(&mut rest, written);
+                }
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(offset)
+    }
+}
+
+/// Whether an error says that the disk, or the user's share of it, is used up.
+pub(super) fn is_full(error: &StoreError) -> bool {
+    let StoreError::Io { source, .. } = error else { return false };
+    matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn more_records_than_one_call_takes_are_written_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let segments = Segments::new(directory.path().to_owned());
+        let mut active = Active::create(&segments, 1).unwrap();
+        let records: Vec<Record> = (0..3000_u32)
+            .map(|n| {
+                Record::new(Kind::Entry, Bytes::new(), Bytes::copy_from_slice(&n.to_be_bytes())).unwrap()
+            })
+            .collect();
+        active.append(&records).unwrap();
+        let length = records[0].length();
+        assert_eq!(active.end, 3000 * u64::from(length));
+        let place = Place { segment: 1, offset: 2999 * u64::from(length), length };
+        assert_eq!(&segments.read(place).unwrap().unwrap().body[..], 2999_u32.to_be_bytes());
+    }
+
+    #[test]
+    fn no_more_files_are_held_open_than_allowed() {
+        let directory = tempfile::tempdir().unwrap();
+        let segments = Segments::new(directory.path().to_owned());
+        for number in 1..=100 {
+            Active::create(&segments, number).unwrap();
+            assert!(segments.file(number).unwrap().is_some());
+        }
+        assert_eq!(segments.open().len(), OPEN_FILES);
+    }
+
+    #[test]
+    fn a_segment_that_is_gone_is_no_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let segments = Segments::new(directory.path().to_owned());
+        segments.unlink(7).unwrap();
+        assert!(segments.read(Place { segment: 7, offset: 0, length: 13 }).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_a_broken_one() {
+        let error = |kind: io::ErrorKind| failed("write to", Path::new("x"))(kind.into());
+        assert!(is_full(&error(io::ErrorKind::StorageFull)));
+        assert!(is_full(&error(io::ErrorKind::QuotaExceeded)));
+        assert!(!is_full(&error(io::ErrorKind::PermissionDenied)));
+    }
+}

@@ -1,0 +1,153 @@
+//! Removing what is no longer needed, in steps that commits can go between.
+
+use sled::Batch;
+use tokio::sync::oneshot;
+
+use super::{
+    super::{StoreError, Stream},
+    parts::Parts,
+    record::{Kind, Record},
+    row::{OnceRow, Row, entry_key, id_of, once_key},
+    segment::Place,
+    writer::Writer,
+};
+
+/// Entries or answers that one step removes.
+const STEP: usize = 1000;
+/// Octets of answers that one step carries on, and records that it looks at.
+const CARRIED: u64 = 4 << 20;
+const SEEN: usize = 4096;
+
+/// Something to remove, and who waits for it.
+#[derive(Debug)]
+pub(super) struct Sweep {
+    /// What to remove.
+    pub(super) what: What,
+    /// How many are removed already.
+    pub(super) removed: u64,
+    /// Gets how many were removed in all.
+    pub(super) reply: oneshot::Sender<Result<u64, StoreError>>,
+}
+
+/// What to remove.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum What {
+    /// Entries up to a number.
+    Entries {
+        /// Of this stream.
+        stream: Stream,
+        /// The last one to remove.
+        through: u64,
+    },
+    /// Answers from before a time.
+    Answers {
+        /// Unix seconds.
+        before: u64,
+    },
+}
+
+/// What a step has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Step {
+    /// How many it removed.
+    pub(super) removed: usize,
+    /// Whether there may be more.
+    pub(super) more: bool,
+}
+
+/// Removes some of what there is to remove.
+pub(super) fn step(parts: &Parts, writer: &mut Writer, what: What) -> Result<Step, StoreError> {
+    let mut rows = Batch::default();
+    let removed = match what {
+        What::Entries { stream, through } => entries(parts, writer, &mut rows, (stream, through))?,
+        What::Answers { before } => answers(parts, writer, &mut rows, before)?,
+    };
+    if removed > 0 {
+        writer.settle(rows)?;
+    }
+    Ok(Step { removed, more: removed == STEP })
+}
+
+fn entries(
+    parts: &Parts,
+    writer: &mut Writer,
+    rows: &mut Batch,
+    (stream, through): (Stream, u64),
+) -> Result<usize, StoreError> {
+    let found = parts.index.entries(stream, 1, through).take(STEP).collect::<Result<Vec<_>, _>>()?;
+    for (sequence, row) in &found {
+        rows.remove(&entry_key(stream, *sequence));
+        writer.ledger().release(Kind::Entry, row.place);
+    }
+    Ok(found.len())
+}
+
+fn answers(parts: &Parts, writer: &mut Writer, rows: &mut Batch, before: u64) -> Result<usize, StoreError> {
+    let found = parts.index.once_before(before, STEP)?;
+    for key in &found {
+        let id = id_of(key).unwrap_or_default();
+        if let Some(row) = parts.index.once(id)? {
+            rows.remove(once_key(id));
+            writer.ledger().release(Kind::Answer, row.place);
+        }
+        rows.remove(key);
+    }
+    Ok(found.len())
+}
+
+/// A walk through a segment whose entries are all gone, to carry its few answers on to the active one.
+///
+/// Answers are kept longer than entries. Without this each would hold a whole segment of purged bodies on disk.
+#[derive(Debug)]
+pub(super) struct Carry {
+    segment: u32,
+    offset: u64,
+}
+
+impl Carry {
+    /// A walk through the first segment behind number `behind` that is worth it, if there is one.
+    pub(super) fn next(writer: &Writer, behind: u32) -> Option<Self> {
+        writer.sparse(behind).map(|segment| Self { segment, offset: 0 })
+    }
+
+    /// Carries some answers on; gives back what is left to do.
+    pub(super) fn step(mut self, parts: &Parts, writer: &mut Writer) -> Result<Option<Self>, StoreError> {
+        let end = writer.ledger().row(self.segment).map_or(0, |row| row.end);
+        let mut found = Vec::new();
+        let (mut octets, mut seen) = (0, 0);
+        while self.offset < end && octets < CARRIED && seen < SEEN {
+            let Some((kind, place)) = parts.segments.glance(self.segment, self.offset)? else { break };
+            if let Some(answer) = live_answer(parts, kind, place)? {
+                octets += u64::from(place.length);
+                found.push(answer);
+            }
+            self.offset += u64::from(place.length);
+            seen += 1;
+        }
+        move_answers(writer, found)?;
+        if self.offset < end && seen > 0 { Ok(Some(self)) } else { Ok(Self::next(writer, self.segment)) }
+    }
+}
+
+fn live_answer(parts: &Parts, kind: Kind, place: Place) -> Result<Option<(Record, OnceRow)>, StoreError> {
+    if kind != Kind::Answer {
+        return Ok(None);
+    }
+    let Some(record) = parts.segments.read(place)? else { return Ok(None) };
+    let row = parts.index.once(&record.head)?.filter(|row| row.place == place);
+    Ok(row.map(|row| (record, row)))
+}
+
+fn move_answers(writer: &mut Writer, found: Vec<(Record, OnceRow)>) -> Result<(), StoreError> {
+    if found.is_empty() {
+        return Ok(());
+    }
+    let mut draft = writer.draft()?;
+    let mut rows = Batch::default();
+    let old: Vec<Place> = found.iter().map(|(_, row)| row.place).collect();
+    for (record, row) in found {
+        let key = once_key(&record.head);
+        rows.insert(key, OnceRow { place: draft.push(record), ..row }.octets());
+    }
+    writer.keep(draft, rows, &old)
+}

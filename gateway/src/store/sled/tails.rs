@@ -1,0 +1,52 @@
+//! The tails that were committed, and who waits at them.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use tokio::sync::watch;
+
+use super::super::{Stream, Tail};
+
+/// One watch a stream. A stream is named by configuration or by a peer's country, so there are few.
+#[derive(Debug)]
+pub(super) struct Tails(Mutex<HashMap<Stream, watch::Sender<Tail>>>);
+
+impl Tails {
+    /// The tails that the index knows.
+    pub(super) fn new(known: Vec<(Stream, Tail)>) -> Self {
+        Self(Mutex::new(known.into_iter().map(|(stream, tail)| (stream, watch::Sender::new(tail))).collect()))
+    }
+
+    /// A stream's tail, now.
+    pub(super) fn now(&self, stream: Stream) -> Tail {
+        self.all().get(&stream).map(|tail| *tail.borrow()).unwrap_or_default()
+    }
+
+    /// A stream's tail, now and later.
+    pub(super) fn watch(&self, stream: Stream) -> watch::Receiver<Tail> {
+        self.all().entry(stream).or_default().subscribe()
+    }
+
+    /// Wakes who waits. The entries up to the tails must be on disk.
+    pub(super) fn publish(&self, tails: HashMap<Stream, Tail>) {
+        let mut all = self.all();
+        for (stream, tail) in tails {
+            all.entry(stream).or_default().send_replace(tail);
+        }
+    }
+
+    /// The streams that have had an entry, in order.
+    pub(super) fn streams(&self) -> Vec<Stream> {
+        let all = self.all();
+        let mut streams: Vec<Stream> =
+            all.iter().filter(|(_, tail)| tail.borrow().last > 0).map(|(stream, _)| *stream).collect();
+        streams.sort_unstable();
+        streams
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<Stream, watch::Sender<Tail>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,80 @@
+//! A disk with no space left refuses commits, and takes them again when there is some.
+
+use std::{path::PathBuf, process::Command};
+
+use super::*;
+
+#[tokio::test]
+async fn below_the_floor_nothing_is_written_and_reads_go_on() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    fill(&store, [100, 100]).await;
+    close(store).await;
+    let floor = u64::MAX;
+    let store = SledStore::open(root.path(), SledOptions { free_floor_bytes: floor, ..SMALL }).unwrap();
+    let size = store.size();
+    let refused = store.commit(contract::appends(1, vec![contract::append(STREAM, "a")])).await;
+    assert!(matches!(refused, Err(StoreError::Full { free: 1.., floor: u64::MAX })), "{refused:?}");
+    assert_eq!(store.size(), size);
+    assert_eq!(contract::all(&store, STREAM, 0, 1000).await.len(), 2);
+    assert_eq!(store.purge(STREAM, 1).await.unwrap(), 1);
+    close(store).await;
+    let store = open(root.path());
+    fill(&store, [100]).await;
+    assert_eq!(store.tail(STREAM).borrow().last, 3);
+}
+
+/// A file system of a few megabytes, unmounted at the end.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    fn mount(at: &Path) -> Option<Self> {
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
+            .arg(at)
+            .status()
+            .is_ok_and(|s| s.success());
+        mounted.then(|| Self(at.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", self.0.display());
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_fills_up_keeps_what_was_answered_and_recovers_after_a_purge() {
+    let root = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(root.path()) else {
+        eprintln!("SKIPPED: only root may mount the small disk that this test fills");
+        return;
+    };
+    let options = SledOptions { segment_bytes: 1 << 20, ..SMALL };
+    let store = SledStore::open(&disk.0, options).unwrap();
+    let mut kept = 0_u8;
+    let big = |n: u8| contract::appends(1, vec![contract::append(STREAM, vec![n; 2 << 20])]);
+    let error = loop {
+        match store.commit(big(kept)).await {
+            Ok(_) => kept += 1,
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::Full { .. }), "{error}");
+    assert!(kept > 5, "{kept}");
+    assert!(matches!(store.commit(big(kept)).await, Err(StoreError::Full { .. })));
+    let entries = contract::all(&store, STREAM, 0, 1).await;
+    assert!(
+        entries.iter().enumerate().all(|(n, entry)| entry.body[0] == n as u8 && entry.body.len() == 2 << 20)
+    );
+    assert_eq!(entries.len(), usize::from(kept));
+    let half = u64::from(kept) / 2;
+    assert_eq!(store.purge(STREAM, half).await.unwrap(), half);
+    store.commit(big(kept)).await.unwrap();
+    close(store).await;
+    let store = SledStore::open(&disk.0, options).unwrap();
+    let last = store.find(STREAM, u64::from(kept) + 1).await.unwrap().unwrap();
+    assert_eq!((last.body[0], last.body.len()), (kept, 2 << 20));
+}

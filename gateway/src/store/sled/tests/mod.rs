@@ -1,0 +1,99 @@
+//! The store on one machine, on real files.
+
+mod damage;
+mod full_disk;
+mod measure;
+mod model;
+mod space;
+
+use std::{path::Path, sync::Arc};
+
+use super::{super::contract, *};
+
+/// Small segments, so that every test sees several.
+const SMALL: SledOptions = SledOptions { segment_bytes: 4096, free_floor_bytes: 0, cache_bytes: 1 << 20 };
+
+const STREAM: Stream = Stream::new(*b"peer 826");
+
+fn open(directory: &Path) -> SledStore {
+    SledStore::open(directory, SMALL).unwrap()
+}
+
+async fn close(store: SledStore) {
+    store.close().await.unwrap();
+}
+
+/// Appends bodies of these lengths, a commit each.
+async fn fill(store: &SledStore, lengths: impl IntoIterator<Item = usize>) {
+    for length in lengths {
+        let body = vec![length as u8; length];
+        store.commit(contract::appends(1, vec![contract::append(STREAM, body)])).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contract_holds_with_small_segments() {
+    let root = tempfile::tempdir().unwrap();
+    contract::holds(async |name| Arc::new(open(&root.path().join(name))) as Arc<dyn Store>).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contract_holds_with_segments_of_usual_size() {
+    let root = tempfile::tempdir().unwrap();
+    let options = SledOptions { free_floor_bytes: 0, ..SledOptions::default() };
+    let open =
+        async |name| Arc::new(SledStore::open(&root.path().join(name), options).unwrap()) as Arc<dyn Store>;
+    contract::holds(open).await;
+}
+
+#[tokio::test]
+async fn a_second_open_is_refused_until_the_first_is_gone() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    assert!(matches!(SledStore::open(root.path(), SMALL), Err(StoreError::InUse)));
+    drop(store);
+    close(open(root.path())).await;
+}
+
+#[tokio::test]
+async fn a_store_that_is_dropped_and_not_closed_keeps_what_it_answered() {
+    let root = tempfile::tempdir().unwrap();
+    for expected in 0..5 {
+        let store = open(root.path());
+        assert_eq!(store.tail(STREAM).borrow().last, expected);
+        fill(&store, [100]).await;
+    }
+}
+
+#[tokio::test]
+async fn only_the_owner_may_read_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let root = tempfile::tempdir().unwrap();
+    let directory = root.path().join("store");
+    let store = open(&directory);
+    fill(&store, [100]).await;
+    let mode = |name: &str| directory.join(name).metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!([mode(""), mode("index"), mode("segments")], [0o700; 3]);
+    assert_eq!([mode("FORMAT"), mode("LOCK"), mode("index/db"), mode("segments/0000000001.seg")], [0o600; 4]);
+    assert_eq!(std::fs::read_to_string(directory.join("FORMAT")).unwrap(), "exchange-store 1\n");
+}
+
+#[tokio::test]
+async fn a_number_that_panics_breaks_the_store_and_not_the_process() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    let bomb = super::super::Append {
+        number: Arc::new(|_| panic!("no key to sign with")),
+        ..contract::append(STREAM, "a")
+    };
+    let failed = store.commit(contract::appends(1, vec![bomb])).await;
+    assert!(matches!(failed, Err(StoreError::Broken)), "{failed:?}");
+    assert!(matches!(store.commit(Change::default()).await, Err(StoreError::Broken)));
+    assert!(matches!(store.find(STREAM, 1).await, Err(StoreError::Broken)));
+    assert!(matches!(store.close().await, Err(StoreError::Broken)));
+    drop(store);
+    let store = open(root.path());
+    fill(&store, [1]).await;
+    assert_eq!(store.tail(STREAM).borrow().last, 1);
+}

@@ -1,0 +1,114 @@
+//! Space comes back when nothing needs it any more.
+
+use std::fs;
+
+use super::*;
+
+fn files(root: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(root.join("segments"))
+        .unwrap()
+        .map(|item| item.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn a_segment_is_unlinked_when_nothing_in_it_is_live() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    // Four entries fill a segment.
+    fill(&store, [1000; 20]).await;
+    assert_eq!(files(root.path()).len(), 5);
+    assert_eq!(store.size().segments, 5);
+    assert_eq!(store.purge(STREAM, 3).await.unwrap(), 3);
+    assert_eq!(store.size().segments, 5);
+    assert_eq!(store.purge(STREAM, 16).await.unwrap(), 13);
+    assert_eq!(files(root.path()), ["0000000005.seg"]);
+    // What is written to stays.
+    assert_eq!(store.purge(STREAM, 20).await.unwrap(), 4);
+    assert_eq!(files(root.path()), ["0000000005.seg"]);
+    // It goes when the next one is begun.
+    fill(&store, [1000]).await;
+    assert_eq!(files(root.path()), ["0000000006.seg"]);
+    assert_eq!(store.size(), StoreSize { bytes: 13 + 13 + 40 + 1000, segments: 1 });
+}
+
+#[tokio::test]
+async fn live_counts_survive_a_restart() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    fill(&store, [1000; 12]).await;
+    let size = store.size();
+    close(store).await;
+    let store = open(root.path());
+    assert_eq!(store.size(), size);
+    store.purge(STREAM, 10).await.unwrap();
+    assert_eq!(files(root.path()), ["0000000003.seg"]);
+    assert_eq!(contract::all(&store, STREAM, 0, 1).await.len(), 2);
+}
+
+#[tokio::test]
+async fn a_purge_of_more_than_one_step_is_whole() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    for _ in 0..5 {
+        let many = (0..500).map(|_| contract::append(STREAM, "a")).collect();
+        let change = contract::appends(1, many);
+        store.commit(change).await.unwrap();
+    }
+    let other = Stream::new([9; 8]);
+    let (purged, committed) = tokio::join!(
+        store.purge(STREAM, 2400),
+        store.commit(contract::appends(1, vec![contract::append(other, "b")])),
+    );
+    assert_eq!(purged.unwrap(), 2400);
+    committed.unwrap();
+    assert_eq!(contract::all(&store, STREAM, 0, 1000).await.len(), 100);
+}
+
+#[tokio::test]
+async fn answers_are_carried_on_from_a_segment_without_entries() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    for n in 0..30_u8 {
+        let once = contract::once(&[n], n, b"a short answer");
+        let change = contract::appends(u64::from(n), vec![contract::append(STREAM, vec![n; 1000])]);
+        store.commit(Change { once: Some(once), ..change }).await.unwrap();
+    }
+    let before = store.size();
+    assert_eq!(store.purge(STREAM, 30).await.unwrap(), 30);
+    // Steps go between what is asked for; closing and opening does not wait for them.
+    while store.size().segments > 2 {
+        store.commit(Change::default()).await.unwrap();
+    }
+    assert!(store.size().bytes < before.bytes / 4, "{:?} of {before:?}", store.size());
+    for n in 0..30_u8 {
+        let answered = store.once(&OnceId::new(&[n]).unwrap()).await.unwrap().unwrap();
+        assert_eq!((answered.digest, &answered.answer[..]), ([n; 32], &b"a short answer"[..]));
+    }
+    close(store).await;
+    let store = open(root.path());
+    let repeated = Change { once: Some(contract::once(&[7], 7, b"")), ..Change::default() };
+    assert!(matches!(store.commit(repeated).await.unwrap(), Committed::Before(_)));
+    assert_eq!(store.forget(u64::MAX).await.unwrap(), 30);
+    assert_eq!(store.size().segments, 1);
+}
+
+#[tokio::test]
+async fn nothing_of_the_index_goes_to_files_that_nobody_syncs() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    for n in 0..300_u32 {
+        let id = [&n.to_be_bytes()[..], &[0; 60]].concat();
+        let once = contract::once(&id, 1, b"");
+        let change = contract::appends(1, (0..20).map(|_| contract::append(STREAM, "")).collect());
+        store.commit(Change { once: Some(once), ..change }).await.unwrap();
+    }
+    store.purge(STREAM, 5000).await.unwrap();
+    store.forget(u64::MAX).await.unwrap();
+    assert_eq!(fs::read_dir(root.path().join("index/blobs")).unwrap().count(), 0);
+    close(store).await;
+    close(open(root.path())).await;
+    assert_eq!(fs::read_dir(root.path().join("index/blobs")).unwrap().count(), 0);
+}

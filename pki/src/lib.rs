@@ -1,0 +1,18 @@
+//! The keys: the only crate that touches a private key.
+//!
+//! [`seal`] closes what only one recipient may open, [`sign`] says who said it, [`trust`] says who is believed, and
+//! [`tls`] says who is calling.
+
+pub mod dial;
+pub mod identity;
+pub mod keylist;
+pub mod seal;
+pub mod secret;
+pub mod sign;
+pub mod tls;
+pub mod trust;
+
+pub mod disk;
+pub mod keyfile;
+pub mod passphrase;
+pub mod pubfile;
