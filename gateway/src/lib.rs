@@ -1,2 +1,25 @@
-//! stub
+//! The door: one country's gateway.
+//!
+//! [`run`] is the table of contents. [`outbound`] is the way of our tokens out, [`inbound`] the way of our peers'
+//! tokens in; neither knows the other, both keep what they have in a [`store`].
+
+pub mod backoff;
+pub mod caller;
+pub mod clock;
+pub mod config;
+pub mod http;
+pub mod inbound;
+pub mod keylists;
+pub mod listen;
+pub mod names;
+pub mod node;
+pub mod outbound;
+pub mod page;
+pub mod peers;
+pub mod retention;
+pub mod start;
+pub mod status;
 pub mod store;
+pub mod telemetry;
+
+pub use start::{Listeners, StartError, run};

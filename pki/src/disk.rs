@@ -27,7 +27,9 @@ pub enum DiskError {
         source: io::Error,
     },
     /// A secret that group or others can reach is no secret.
-    #[error("{path} holds a secret, and group or others can reach it (mode {mode:04o}); run: chmod 600 {path}")]
+    #[error(
+        "{path} holds a secret, and group or others can reach it (mode {mode:04o}); run: chmod 600 {path}"
+    )]
     Exposed {
         /// The file.
         path: PathBuf,
@@ -195,7 +197,10 @@ mod tests {
         let path = dir.path().join("key");
         create_secret(&path, b"first").unwrap();
         let refused = create_secret(&path, b"second").unwrap_err();
-        assert!(matches!(&refused, DiskError::Exists { .. }) && refused.to_string().contains("move this one away"));
+        assert!(
+            matches!(&refused, DiskError::Exists { .. })
+                && refused.to_string().contains("move this one away")
+        );
         assert_eq!(fs::read(&path).unwrap(), b"first");
     }
 

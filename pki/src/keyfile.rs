@@ -99,13 +99,17 @@ pub enum KeyFileError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// No PEM at all.
-    #[error("{path} is no PEM file; a key file begins with -----BEGIN {PLAIN}----- or -----BEGIN {ENCRYPTED}-----")]
+    #[error(
+        "{path} is no PEM file; a key file begins with -----BEGIN {PLAIN}----- or -----BEGIN {ENCRYPTED}-----"
+    )]
     NotPem {
         /// The file.
         path: PathBuf,
     },
     /// PEM of something else: a certificate, or a private key in an older form.
-    #[error("{path} holds a `{label}`, not a PKCS#8 key; older keys convert: openssl pkcs8 -topk8 -in {path} -out NEW")]
+    #[error(
+        "{path} holds a `{label}`, not a PKCS#8 key; older keys convert: openssl pkcs8 -topk8 -in {path} -out NEW"
+    )]
     NotPkcs8 {
         /// The file.
         path: PathBuf,
@@ -124,8 +128,10 @@ pub enum KeyFileError {
         /// The file.
         path: PathBuf,
     },
-    /// Encrypted with something old.
-    #[error("{path} is encrypted in a way that is not supported; use: openssl pkcs8 -topk8 -v2 aes-256-cbc -in {path}")]
+    /// Encrypted with something old, or damaged.
+    #[error(
+        "{path} is damaged, or encrypted in an old way; then use: openssl pkcs8 -topk8 -v2 aes-256-cbc -in {path}"
+    )]
     Scheme {
         /// The file.
         path: PathBuf,
@@ -137,7 +143,9 @@ pub enum KeyFileError {
         path: PathBuf,
     },
     /// RSA, Ed25519, another curve.
-    #[error("{path} holds a key of an unknown algorithm ({oid}); keys here are P-256, X25519 or X-Wing: pki key create")]
+    #[error(
+        "{path} holds a key of an unknown algorithm ({oid}); keys here are P-256, X25519 or X-Wing: pki key create"
+    )]
     UnknownAlgorithm {
         /// The file.
         path: PathBuf,
@@ -195,7 +203,11 @@ impl KeyFile {
     }
 
     /// Reads a key that must be of this algorithm.
-    pub fn read_as(path: &Path, passphrase: Option<&Passphrase>, must: Algorithm) -> Result<Self, KeyFileError> {
+    pub fn read_as(
+        path: &Path,
+        passphrase: Option<&Passphrase>,
+        must: Algorithm,
+    ) -> Result<Self, KeyFileError> {
         let key = Self::read(path, passphrase)?;
         if key.algorithm != must {
             return Err(KeyFileError::WrongAlgorithm { path: path.into(), is: key.algorithm, must });
@@ -261,8 +273,8 @@ impl KeyFile {
 }
 
 fn decrypt(path: &Path, document: &SecretDocument, by: &Passphrase) -> Result<SecretDocument, KeyFileError> {
-    let damaged = |_| KeyFileError::Damaged { path: path.into() };
-    let info: EncryptedPrivateKeyInfoRef<'_> = document.decode_msg().map_err(damaged)?;
+    let unknown = |_| KeyFileError::Scheme { path: path.into() };
+    let info: EncryptedPrivateKeyInfoRef<'_> = document.decode_msg().map_err(unknown)?;
     info.decrypt(by.octets()).map_err(|error| match error {
         // A wrong key usually breaks the padding, and the document within in 1 of 256 cases.
         pkcs8::Error::EncryptedPrivateKey(pkcs8::pkcs5::Error::DecryptFailed) | pkcs8::Error::Asn1(_) => {

@@ -131,13 +131,16 @@ fn what_is_no_key_file_is_named() {
     let text = disk.file("no key here");
     assert!(matches!(refused(&text, None), KeyFileError::NotPem { .. }));
     let certificate = disk.file(&X_WING_FILE.replace("PRIVATE KEY", "CERTIFICATE"));
-    assert!(matches!(refused(&certificate, None), KeyFileError::NotPkcs8 { label, .. } if label == "CERTIFICATE"));
+    assert!(
+        matches!(refused(&certificate, None), KeyFileError::NotPkcs8 { label, .. } if label == "CERTIFICATE")
+    );
     let huge = disk.file(&"x".repeat(LIMIT + 1));
     assert!(matches!(refused(&huge, None), KeyFileError::Disk(DiskError::TooLarge { .. })));
     let damaged = disk.file("-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n");
     assert!(matches!(refused(&damaged, None), KeyFileError::Damaged { .. }));
-    let damaged = disk.file("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n");
-    assert!(matches!(refused(&damaged, Some(&passphrase("x"))), KeyFileError::Damaged { .. }));
+    let damaged =
+        disk.file("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n");
+    assert!(matches!(refused(&damaged, Some(&passphrase("x"))), KeyFileError::Scheme { .. }));
 }
 
 #[test]
@@ -147,10 +150,15 @@ fn another_algorithm_is_named() {
     let ed25519 = disk.file(
         "-----BEGIN PRIVATE KEY-----\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n-----END PRIVATE KEY-----\n",
     );
-    assert!(matches!(refused(&ed25519, None), KeyFileError::UnknownAlgorithm { oid, .. } if oid == "1.3.101.112"));
+    assert!(
+        matches!(refused(&ed25519, None), KeyFileError::UnknownAlgorithm { oid, .. } if oid == "1.3.101.112")
+    );
     let path = disk.file(X_WING_FILE);
     let wrong = KeyFile::read_as(&path, None, Algorithm::P256).err().unwrap();
-    assert!(matches!(wrong, KeyFileError::WrongAlgorithm { is: Algorithm::XWing, must: Algorithm::P256, .. }));
+    assert!(matches!(
+        wrong,
+        KeyFileError::WrongAlgorithm { is: Algorithm::XWing, must: Algorithm::P256, .. }
+    ));
 }
 
 #[test]
@@ -187,7 +195,8 @@ fn openssl_reads_what_we_write() {
         key.write(&plain, Protection::Plain).unwrap();
         key.write(&encrypted, Protection::Encrypted(&new)).unwrap();
         for path in [plain, encrypted] {
-            let read = openssl(&["pkey", "-pubout", "-outform", "DER", "-passin", "pass:a long pass phrase"], &path);
+            let read =
+                openssl(&["pkey", "-pubout", "-outform", "DER", "-passin", "pass:a long pass phrase"], &path);
             assert!(read.status.success(), "{}", String::from_utf8_lossy(&read.stderr));
             assert!(read.stdout.ends_with(key.public()), "{algorithm}");
         }

@@ -16,3 +16,6 @@ pub mod disk;
 pub mod keyfile;
 pub mod passphrase;
 pub mod pubfile;
+pub mod ca;
+pub mod csr;
+pub mod lint;

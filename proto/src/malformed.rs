@@ -112,3 +112,23 @@ pub enum Malformed {
         known: &'static str,
     },
 }
+
+impl Malformed {
+    /// What is wrong without what it says: for reports, whose values nobody on the way may tell.
+    #[must_use]
+    pub fn field(&self) -> &'static str {
+        match self {
+            Self::Truncated { what, .. } | Self::Trailing { what, .. } | Self::Version { what, .. } => what,
+            Self::Length { field, .. }
+            | Self::Bounds { field, .. }
+            | Self::Value { field, .. }
+            | Self::AllZero { field }
+            | Self::Field { field, .. } => field,
+            Self::Text { what, .. } => what,
+            Self::CountryZero => "country",
+            Self::UnknownCode { .. } => "payload code",
+            Self::Section { .. } => "extended data",
+            Self::Forbidden { .. } => "a field that may not leave a country",
+        }
+    }
+}

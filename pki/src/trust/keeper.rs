@@ -82,6 +82,14 @@ impl TrustKeeper {
         Ok(Self { file: config.list.clone(), remembered, current, last_read: octets })
     }
 
+    /// Whether the configured list would be accepted on a machine that has seen none; writes nothing.
+    pub fn check(config: &TrustConfig, now: u64) -> Result<TrustList, KeeperError> {
+        let anchors = anchors(config)?;
+        let signed = SignedTrustList::parse(&disk::read(&config.list, FILE_LEN)?);
+        let refused = |reason| KeeperError::Refused { path: config.list.clone(), reason };
+        signed.and_then(|signed| signed.check(&anchors, now)).map_err(refused)
+    }
+
     // What was accepted once is believed again without its time and its signers: both were checked then.
     fn recall(remembered: &PathBuf, anchors: &Anchors) -> Result<Option<TrustList>, KeeperError> {
         let octets = match fs::metadata(remembered) {

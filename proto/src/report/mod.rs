@@ -10,6 +10,8 @@ mod json;
 mod json_fields;
 
 #[cfg(test)]
+mod json_tests;
+#[cfg(test)]
 mod tests;
 
 pub use contact::{Contact, Token};

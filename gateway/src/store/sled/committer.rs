@@ -13,12 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, error, warn};
 
 use super::{
-    super::{Change, Committed, StoreError},
     group::{Group, Staged},
     parts::Parts,
     sweep::{self, Carry, Step, Sweep},
     writer::Writer,
 };
+use crate::store::{Change, Committed, StoreError};
 
 /// A group takes no more changes when it has this many octets; each entry counts for [`ENTRY_COST`] at least.
 const GROUP_OCTETS: usize = 32 << 20;

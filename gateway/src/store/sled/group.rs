@@ -7,12 +7,12 @@ use std::collections::HashMap;
 use sled::Batch;
 
 use super::{
-    super::{Advance, Append, Change, Cursor, CursorName, Once, OnceId, StoreError, Stream, Tail},
     parts::Parts,
     record::{Kind, Record},
     row::{EntryRow, OnceRow, Row, cursor_key, entry_key, once_keys, tail_key},
     writer::Draft,
 };
+use crate::store::{Advance, Append, Change, Cursor, CursorName, Once, OnceId, StoreError, Stream, Tail};
 
 /// What is staged on top of what is on disk.
 pub(super) struct Group<'a> {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::super::StoreError;
+use crate::store::StoreError;
 
 const RUNNING: u8 = 0;
 const CLOSED: u8 = 1;

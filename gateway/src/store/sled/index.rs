@@ -13,11 +13,11 @@ use sled::{Batch, Db, IVec};
 use tracing::error;
 
 use super::{
-    super::{Cursor, CursorName, OnceId, StoreError, Stream, Tail},
     health::Health,
     layout::{failed, settle_file, sync_directory},
     row::{self, EntryRow, OnceRow, Row, SegmentRow},
 };
+use crate::store::{Cursor, CursorName, OnceId, StoreError, Stream, Tail};
 
 /// How long an I/O thread of sled may keep the files of a store that was closed.
 const STRAGGLERS: Duration = Duration::from_secs(5);

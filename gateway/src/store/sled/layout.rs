@@ -13,13 +13,18 @@ use std::{
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
+    thread,
+    time::{Duration, Instant},
 };
 
-use super::super::StoreError;
+use crate::store::StoreError;
 
 /// The format that this release writes, and the highest that it reads.
 const FORMAT: u32 = 1;
 const FORMAT_NAME: &str = "exchange-store";
+
+/// How long to wait for the lock: a child process holds a copy of it between its fork and its exec.
+const FORKED: Duration = Duration::from_millis(500);
 
 /// A store's directory, locked for as long as this lives.
 #[derive(Debug)]
@@ -129,9 +134,15 @@ fn lock(path: &Path) -> Result<File, StoreError> {
         .mode(0o600)
         .open(path)
         .map_err(failed("open", path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StoreError::InUse),
-        Err(TryLockError::Error(error)) => Err(failed("lock", path)(error)),
+    let start = Instant::now();
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if start.elapsed() < FORKED => {
+                thread::sleep(Duration::from_millis(5));
+            }
+            Err(TryLockError::WouldBlock) => return Err(StoreError::InUse),
+            Err(TryLockError::Error(error)) => return Err(failed("lock", path)(error)),
+        }
     }
 }

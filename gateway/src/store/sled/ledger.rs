@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use sled::Batch;
 
 use super::{
-    super::StoreSize,
     record::Kind,
     row::{Row, SegmentRow, segment_key},
     segment::Place,
 };
+use crate::store::StoreSize;
 
 /// One row a segment: a few hundred for some tens of gigabytes.
 #[derive(Debug, Default)]

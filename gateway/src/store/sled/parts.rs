@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex};
 
 use super::{
-    super::{Answered, Entry, OnceId, StoreError, StoreSize, Stream},
     health::Health,
     index::Index,
     layout::Layout,
@@ -15,6 +14,7 @@ use super::{
     segment::Segments,
     tails::Tails,
 };
+use crate::store::{Answered, Entry, OnceId, StoreError, StoreSize, Stream};
 
 /// All of an open store but its writer.
 #[derive(Debug)]

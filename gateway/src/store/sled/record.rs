@@ -8,12 +8,12 @@
 
 use bytes::Bytes;
 
-use super::super::{ENTRY_LIMIT, StoreError};
+use crate::store::{ENTRY_LIMIT, OnceId, StoreError};
 
 /// Octets before a record's head.
 pub(super) const HEADER: usize = 13;
 /// The longest record: the limit and an id come on top of each other only for an answer.
-pub(super) const LONGEST: usize = HEADER + ENTRY_LIMIT + super::super::OnceId::LIMIT;
+pub(super) const LONGEST: usize = HEADER + ENTRY_LIMIT + OnceId::LIMIT;
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

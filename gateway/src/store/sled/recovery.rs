@@ -8,12 +8,12 @@
 use tracing::warn;
 
 use super::{
-    super::StoreError,
     ledger::Ledger,
     parts::Parts,
     record::{Kind, Record},
     segment::Place,
 };
+use crate::store::StoreError;
 
 /// Cuts every segment to what the index knows of it, and removes those that it does not know.
 pub(super) fn trim(parts: &Parts, ledger: &Ledger) -> Result<(), StoreError> {

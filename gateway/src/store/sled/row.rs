@@ -12,11 +12,8 @@
 //!
 //! A place is segment u32, offset u64, length u32. Numbers are big endian, so keys are in the order of numbers.
 
-use super::{
-    super::{Cursor, CursorName, OnceId, Stream, Tail},
-    record::Kind,
-    segment::Place,
-};
+use super::{record::Kind, segment::Place};
+use crate::store::{Cursor, CursorName, OnceId, Stream, Tail};
 
 /// The key of an entry.
 pub(super) fn entry_key(stream: Stream, sequence: u64) -> [u8; 17] {

@@ -15,10 +15,10 @@ use std::{
 use tracing::warn;
 
 use super::{
-    super::StoreError,
     layout::{failed, sync_directory},
     record::{HEADER, Kind, LONGEST, Record, kind_of, length_of},
 };
+use crate::store::StoreError;
 
 /// How many segments are held open for readers.
 const OPEN_FILES: usize = 64;

@@ -4,13 +4,13 @@ use sled::Batch;
 use tokio::sync::oneshot;
 
 use super::{
-    super::{StoreError, Stream},
     parts::Parts,
     record::{Kind, Record},
     row::{OnceRow, Row, entry_key, id_of, once_key},
     segment::Place,
     writer::Writer,
 };
+use crate::store::{StoreError, Stream};
 
 /// Entries or answers that one step removes.
 const STEP: usize = 1000;

@@ -7,7 +7,7 @@ use std::{
 
 use tokio::sync::watch;
 
-use super::super::{Stream, Tail};
+use crate::store::{Stream, Tail};
 
 /// One watch a stream. A stream is named by configuration or by a peer's country, so there are few.
 #[derive(Debug)]

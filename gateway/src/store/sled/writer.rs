@@ -11,7 +11,6 @@ use sled::Batch;
 use tracing::warn;
 
 use super::{
-    super::StoreError,
     SledOptions,
     ledger::Ledger,
     parts::Parts,
@@ -19,6 +18,7 @@ use super::{
     recovery,
     segment::{Active, Place, is_full},
 };
+use crate::store::StoreError;
 
 /// The one writer of a store; owned by its thread.
 #[derive(Debug)]

@@ -8,7 +8,9 @@ mod space;
 
 use std::{path::Path, sync::Arc};
 
-use super::{super::contract, *};
+use crate::store::contract;
+
+use super::*;
 
 /// Small segments, so that every test sees several.
 const SMALL: SledOptions = SledOptions { segment_bytes: 4096, free_floor_bytes: 0, cache_bytes: 1 << 20 };
@@ -83,7 +85,7 @@ async fn only_the_owner_may_read_the_files() {
 async fn a_number_that_panics_breaks_the_store_and_not_the_process() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
-    let bomb = super::super::Append {
+    let bomb = crate::store::Append {
         number: Arc::new(|_| panic!("no key to sign with")),
         ..contract::append(STREAM, "a")
     };

@@ -5,10 +5,8 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use proptest::{collection::vec, prelude::*};
 
-use super::{
-    super::super::{Advance, Append, Numbered, Once},
-    *,
-};
+use super::*;
+use crate::store::{Advance, Append, Numbered, Once};
 
 #[derive(Debug, Clone)]
 enum Operation {

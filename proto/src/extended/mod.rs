@@ -309,3 +309,6 @@ impl fmt::Debug for Section<'_> {
         write!(f, "section {:#04x}: {} octets", self.code, self.value.len())
     }
 }
+
+#[cfg(test)]
+mod tests;

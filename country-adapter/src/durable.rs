@@ -1,0 +1,186 @@
+//! The disk, one durable step at a time: what a step has done survives a kill and a power cut.
+//!
+//! Everything that this process writes goes through here. Tests give a disk that dies after so many steps, and so
+//! kill the adapter between any two of them.
+
+use std::ffi::OsString;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use pki::disk::DiskError;
+
+/// Mode of state files: nobody else's business.
+pub const PRIVATE: u32 = 0o600;
+/// Mode of files that the backend reads: its user shares a group with the adapter.
+pub const SHARED: u32 = 0o640;
+
+/// The file system, as a sequence of durable steps.
+#[derive(Clone, Default)]
+pub struct Disk {
+    #[cfg(test)]
+    left: Option<std::sync::Arc<std::sync::atomic::AtomicIsize>>,
+}
+
+impl Disk {
+    /// Creates a directory with its parents, if it is not there.
+    pub fn create_dir(&self, path: &Path) -> Result<(), DiskError> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        self.run(path, || fs::create_dir_all(path))?;
+        self.sync_dir(parent(path))
+    }
+
+    /// Writes a whole file and brings its content to the disk; its name is safe after [`Disk::sync_dir`].
+    pub fn write(&self, path: &Path, mode: u32, octets: &[u8]) -> Result<(), DiskError> {
+        self.write_with(path, mode, |file| file.write_all(octets))
+    }
+
+    /// The same for content that is made while it is written.
+    pub fn write_with(
+        &self,
+        path: &Path,
+        mode: u32,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), DiskError> {
+        // A kill may come before the first octet, or before the last one is on the disk.
+        let file = self.run(path, || {
+            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)
+        })?;
+        let mut buffered = io::BufWriter::new(&file);
+        content(&mut buffered).and_then(|()| buffered.flush()).map_err(|source| failed(path, source))?;
+        self.run(path, || file.sync_all())
+    }
+
+    /// Puts new content in place of a file: whoever reads sees the old or the new one, never a part.
+    pub fn replace(&self, path: &Path, mode: u32, octets: &[u8]) -> Result<(), DiskError> {
+        let written = beside(path);
+        self.write(&written, mode, octets)?;
+        self.rename(&written, path)
+    }
+
+    /// Renames a file or directory; afterwards both directories are on the disk.
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<(), DiskError> {
+        self.run(to, || fs::rename(from, to))?;
+        self.sync_dir(parent(to))?;
+        if parent(from) == parent(to) { Ok(()) } else { self.sync_dir(parent(from)) }
+    }
+
+    /// Brings the names of a directory to the disk.
+    pub fn sync_dir(&self, path: &Path) -> Result<(), DiskError> {
+        self.run(path, || File::open(path)?.sync_all())
+    }
+
+    /// Removes a file; one that is gone is fine.
+    pub fn remove(&self, path: &Path) -> Result<(), DiskError> {
+        self.run(path, || gone_is_fine(fs::remove_file(path)))
+    }
+
+    /// Removes a directory with all that is in it; one that is gone is fine.
+    pub fn remove_dir(&self, path: &Path) -> Result<(), DiskError> {
+        self.run(path, || gone_is_fine(fs::remove_dir_all(path)))
+    }
+
+    fn run<T>(&self, path: &Path, step: impl FnOnce() -> io::Result<T>) -> Result<T, DiskError> {
+        self.is_alive().and_then(|()| step()).map_err(|source| failed(path, source))
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, clippy::unnecessary_wraps, reason = "in tests, a disk may be dead")]
+    fn is_alive(&self) -> io::Result<()> {
+        Ok(())
+    }
+
+    #[cfg(test)]
+    fn is_alive(&self) -> io::Result<()> {
+        use std::sync::atomic::Ordering;
+        match &self.left {
+            Some(left) if left.fetch_sub(1, Ordering::SeqCst) <= 0 => Err(io::Error::other("killed here")),
+            _ => Ok(()),
+        }
+    }
+
+    /// A disk on which every step after so many fails.
+    #[cfg(test)]
+    pub(crate) fn dying_after(steps: isize) -> Self {
+        Self { left: Some(std::sync::Arc::new(steps.into())) }
+    }
+
+    /// Whether a step has failed.
+    #[cfg(test)]
+    pub(crate) fn is_dead(&self) -> bool {
+        self.left.as_ref().is_some_and(|left| left.load(std::sync::atomic::Ordering::SeqCst) < 0)
+    }
+}
+
+/// The names in a directory, sorted; those that are no UTF-8 are left out.
+pub fn names(path: &Path) -> Result<Vec<String>, DiskError> {
+    let read = |source| DiskError::Read { path: path.into(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path).map_err(read)? {
+        names.extend(entry.map_err(read)?.file_name().into_string());
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// The content of a file, or nothing if it is not there.
+pub fn read_if_there(path: &Path) -> Result<Option<Vec<u8>>, DiskError> {
+    match fs::read(path) {
+        Ok(octets) => Ok(Some(octets)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DiskError::Read { path: path.into(), source }),
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> DiskError {
+    DiskError::Write { path: path.into(), source }
+}
+
+fn gone_is_fine(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
+}
+
+fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn beside(path: &Path) -> PathBuf {
+    let mut name: OsString = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".tmp");
+    path.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_replaced_whole_or_not_at_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state");
+        Disk::default().replace(&path, PRIVATE, b"first").unwrap();
+        for steps in 0..4 {
+            let disk = Disk::dying_after(steps);
+            let result = disk.replace(&path, PRIVATE, b"second");
+            assert!(result.is_err() && disk.is_dead());
+            let content = fs::read(&path).unwrap();
+            // Once the rename has happened the new content is there, whether or not the directory was synced.
+            assert_eq!(content, if steps < 3 { &b"first"[..] } else { b"second" }, "{steps}");
+        }
+    }
+
+    #[test]
+    fn what_is_gone_is_no_error() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::default();
+        disk.remove(&dir.path().join("nothing")).unwrap();
+        disk.remove_dir(&dir.path().join("nothing")).unwrap();
+        assert_eq!(read_if_there(&dir.path().join("nothing")).unwrap(), None);
+    }
+}

@@ -1,0 +1,166 @@
+//! Calling the own country's gateway, and the one place where its statuses become errors.
+
+use std::time::Duration;
+
+use proto::{limits, wire};
+use tokio::sync::watch;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+use tonic_types::StatusExt;
+use wire::delivery_client::DeliveryClient;
+use wire::ingest_client::IngestClient;
+
+/// How long a call may take that does not wait for anything.
+const CALL: Duration = Duration::from_secs(60);
+/// How much longer than its own waiting a pull may take.
+const PULL_MARGIN: Duration = Duration::from_secs(30);
+
+/// The gateway of the own country. Clones share one connection, which changes with the trust list.
+#[derive(Clone)]
+pub struct Gateway {
+    channel: watch::Receiver<Channel>,
+}
+
+/// Why a call has no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CallError {
+    /// Not now: the line is cut, the gateway is full or restarting, or does not let this adapter in yet.
+    #[error("the gateway does not answer the call ({code:?}{}): {message}", with_comma(.reason))]
+    Again {
+        /// The gRPC code.
+        code: Code,
+        /// The stable reason, if there is one.
+        reason: String,
+        /// The gateway's words.
+        message: String,
+    },
+    /// The push is sealed to a key that the gateway no longer has.
+    #[error("the gateway does not know the ingress key of this push")]
+    UnknownIngressKey,
+    /// The gateway has fewer batches than this adapter has taken from it.
+    #[error("the gateway has no batch as far as this adapter has come: its store was replaced or restored")]
+    CursorBeyondEnd,
+    /// Never: the same call will be refused again.
+    #[error("the gateway refuses the call ({code:?}{}): {message}", with_comma(.reason))]
+    Refused {
+        /// The gRPC code.
+        code: Code,
+        /// The stable reason, if there is one.
+        reason: String,
+        /// The gateway's words.
+        message: String,
+    },
+}
+
+fn with_comma(reason: &str) -> String {
+    if reason.is_empty() { String::new() } else { format!(", {reason}") }
+}
+
+impl From<Status> for CallError {
+    fn from(status: Status) -> Self {
+        let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+        let (code, message) = (status.code(), status.message().to_owned());
+        match (code, reason.as_str()) {
+            (Code::FailedPrecondition, "UNKNOWN_INGRESS_KEY") => Self::UnknownIngressKey,
+            (_, "CURSOR_BEYOND_END") => Self::CursorBeyondEnd,
+            (Code::AlreadyExists | Code::InvalidArgument | Code::OutOfRange, _) => {
+                Self::Refused { code, reason, message }
+            }
+            // Whoever is not let in today may be tomorrow; what waits to be sent must not be lost for it.
+            _ => Self::Again { code, reason, message },
+        }
+    }
+}
+
+impl Gateway {
+    /// Follows a channel that may be replaced.
+    #[must_use]
+    pub fn new(channel: watch::Receiver<Channel>) -> Self {
+        Self { channel }
+    }
+
+    /// Hands over a push; the answer comes after its durable commit.
+    pub async fn push(&self, push: wire::PushRequest) -> Result<wire::PushReply, CallError> {
+        let mut ingest = self.ingest();
+        answer(CALL, ingest.push(push)).await
+    }
+
+    /// The keys that pushes are sealed to, not checked yet.
+    pub async fn ingress_keys(&self) -> Result<wire::SignedKeyList, CallError> {
+        let mut ingest = self.ingest();
+        answer(CALL, ingest.ingress_keys(wire::IngressKeysRequest {})).await
+    }
+
+    /// The batches behind a position. Waits at the tail for as long as the request says.
+    pub async fn pull(&self, request: wire::DeliveryPullRequest) -> Result<Vec<wire::Delivered>, CallError> {
+        let longest = Duration::from_millis(request.wait_ms.into()) + PULL_MARGIN;
+        let mut delivery = self.delivery();
+        answer(longest, delivery.pull(request)).await.map(|reply| reply.delivered)
+    }
+
+    /// Tells that everything up to a position is kept durably here.
+    pub async fn acknowledge(&self, position: u64) -> Result<(), CallError> {
+        let mut delivery = self.delivery();
+        answer(CALL, delivery.acknowledge(wire::DeliveryAcknowledgeRequest { position })).await.map(drop)
+    }
+
+    /// Publishes the authority's own key list.
+    pub async fn publish_keys(&self, list: wire::SignedKeyList) -> Result<(), CallError> {
+        let mut delivery = self.delivery();
+        answer(CALL, delivery.publish_keys(list)).await.map(drop)
+    }
+
+    fn ingest(&self) -> IngestClient<Channel> {
+        IngestClient::new(self.channel.borrow().clone())
+            .max_decoding_message_size(limits::MESSAGE_LEN)
+            .max_encoding_message_size(limits::MESSAGE_LEN)
+    }
+
+    fn delivery(&self) -> DeliveryClient<Channel> {
+        DeliveryClient::new(self.channel.borrow().clone())
+            .max_decoding_message_size(limits::MESSAGE_LEN)
+            .max_encoding_message_size(limits::MESSAGE_LEN)
+    }
+}
+
+async fn answer<T>(
+    longest: Duration,
+    call: impl Future<Output = Result<Response<T>, Status>>,
+) -> Result<T, CallError> {
+    let in_time = tokio::time::timeout(longest, call).await;
+    let status = in_time.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+    status.map(Response::into_inner).map_err(CallError::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::ErrorDetails;
+
+    use super::*;
+
+    fn with_reason(code: Code, reason: &str) -> CallError {
+        let details = ErrorDetails::with_error_info(reason, "exchange", std::collections::HashMap::new());
+        Status::with_error_details(code, "words", details).into()
+    }
+
+    #[test]
+    fn only_what_will_never_do_is_refused() {
+        for code in (1..=16).map(Code::from_i32) {
+            let never = matches!(code, Code::AlreadyExists | Code::InvalidArgument | Code::OutOfRange);
+            let error = CallError::from(Status::new(code, "words"));
+            assert_eq!(matches!(error, CallError::Refused { .. }), never, "{code:?}");
+            assert_eq!(matches!(error, CallError::Again { .. }), !never, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn reasons_that_ask_for_something_else_are_told_apart() {
+        let full = with_reason(Code::ResourceExhausted, "STORE_FULL");
+        assert!(matches!(&full, CallError::Again { reason, .. } if reason == "STORE_FULL"));
+        assert!(full.to_string().contains("(ResourceExhausted, STORE_FULL): words"));
+        assert_eq!(with_reason(Code::FailedPrecondition, "UNKNOWN_INGRESS_KEY"), CallError::UnknownIngressKey);
+        assert_eq!(with_reason(Code::OutOfRange, "CURSOR_BEYOND_END"), CallError::CursorBeyondEnd);
+        let reused = with_reason(Code::AlreadyExists, "PUSH_ID_REUSED");
+        assert!(matches!(reused, CallError::Refused { reason, .. } if reason == "PUSH_ID_REUSED"));
+    }
+}

@@ -1,0 +1,299 @@
+//! The one configuration file: every key, its default, and what is wrong with it.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use miette::{Diagnostic, NamedSource, SourceSpan};
+use pki::identity::IdentityConfig;
+use pki::trust::TrustConfig;
+use serde::Deserialize;
+
+/// The gateway's configuration; `deploy/gateway.example.toml` explains each key.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Our country, ISO 3166-1 numeric.
+    pub country: u16,
+    /// Where entries, cursors and push ids are kept: a folder.
+    pub store: PathBuf,
+    /// A folder for key lists, receipts, evidence, and the last accepted trust list.
+    pub state: PathBuf,
+    /// Addresses to listen on.
+    pub listen: Listen,
+    /// Certificate and ingress keys.
+    pub identity: IdentityConfig,
+    /// The ECDSA key that signs manifests and receipts.
+    pub signing_key: PathBuf,
+    /// Who is believed.
+    pub trust: TrustConfig,
+    /// Bounds on what is worked on at once.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How peers are pulled.
+    #[serde(default)]
+    pub pull: PullConfig,
+    /// How long things are kept.
+    #[serde(default)]
+    pub retention: Retention,
+    /// Logs.
+    #[serde(default)]
+    pub log: LogConfig,
+}
+
+/// Addresses to listen on.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// For peer gateways, from the internet.
+    pub peers: SocketAddr,
+    /// For the adapters of this country, from the national network.
+    pub national: SocketAddr,
+    /// For health and metrics, without TLS: a loopback address.
+    pub admin: SocketAddr,
+}
+
+/// Bounds on what is worked on at once.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Pushes being opened and sealed; others wait.
+    pub pushes_at_work: usize,
+    /// Open connections on each listener; others are closed at once.
+    pub connections: usize,
+    /// Octets that stay free on the store's disk; below, pushes are refused.
+    pub free_disk_bytes: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { pushes_at_work: 8, connections: 1_024, free_disk_bytes: 256 << 20 }
+    }
+}
+
+/// How peers are pulled.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PullConfig {
+    /// How long a peer may hold a pull open at its tail, 1 to 30 seconds.
+    pub wait_seconds: u64,
+    /// Octets of a page, up to 2 MiB.
+    pub page_bytes: u32,
+}
+
+impl Default for PullConfig {
+    fn default() -> Self {
+        Self { wait_seconds: 30, page_bytes: 2 << 20 }
+    }
+}
+
+impl PullConfig {
+    /// How long a peer may hold a pull open.
+    #[must_use]
+    pub fn wait(&self) -> Duration {
+        Duration::from_secs(self.wait_seconds)
+    }
+}
+
+/// How long things are kept.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Retention {
+    /// Batches and push ids that nobody acknowledged, days.
+    pub unacknowledged_days: u64,
+    /// Batches after they were delivered and acknowledged, hours.
+    pub acknowledged_hours: u8,
+}
+
+impl Default for Retention {
+    fn default() -> Self {
+        Self { unacknowledged_days: 14, acknowledged_hours: 24 }
+    }
+}
+
+/// Logs go to standard error.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct LogConfig {
+    /// error, warn, info, debug or trace; or a filter as `gateway=debug,info`.
+    pub level: String,
+    /// For people or for machines.
+    pub format: LogFormat,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { level: "info".into(), format: LogFormat::Text }
+    }
+}
+
+/// How a line of log looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A configuration that cannot be used, with the line that is to blame.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {cause}")]
+    #[diagnostic(help("give the path of a gateway.toml; deploy/gateway.example.toml is one to begin with"))]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// A key or value is wrong.
+    #[error("{message}")]
+    Wrong {
+        /// What.
+        message: String,
+        /// What would do.
+        #[help]
+        help: String,
+        /// The whole file.
+        #[source_code]
+        file: NamedSource<String>,
+        /// Which part of it.
+        #[label("here")]
+        place: Option<SourceSpan>,
+    },
+}
+
+impl Config {
+    /// Reads a file; paths in it are relative to it.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path);
+        let text = text.map_err(|cause| ConfigError::Read { path: path.into(), cause })?;
+        let mut config = Self::parse(&text, &path.display().to_string())?;
+        config.resolve(path.parent().unwrap_or(Path::new(".")));
+        Ok(config)
+    }
+
+    /// Parses the text; `name` is for messages.
+    pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
+        let wrong = |message: String, help: String, place: Option<SourceSpan>| ConfigError::Wrong {
+            message,
+            help,
+            file: NamedSource::new(name, text.to_owned()).with_language("TOML"),
+            place,
+        };
+        let config: Self = toml::from_str(text).map_err(|error| {
+            let help = "every key stands in deploy/gateway.example.toml with its default";
+            wrong(error.message().to_owned(), help.into(), error.span().map(SourceSpan::from))
+        })?;
+        match config.problem() {
+            Some((key, message, help)) => Err(wrong(message, help.into(), place(text, key))),
+            None => Ok(config),
+        }
+    }
+
+    /// The first value that parses and still cannot be meant.
+    fn problem(&self) -> Option<(&'static str, String, &'static str)> {
+        let Retention { unacknowledged_days, acknowledged_hours } = self.retention;
+        if self.country == 0 || self.country > 999 {
+            let message = format!("country is {}", self.country);
+            return Some(("country", message, "an ISO 3166-1 number from 1 to 999, as 826 for the United Kingdom"));
+        }
+        if !(1..=30).contains(&self.pull.wait_seconds) {
+            let message = format!("pull.wait_seconds is {}", self.pull.wait_seconds);
+            return Some(("wait_seconds", message, "1 to 30; peers end a longer wait themselves"));
+        }
+        if !(1..=90).contains(&unacknowledged_days) || !(1..=168).contains(&acknowledged_hours) {
+            let message = format!("retention is {unacknowledged_days} days and {acknowledged_hours} hours");
+            return Some(("retention", message, "1 to 90 days (14), and 1 to 168 hours (24)"));
+        }
+        if self.limits.pushes_at_work == 0 || self.limits.connections == 0 {
+            return Some(("limits", "a limit is 0".into(), "at least 1, or nothing is ever accepted"));
+        }
+        if !self.listen.admin.ip().is_loopback() {
+            let message = format!("listen.admin is {}", self.listen.admin);
+            return Some(("admin", message, "a loopback address as 127.0.0.1:7445: this listener has no TLS"));
+        }
+        None
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        let identity = &mut self.identity;
+        let single = [
+            &mut self.store,
+            &mut self.state,
+            &mut self.signing_key,
+            &mut self.trust.list,
+            &mut identity.certificate,
+            &mut identity.key,
+        ];
+        let several = self.trust.anchors.iter_mut().chain(&mut identity.hpke_keys).chain(&mut identity.passphrase_file);
+        for path in single.into_iter().chain(several) {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+/// Where a key or table stands in the file.
+fn place(text: &str, key: &str) -> Option<SourceSpan> {
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim_start().trim_start_matches('[');
+        let is_it = trimmed.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', ']']));
+        if is_it {
+            return Some((offset, line.trim_end().len()).into());
+        }
+        offset += line.len();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../deploy/gateway.example.toml");
+
+    fn refusal(from: &str, to: &str) -> (String, Option<usize>) {
+        assert!(EXAMPLE.contains(from), "{from}");
+        let text = EXAMPLE.replace(from, to);
+        match Config::parse(&text, "gateway.toml") {
+            Err(ConfigError::Wrong { message, place, help, .. }) => {
+                let line = place.map(|span| text[..span.offset()].lines().count() + usize::from(span.offset() == 0));
+                (format!("{message}; {help}"), line)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_example_is_a_configuration_and_shows_the_defaults() {
+        let example = Config::parse(EXAMPLE, "gateway.example.toml").unwrap();
+        let (limits, pull, retention, log) =
+            (Limits::default(), PullConfig::default(), Retention::default(), LogConfig::default());
+        assert_eq!(format!("{:?}", example.limits), format!("{limits:?}"));
+        assert_eq!(format!("{:?}", example.pull), format!("{pull:?}"));
+        assert_eq!(format!("{:?}", example.retention), format!("{retention:?}"));
+        assert_eq!(format!("{:?}", example.log), format!("{log:?}"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let (message, line) = refusal("country = 826", "contry = 826");
+        assert!(message.contains("unknown field `contry`"), "{message}");
+        assert!(line.is_some());
+    }
+
+    #[test]
+    fn a_wrong_value_names_key_value_and_remedy() {
+        let (message, line) = refusal("wait_seconds = 30", "wait_seconds = 31");
+        assert_eq!(message, "pull.wait_seconds is 31; 1 to 30; peers end a longer wait themselves");
+        assert!(line.is_some());
+        let (message, _) = refusal("country = 826", "country = 0");
+        assert!(message.starts_with("country is 0; an ISO 3166-1 number"), "{message}");
+        let (message, _) = refusal("127.0.0.1:7445", "0.0.0.0:7445");
+        assert!(message.contains("a loopback address"), "{message}");
+    }
+}

@@ -1,0 +1,50 @@
+//! The admin listener, for loopback only: health and metrics.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::node::Node;
+use crate::store::CursorName;
+
+const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Serves until it is stopped.
+pub async fn serve(node: Arc<Node>, listener: TcpListener, stop: CancellationToken) -> std::io::Result<()> {
+    let router = Router::new()
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(node);
+    axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
+}
+
+/// Ready if the store answers, the trust list is in time, and our certificate is.
+async fn ready(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    let now = node.clock.now();
+    let mut problems = Vec::new();
+    if let Err(error) = node.store.cursor(CursorName::new([0; 16])).await {
+        problems.push(format!("store: {error}"));
+    }
+    if node.trust_list().expires <= now {
+        problems.push("trust list: expired; install a newer one".into());
+    }
+    if node.certificate.not_after() <= i64::try_from(now).unwrap_or(i64::MAX) {
+        problems.push("certificate: expired; issue a new one with `pki issue`".into());
+    }
+    if problems.is_empty() {
+        return (StatusCode::OK, "ready\n".to_string());
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n")
+}
+
+async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    node.metrics.store_size(node.store.size().bytes);
+    ([(header::CONTENT_TYPE, METRICS)], node.metrics.text())
+}

@@ -1,0 +1,109 @@
+//! Receipts to the origins: what is stored here, and what our adapters have taken.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::batch::{Receipt, Stage};
+use proto::ids::{CountryCode, Sequence};
+use proto::wire;
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use super::pull::PullError;
+use crate::backoff::Backoff;
+use crate::names;
+use crate::node::Node;
+use crate::peers::Peers;
+use crate::store::{Cursor, StoreError};
+
+/// How long a peer may take to take a receipt.
+const DEADLINE: Duration = Duration::from_secs(15);
+/// Receipts are looked at this often even if nothing rang, so that none is forgotten after a failure.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(30);
+
+/// Sends receipts to one origin.
+pub struct Acknowledge {
+    node: Arc<Node>,
+    peers: Arc<Peers>,
+    origin: CountryCode,
+    /// What the origin has taken since we started.
+    sent: HashMap<Stage, u64>,
+}
+
+impl Acknowledge {
+    /// A loop for one origin.
+    #[must_use]
+    pub fn new(node: Arc<Node>, peers: Arc<Peers>, origin: CountryCode) -> Self {
+        Self { node, peers, origin, sent: HashMap::new() }
+    }
+
+    /// Steps whenever something moved, until it is stopped.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let work = async {
+            let mut backoff = Backoff::default();
+            loop {
+                let node = self.node.clone();
+                let rung = node.progress.notified();
+                match self.step().await {
+                    Ok(()) => {
+                        backoff.succeeded();
+                        let _ = tokio::time::timeout(AT_LEAST_EVERY, rung).await;
+                    }
+                    Err(error) => {
+                        debug!(origin = %self.origin, %error, "receipts could not be sent");
+                        tokio::time::sleep(backoff.failed()).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// Sends what the origin does not have yet.
+    pub async fn step(&mut self) -> Result<(), PullError> {
+        let stored = self.node.store.cursor(names::pulled(self.origin)).await?;
+        self.send(Stage::Stored, stored).await?;
+        let delivered = delivered_through(&self.node, self.origin, stored).await?;
+        self.send(Stage::Delivered, delivered).await
+    }
+
+    async fn send(&mut self, stage: Stage, cursor: Cursor) -> Result<(), PullError> {
+        let Ok(through) = Sequence::new(cursor.through) else { return Ok(()) };
+        if self.sent.get(&stage).is_some_and(|sent| *sent >= cursor.through) {
+            return Ok(());
+        }
+        let (origin, destination) = (self.origin, self.node.country);
+        let receipt = Receipt { origin, destination, through, manifest_hash: cursor.link, stage }.octets();
+        let request = wire::AcknowledgeRequest {
+            signature: self.node.signing.sign(Receipt::DOMAIN, &receipt).to_vec().into(),
+            signing_key: self.node.signing.public().id().octets().to_vec().into(),
+            receipt: receipt.into(),
+        };
+        let mut client = self.peers.exchange(self.origin)?;
+        self.peers.call(self.origin, DEADLINE, client.acknowledge(request)).await?;
+        self.sent.insert(stage, cursor.through);
+        Ok(())
+    }
+}
+
+/// Everything from an origin up to this has been taken by our adapters.
+///
+/// An authority that has taken all that is stored for it holds nobody back. For one that has not, only its last
+/// delivered batch is known: the result may be a little low, never too high.
+async fn delivered_through(node: &Node, origin: CountryCode, stored: Cursor) -> Result<Cursor, StoreError> {
+    let trust = node.trust_list();
+    let mut through = stored;
+    let authorities = trust.country(node.country).into_iter().flat_map(|country| country.authorities.keys());
+    for authority in authorities {
+        let kept = node.store.cursor(names::stored(origin, *authority)).await?;
+        let taken = node.store.cursor(names::delivered(origin, *authority)).await?;
+        if taken.through < kept.through && taken.through < through.through {
+            through = taken;
+        }
+    }
+    Ok(through)
+}

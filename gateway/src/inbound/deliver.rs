@@ -1,0 +1,156 @@
+//! 9: let the adapters of our authorities pull their batches and acknowledge them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use pki::keylist::SignedKeyList;
+use proto::batch::{Manifest, SignedBatch};
+use proto::ids::{Authority, CountryCode};
+use proto::malformed::Malformed;
+use proto::wire;
+use tonic::{Request, Response, Status};
+use tracing::info;
+
+use super::inbox;
+use crate::names;
+use crate::node::Node;
+use crate::page::{self, PageError, PageRequest};
+use crate::status;
+use crate::store::{Advance, Change, Cursor, Entry, StoreError};
+
+/// Octets that are read at once to find out whose batches an acknowledgement covers.
+const STEP_BYTES: usize = 4 * 1024 * 1024;
+
+/// The service that adapters pull from.
+pub struct Delivery {
+    node: Arc<Node>,
+}
+
+/// Why an adapter gets no page, or its acknowledgement is not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliverError {
+    /// The cursor or the store.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// A batch that we keep does not parse.
+    #[error("a kept batch does not parse")]
+    Kept(#[from] Malformed),
+    /// It acknowledges what was never delivered.
+    #[error("position {position} was never delivered; the last one is {last}")]
+    NeverDelivered {
+        /// What it says.
+        position: u64,
+        /// Our last one.
+        last: u64,
+    },
+    /// It would take an acknowledgement back.
+    #[error("position {position} is before {known}, which was acknowledged already; acknowledgements only move forward")]
+    Backwards {
+        /// What it says.
+        position: u64,
+        /// What we have.
+        known: u64,
+    },
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Delivery {
+    /// Serves this node's inboxes.
+    #[must_use]
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    async fn page(&self, authority: Authority, request: PageRequest) -> Result<Vec<wire::Delivered>, DeliverError> {
+        let entries = page::page(&*self.node.store, names::inbox(authority), request).await?;
+        let delivered = |entry: Entry| {
+            let batch = SignedBatch::from_parts(&entry.head, entry.body)?.into_wire();
+            Ok(wire::Delivered { position: entry.sequence, batch: Some(batch) })
+        };
+        entries.into_iter().map(delivered).collect()
+    }
+
+    /// Moves the adapter's cursor, and with it what can be told to each origin.
+    async fn acknowledge(&self, authority: Authority, position: u64) -> Result<(), DeliverError> {
+        let last = self.node.store.tail(names::inbox(authority)).borrow().last;
+        if position > last {
+            return Err(DeliverError::NeverDelivered { position, last });
+        }
+        let cursor = names::position(authority);
+        let from = self.node.store.cursor(cursor).await?;
+        if position < from.through {
+            return Err(DeliverError::Backwards { position, known: from.through });
+        }
+        if position == from.through {
+            return Ok(());
+        }
+        let to = Cursor { through: position, link: [0; 32] };
+        let mut advances = vec![Advance { cursor, from, to }];
+        for (origin, to) in self.taken(authority, from.through, position).await? {
+            advances.push(inbox::advance(&self.node, names::delivered(origin, authority), to).await?);
+        }
+        self.node.store.commit(Change { at: self.node.clock.now(), advances, ..Change::default() }).await?;
+        self.node.metrics.delivered(authority, position - from.through);
+        self.node.progress.notify_waiters();
+        info!(%authority, position, "delivered");
+        Ok(())
+    }
+
+    /// The last batch of each origin among the positions behind `after`, up to `through`.
+    async fn taken(
+        &self,
+        authority: Authority,
+        mut after: u64,
+        through: u64,
+    ) -> Result<BTreeMap<CountryCode, Cursor>, DeliverError> {
+        let mut taken = BTreeMap::new();
+        while after < through {
+            let entries = self.node.store.after(names::inbox(authority), after, STEP_BYTES).await?;
+            let Some(last) = entries.last() else { break };
+            after = last.sequence;
+            for entry in entries.into_iter().filter(|entry| entry.sequence <= through) {
+                let manifest = Manifest::parse(&SignedBatch::from_parts(&entry.head, entry.body)?.manifest)?;
+                let cursor = Cursor { through: manifest.sequence.number(), link: entry.link };
+                taken.insert(manifest.header.origin, cursor);
+            }
+        }
+        Ok(taken)
+    }
+}
+
+#[tonic::async_trait]
+impl wire::delivery_server::Delivery for Delivery {
+    async fn pull(
+        &self,
+        request: Request<wire::DeliveryPullRequest>,
+    ) -> Result<Response<wire::DeliveryPullReply>, Status> {
+        let authority = self.node.calling_adapter(request.extensions())?;
+        let wire::DeliveryPullRequest { after, max_bytes, wait_ms } = request.into_inner();
+        let delivered = self.page(authority, PageRequest { after, max_bytes, wait_ms }).await?;
+        Ok(Response::new(wire::DeliveryPullReply { delivered }))
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<wire::DeliveryAcknowledgeRequest>,
+    ) -> Result<Response<wire::DeliveryAcknowledgeReply>, Status> {
+        let authority = self.node.calling_adapter(request.extensions())?;
+        Delivery::acknowledge(self, authority, request.into_inner().position).await?;
+        Ok(Response::new(wire::DeliveryAcknowledgeReply {}))
+    }
+
+    async fn publish_keys(
+        &self,
+        request: Request<wire::SignedKeyList>,
+    ) -> Result<Response<wire::PublishKeysReply>, Status> {
+        let authority = self.node.calling_adapter(request.extensions())?;
+        let signed = SignedKeyList::parse(request.into_inner()).map_err(|cause| status::malformed(&cause))?;
+        let (trust, now) = (self.node.trust_list(), self.node.clock.now());
+        if self.node.key_lists.take(authority, &signed, &trust, now)? {
+            info!(%authority, "key list published");
+        }
+        Ok(Response::new(wire::PublishKeysReply {}))
+    }
+}

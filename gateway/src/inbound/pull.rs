@@ -1,0 +1,138 @@
+//! 6: one loop for each peer: fetch what follows our cursor, verify it, keep it, back off when it fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pki::trust::{Status, TrustList};
+use proto::batch::SignedBatch;
+use proto::ids::CountryCode;
+use proto::wire;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use super::verify::{Expected, Refused, verify};
+use super::{evidence, inbox};
+use crate::backoff::Backoff;
+use crate::names;
+use crate::node::Node;
+use crate::peers::{PeerError, Peers};
+use crate::store::{Cursor, StoreError};
+
+/// The time that an answer may take beyond the wait that we asked for.
+const GRACE: Duration = Duration::from_secs(15);
+
+/// Pulls one country's batches.
+pub struct Pull {
+    node: Arc<Node>,
+    peers: Arc<Peers>,
+    origin: CountryCode,
+}
+
+/// Why a step brought nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    /// The peer cannot be reached, or refused.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The peer sent what it should not have.
+    #[error("refused: {0}")]
+    Refused(#[from] Refused),
+    /// The country left the trust list, or is out.
+    #[error("the country is not active in the trust list")]
+    NotActive,
+}
+
+impl Pull {
+    /// A loop for one origin. Our own country is one too: tokens for another state go the same way, by loopback.
+    #[must_use]
+    pub fn new(node: Arc<Node>, peers: Arc<Peers>, origin: CountryCode) -> Self {
+        Self { node, peers, origin }
+    }
+
+    /// Steps until it is stopped.
+    pub async fn run(self, stop: CancellationToken) {
+        let span = info_span!("pull", origin = %self.origin);
+        let work = async {
+            let mut backoff = Backoff::default();
+            loop {
+                match self.step().await {
+                    Ok(_) => {
+                        if backoff.succeeded() {
+                            info!("the peer answers again");
+                        }
+                    }
+                    Err(error) => {
+                        if backoff.is_first() {
+                            warn!(%error, "pulling fails; it is tried again with growing pauses");
+                        }
+                        debug!(%error, "pull failed");
+                        tokio::time::sleep(backoff.failed()).await;
+                    }
+                }
+            }
+        };
+        tokio::select! {
+            () = work.instrument(span) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    /// Pulls one page, and gives how many batches of it were kept.
+    pub async fn step(&self) -> Result<usize, PullError> {
+        let from = self.node.store.cursor(names::pulled(self.origin)).await?;
+        let batches = self.fetch(from.through).await?;
+        if batches.is_empty() {
+            return Ok(0);
+        }
+        let trust = self.node.trust_list();
+        let (verified, refused) = self.verify(batches, &trust, from)?;
+        let octets = verified.iter().map(|batch| batch.batch().sealed.len()).sum();
+        inbox::keep(&self.node, self.origin, from, &verified).await?;
+        if !verified.is_empty() {
+            self.node.metrics.pulled(self.origin, verified.len(), octets);
+            self.node.progress.notify_waiters();
+            info!(batches = verified.len(), octets, after = from.through, "batches kept");
+        }
+        refused.map_or(Ok(verified.len()), |refused| Err(refused.into()))
+    }
+
+    async fn fetch(&self, after: u64) -> Result<Vec<SignedBatch>, PullError> {
+        let pull = &self.node.config.pull;
+        let wait_ms = u32::try_from(pull.wait().as_millis()).unwrap_or(30_000);
+        let request = wire::PullRequest { after, max_bytes: pull.page_bytes, wait_ms };
+        let mut client = self.peers.exchange(self.origin)?;
+        let call = self.peers.call(self.origin, pull.wait() + GRACE, client.pull(request));
+        let reply = call.await?;
+        let parsed = reply.batches.into_iter().map(SignedBatch::parse).collect::<Result<_, _>>();
+        Ok(parsed.map_err(Refused::Malformed)?)
+    }
+
+    /// Everything up to the first batch that is refused.
+    fn verify(
+        &self,
+        batches: Vec<SignedBatch>,
+        trust: &TrustList,
+        mut cursor: Cursor,
+    ) -> Result<(Vec<super::verify::VerifiedBatch>, Option<Refused>), PullError> {
+        let origin = trust.country(self.origin).filter(|country| country.status == Status::Active);
+        let origin = origin.ok_or(PullError::NotActive)?;
+        let (own, now) = (self.node.country, self.node.clock.now());
+        let mut verified = Vec::with_capacity(batches.len());
+        for batch in batches {
+            match verify(batch.clone(), &Expected { origin, own, trust, cursor, now }) {
+                Ok(good) => {
+                    cursor = good.cursor();
+                    verified.push(good);
+                }
+                Err(refused) => {
+                    evidence::keep(&self.node, self.origin, &batch, &refused);
+                    return Ok((verified, Some(refused)));
+                }
+            }
+        }
+        Ok((verified, None))
+    }
+}

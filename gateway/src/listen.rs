@@ -1,0 +1,226 @@
+//! The acceptor: mutual TLS, one task a connection, and an end to connections that trust no longer covers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Request;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use pki::tls::{self, PeerCertificate};
+use rustls::ServerConfig;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+use tower::ServiceExt;
+use tracing::{debug, error, info};
+
+use crate::caller::Caller;
+use crate::node::Node;
+
+/// How long a handshake may take; whoever is slower holds a place only for so long.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// Handshakes at the same time.
+const HANDSHAKES: usize = 64;
+/// How often an open connection's certificate is looked at again.
+const RECHECK: Duration = Duration::from_secs(10);
+/// A connection ends after this time, so that new certificates and settings take effect.
+const OLDEST: Duration = Duration::from_secs(3_600);
+/// HTTP/2: flow-control windows, streams at once, header octets, pings.
+const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
+const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+const STREAMS: u32 = 128;
+const HEADER_OCTETS: u32 = 16 * 1024;
+const PING_EVERY: Duration = Duration::from_secs(15);
+const PING_ANSWER: Duration = Duration::from_secs(10);
+
+/// Accepts connections on one address and hands their calls to one set of services.
+pub struct Acceptor {
+    node: Arc<Node>,
+    routes: Routes,
+    config: watch::Receiver<Arc<ServerConfig>>,
+    handshakes: Arc<Semaphore>,
+    connections: Arc<Semaphore>,
+}
+
+/// A whole new TLS configuration whenever the trust list changes; a list that TLS cannot use changes nothing.
+pub fn follow_trust(
+    node: &Arc<Node>,
+    stop: CancellationToken,
+    tasks: &TaskTracker,
+) -> Result<watch::Receiver<Arc<ServerConfig>>, rustls::Error> {
+    let first = tls::server_config(&node.certificate, &node.trust_list())?;
+    let (publish, config) = watch::channel(Arc::new(first));
+    let (node, mut trust) = (node.clone(), node.trust.clone());
+    tasks.spawn(async move {
+        loop {
+            tokio::select! {
+                changed = trust.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+            let list = trust.borrow_and_update().clone();
+            match tls::server_config(&node.certificate, &list) {
+                Ok(config) => {
+                    publish.send_replace(Arc::new(config));
+                }
+                Err(cause) => error!(%cause, version = list.version, "TLS cannot use the new trust list"),
+            }
+        }
+    });
+    Ok(config)
+}
+
+impl Acceptor {
+    /// Accepts for these services.
+    #[must_use]
+    pub fn new(node: Arc<Node>, routes: Routes, config: watch::Receiver<Arc<ServerConfig>>) -> Self {
+        let connections = Arc::new(Semaphore::new(node.config.limits.connections));
+        Self { node, routes, config, handshakes: Arc::new(Semaphore::new(HANDSHAKES)), connections }
+    }
+
+    /// Accepts until it is stopped; then lets the open calls finish.
+    pub async fn run(self, listener: TcpListener, stop: CancellationToken, tasks: TaskTracker) {
+        let acceptor = Arc::new(self);
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                () = stop.cancelled() => return,
+            };
+            match accepted {
+                Ok((stream, _)) => {
+                    let Ok(place) = acceptor.connections.clone().try_acquire_owned() else {
+                        acceptor.node.metrics.handshake_failed("too_many_connections");
+                        continue;
+                    };
+                    tasks.spawn(acceptor.clone().connection(stream, stop.clone(), place));
+                }
+                Err(cause) => {
+                    // Out of file descriptors, mostly: accepting again at once would only burn time.
+                    error!(%cause, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    async fn connection(self: Arc<Self>, stream: TcpStream, stop: CancellationToken, _place: OwnedSemaphorePermit) {
+        let Some((stream, certificate)) = self.handshake(stream).await else { return };
+        debug!(peer = %certificate.identity, "connected");
+        self.serve(stream, certificate, stop).await;
+    }
+
+    async fn handshake(&self, stream: TcpStream) -> Option<(TlsStream<TcpStream>, Arc<PeerCertificate>)> {
+        let _turn = self.handshakes.acquire().await.ok()?;
+        stream.set_nodelay(true).ok()?;
+        let config = self.config.borrow().clone();
+        let shaken = timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream)).await;
+        let stream = match shaken {
+            Ok(Ok(stream)) => stream,
+            Ok(Err(cause)) => {
+                self.node.metrics.handshake_failed(reason(&cause));
+                info!(reason = reason(&cause), %cause, "handshake refused");
+                return None;
+            }
+            Err(_) => {
+                self.node.metrics.handshake_failed("timeout");
+                return None;
+            }
+        };
+        let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first())?;
+        let certificate = PeerCertificate::parse(shown).ok()?;
+        Some((stream, Arc::new(certificate)))
+    }
+
+    async fn serve(&self, stream: TlsStream<TcpStream>, certificate: Arc<PeerCertificate>, stop: CancellationToken) {
+        let caller = Caller(certificate.clone());
+        let service = self.routes.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(caller.clone());
+            request
+        });
+        let builder = builder();
+        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        tokio::pin!(connection);
+        let ends = self.ends(&certificate, stop);
+        tokio::pin!(ends);
+        let mut is_ending = false;
+        loop {
+            tokio::select! {
+                served = connection.as_mut() => {
+                    if let Err(cause) = served {
+                        debug!(peer = %certificate.identity, %cause, "connection ended");
+                    }
+                    return;
+                }
+                end = ends.as_mut(), if !is_ending => match end {
+                    End::Gracefully => {
+                        connection.as_mut().graceful_shutdown();
+                        is_ending = true;
+                    }
+                    End::AtOnce => return,
+                },
+            }
+        }
+    }
+
+    /// Comes when the connection should end: we stop, it is old, or trust no longer covers its certificate.
+    async fn ends(&self, certificate: &PeerCertificate, stop: CancellationToken) -> End {
+        let watch = async {
+            loop {
+                tokio::time::sleep(RECHECK).await;
+                if let Err(cause) = certificate.check(&self.node.trust_list(), self.node.clock.now()) {
+                    info!(peer = %certificate.identity, %cause, "connection closed");
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            () = watch => End::AtOnce,
+            () = stop.cancelled() => End::Gracefully,
+            () = tokio::time::sleep(OLDEST) => End::Gracefully,
+        }
+    }
+}
+
+enum End {
+    Gracefully,
+    AtOnce,
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new()).http2_only();
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEADER_OCTETS)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_ANSWER);
+    builder
+}
+
+/// A stable name for why a handshake failed.
+fn reason(cause: &std::io::Error) -> &'static str {
+    use rustls::{CertificateError as Certificate, Error};
+    match cause.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) {
+        Some(Error::NoCertificatesPresented) => "no_certificate",
+        Some(Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. })) => "expired",
+        Some(Error::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. })) => {
+            "not_yet_valid"
+        }
+        Some(Error::InvalidCertificate(Certificate::UnknownIssuer)) => "unknown_issuer",
+        Some(Error::InvalidCertificate(Certificate::Revoked)) => "revoked",
+        Some(Error::InvalidCertificate(_)) => "bad_certificate",
+        Some(Error::PeerIncompatible(_)) => "incompatible",
+        Some(Error::AlertReceived(_)) => "alert_received",
+        Some(_) => "tls",
+        None => "io",
+    }
+}
+

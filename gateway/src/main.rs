@@ -1,0 +1,129 @@
+//! The `gateway` command.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use gateway::clock::Clock;
+use gateway::config::Config;
+use gateway::{Listeners, start, telemetry};
+use miette::Report;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+const FAILED: u8 = 1;
+const INVALID: u8 = 3;
+
+/// One country's gateway: takes pushes from its adapters, exchanges sealed batches with its peers.
+#[derive(Parser)]
+#[command(version, after_help = "\
+Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage, 3 the configuration is wrong.
+
+Example:
+  gateway check /etc/exchange/gateway.toml && gateway run /etc/exchange/gateway.toml")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs until SIGTERM or SIGINT; then finishes what was accepted.
+    #[command(after_help = "Example:\n  gateway run deploy/gateway.example.toml")]
+    Run {
+        /// The configuration file; deploy/gateway.example.toml explains every key.
+        config: PathBuf,
+    },
+    /// Reads the configuration and all it names, says what is wrong, and changes nothing.
+    #[command(after_help = "Example:\n  gateway check /etc/exchange/gateway.toml")]
+    Check {
+        /// The configuration file.
+        config: PathBuf,
+    },
+    /// Prints a completion script for a shell.
+    #[command(after_help = "Example:\n  gateway completions bash > /etc/bash_completion.d/gateway")]
+    Completions {
+        /// Which shell.
+        shell: Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Run { config } => with_config(&config, run),
+        Command::Check { config } => with_config(&config, check),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "gateway", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn with_config(path: &std::path::Path, then: fn(Config) -> ExitCode) -> ExitCode {
+    match Config::read(path) {
+        Ok(config) => then(config),
+        Err(wrong) => {
+            eprintln!("{:?}", Report::new(wrong));
+            ExitCode::from(INVALID)
+        }
+    }
+}
+
+fn check(config: Config) -> ExitCode {
+    match start::check(&config, &Clock::default()) {
+        Ok(summary) => {
+            println!("{summary}");
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            for problem in problems {
+                eprintln!("wrong: {problem}");
+            }
+            ExitCode::from(INVALID)
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(config: Config) -> ExitCode {
+    telemetry::log(&config.log);
+    harden();
+    let stop = CancellationToken::new();
+    let ran = async {
+        stop_on_signal(stop.clone())?;
+        let listeners = Listeners::bind(&config.listen).await?;
+        gateway::run(config, listeners, stop).await?;
+        anyhow::Ok(())
+    };
+    match ran.await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(cause) => {
+            eprintln!("gateway: {cause}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn stop_on_signal(stop: CancellationToken) -> std::io::Result<()> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+        stop.cancel();
+    });
+    Ok(())
+}
+
+/// Keys and opened reports must not reach a core dump.
+fn harden() {
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let limited = setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    if let Err(cause) = limited {
+        warn!(%cause, "core dumps could not be switched off");
+    }
+}

@@ -1,0 +1,104 @@
+//! What the store's streams and cursors are called. The first octet says the kind.
+
+use proto::batch::Stage;
+use proto::ids::{Authority, CountryCode};
+
+use crate::store::{CursorName, Stream};
+
+const OUTBOX: u8 = b'o';
+const INBOX: u8 = b'i';
+
+/// Batches on their way to a country, numbered for that country.
+#[must_use]
+pub fn outbox(destination: CountryCode) -> Stream {
+    Stream::new(padded(OUTBOX, &destination.number().to_be_bytes()))
+}
+
+/// Batches that came for one of our authorities, numbered for its adapter.
+#[must_use]
+pub fn inbox(authority: Authority) -> Stream {
+    Stream::new(padded(INBOX, &authority.octets()))
+}
+
+/// The country of an outbox stream.
+#[must_use]
+pub fn outbox_country(stream: Stream) -> Option<CountryCode> {
+    let [OUTBOX, high, low, ..] = stream.octets() else { return None };
+    CountryCode::new(u16::from_be_bytes([high, low])).ok()
+}
+
+/// The authority of an inbox stream.
+#[must_use]
+pub fn inbox_authority(stream: Stream) -> Option<Authority> {
+    let octets = stream.octets();
+    (octets[0] == INBOX).then(|| Authority::parse(&octets[1..=Authority::LEN]).ok())?
+}
+
+/// How far we have pulled a country's batches: its last sequence and that manifest's hash.
+#[must_use]
+pub fn pulled(origin: CountryCode) -> CursorName {
+    CursorName::new(padded(b'p', &origin.number().to_be_bytes()))
+}
+
+/// The last sequence from an origin that is stored for an authority.
+#[must_use]
+pub fn stored(origin: CountryCode, authority: Authority) -> CursorName {
+    pair(b's', origin, authority)
+}
+
+/// The last sequence from an origin that an authority's adapter has taken.
+#[must_use]
+pub fn delivered(origin: CountryCode, authority: Authority) -> CursorName {
+    pair(b'd', origin, authority)
+}
+
+/// How far an authority's adapter has come in its inbox.
+#[must_use]
+pub fn position(authority: Authority) -> CursorName {
+    CursorName::new(padded(b'a', &authority.octets()))
+}
+
+/// How far a country has acknowledged our batches.
+#[must_use]
+pub fn acknowledged(destination: CountryCode, stage: Stage) -> CursorName {
+    let kind = match stage {
+        Stage::Stored => b'S',
+        Stage::Delivered => b'D',
+    };
+    CursorName::new(padded(kind, &destination.number().to_be_bytes()))
+}
+
+/// How far a stream was acknowledged when hour `slot` of the ring of [`crate::retention`] began.
+#[must_use]
+pub fn acknowledged_at(stream: Stream, slot: u8) -> CursorName {
+    let mut octets: [u8; 16] = padded(b'm', &stream.octets());
+    octets[15] = slot;
+    CursorName::new(octets)
+}
+
+fn pair(kind: u8, origin: CountryCode, authority: Authority) -> CursorName {
+    let mut octets: [u8; 16] = padded(kind, &origin.number().to_be_bytes());
+    octets[3..3 + Authority::LEN].copy_from_slice(&authority.octets());
+    CursorName::new(octets)
+}
+
+fn padded<const N: usize>(kind: u8, name: &[u8]) -> [u8; N] {
+    let mut octets = [0; N];
+    octets[0] = kind;
+    octets[1..=name.len()].copy_from_slice(name);
+    octets
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_tells_whose_it_is() {
+        let (country, authority) = (CountryCode::new(826).unwrap(), "826/1".parse().unwrap());
+        assert_eq!(outbox_country(outbox(country)), Some(country));
+        assert_eq!(inbox_authority(inbox(authority)), Some(authority));
+        assert_eq!(outbox_country(inbox(authority)), None);
+        assert_eq!(inbox_authority(outbox(country)), None);
+    }
+}

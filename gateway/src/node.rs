@@ -1,0 +1,57 @@
+//! What all stages of one gateway share.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use pki::identity::HpkeKeys;
+use pki::sign::SigningKey;
+use pki::tls::NodeCertificate;
+use pki::trust::TrustList;
+use proto::ids::CountryCode;
+use tokio::sync::{Notify, watch};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::keylists::KeyLists;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+
+/// One country's gateway, as its stages see it.
+pub struct Node {
+    /// Whose gateway this is.
+    pub country: CountryCode,
+    /// What was read at start.
+    pub config: Config,
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// The trust list in force.
+    pub trust: watch::Receiver<Arc<TrustList>>,
+    /// The certificate that this node shows.
+    pub certificate: NodeCertificate,
+    /// Signs manifests, receipts and the ingress key list.
+    pub signing: Arc<SigningKey>,
+    /// Open pushes.
+    pub ingress: HpkeKeys,
+    /// Public keys of all authorities, as far as they are known.
+    pub key_lists: KeyLists,
+    /// The time.
+    pub clock: Clock,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// Rings when a cursor moved that a receipt tells of.
+    pub progress: Notify,
+}
+
+impl Node {
+    /// The trust list in force now.
+    #[must_use]
+    pub fn trust_list(&self) -> Arc<TrustList> {
+        self.trust.borrow().clone()
+    }
+
+    /// A folder of its own below the state directory.
+    #[must_use]
+    pub fn state_folder(&self, name: &str) -> PathBuf {
+        self.config.state.join(name)
+    }
+}

@@ -1,0 +1,147 @@
+//! 1: accept a push from one of our adapters; answer only after the commit (invariant 3).
+
+use std::sync::Arc;
+
+use aws_lc_rs::digest::{Context, SHA256};
+use bytes::Bytes;
+use pki::keylist::{KeyList, Kind, ListedKey};
+use prost::Message;
+use proto::ids::Authority;
+use proto::push::Push;
+use proto::verdict::Verdict;
+use proto::wire;
+use tokio::sync::Semaphore;
+use tonic::{Request, Response, Status};
+use tracing::{Instrument, info, info_span};
+
+use super::outbox::{self, Kept};
+use super::reseal::{self, Desk, Resealed};
+use super::route::Routes;
+use crate::node::Node;
+use crate::status;
+use crate::store::StoreError;
+
+/// How long the gateway's own list of ingress keys is good for, in seconds: adapters ask again well before.
+const INGRESS_LIST_SECONDS: u64 = 7 * 86_400;
+
+/// The service that adapters push to.
+pub struct Ingest {
+    node: Arc<Node>,
+    /// Bounds how many pushes are worked on at once, and with them the memory they take.
+    at_work: Semaphore,
+}
+
+/// Why a push is not answered with verdicts. Nothing of it is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    /// The push itself.
+    #[error(transparent)]
+    Refused(#[from] reseal::Refused),
+    /// Its id names another push.
+    #[error("this push id was used before with other octets; use a fresh one for every push")]
+    IdReused,
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A task died.
+    #[error("the push could not be worked on; try again")]
+    Internal,
+}
+
+impl Ingest {
+    /// Takes pushes for this node.
+    #[must_use]
+    pub fn new(node: Arc<Node>) -> Self {
+        let at_work = Semaphore::new(node.config.limits.pushes_at_work);
+        Self { node, at_work }
+    }
+
+    async fn accept(&self, pusher: Authority, push: Push) -> Result<wire::PushReply, PushError> {
+        let _at_work = self.at_work.acquire().await.map_err(|_| PushError::Internal)?;
+        let (id, digest) = (outbox::once_id(pusher, &push.id), digest(&push, pusher));
+        if let Some(before) = self.node.store.once(&id).await? {
+            return earlier(digest, before.digest, &before.answer);
+        }
+        let resealed = self.reseal(pusher, push).await?;
+        let verdicts = resealed.verdicts.clone();
+        let batches: Vec<_> = resealed.batches.iter().map(|batch| (batch.country, batch.sealed.len())).collect();
+        match outbox::keep(&self.node, (id, digest), resealed).await? {
+            Kept::Before { digest: kept, answer } => earlier(digest, kept, &answer),
+            Kept::Now(reply) => {
+                self.node.metrics.pushed(&verdicts, &batches);
+                let accepted = verdicts.iter().filter(|verdict| **verdict == Verdict::Accepted).count();
+                info!(envelopes = verdicts.len(), accepted, batches = batches.len(), "push kept");
+                Ok(reply)
+            }
+        }
+    }
+
+    /// Off the runtime's threads: opening and sealing take up to some milliseconds.
+    async fn reseal(&self, pusher: Authority, push: Push) -> Result<Resealed, PushError> {
+        let node = self.node.clone();
+        let work = move || {
+            let routes = Routes::new(&node.trust_list());
+            let now = node.clock.now();
+            let key = |authority| node.key_lists.in_force(authority, now);
+            let desk = Desk {
+                origin: node.country,
+                ingress: &node.ingress,
+                routes: &routes,
+                key: &key,
+                today: node.clock.today(),
+                minute: node.clock.minute(),
+            };
+            reseal::reseal(&push, pusher, &desk)
+        };
+        let span = tracing::Span::current();
+        let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
+        Ok(done.map_err(|_| PushError::Internal)??)
+    }
+
+    fn ingress_keys(&self) -> wire::SignedKeyList {
+        let now = self.node.clock.now();
+        let first = &self.node.ingress.all()[0];
+        let (not_before, not_after) = (now.saturating_sub(3_600), now + INGRESS_LIST_SECONDS);
+        let keys = vec![ListedKey { key: first.public().clone(), not_before, not_after }];
+        let authority = Authority::national(self.node.country);
+        let list = KeyList { kind: Kind::Ingress, authority, version: now, issued: now, keys };
+        list.sign(&self.node.signing).into_wire()
+    }
+}
+
+#[tonic::async_trait]
+impl wire::ingest_server::Ingest for Ingest {
+    async fn push(&self, request: Request<wire::PushRequest>) -> Result<Response<wire::PushReply>, Status> {
+        let pusher = self.node.calling_adapter(request.extensions())?;
+        let push = Push::parse(request.into_inner()).map_err(|cause| status::malformed(&cause))?;
+        let span = info_span!("push", %pusher, id = %push.id);
+        let reply = self.accept(pusher, push).instrument(span).await?;
+        Ok(Response::new(reply))
+    }
+
+    async fn ingress_keys(
+        &self,
+        request: Request<wire::IngressKeysRequest>,
+    ) -> Result<Response<wire::SignedKeyList>, Status> {
+        self.node.calling_adapter(request.extensions())?;
+        Ok(Response::new(self.ingress_keys()))
+    }
+}
+
+/// The answer that a push got when it came first, if it is the same push.
+fn earlier(digest: [u8; 32], kept: [u8; 32], answer: &Bytes) -> Result<wire::PushReply, PushError> {
+    if digest != kept {
+        return Err(PushError::IdReused);
+    }
+    wire::PushReply::decode(answer.clone()).map_err(|_| PushError::Internal)
+}
+
+/// SHA-256 over everything in a push: what its seal is bound to, the encapsulated key, the sealed reports.
+fn digest(push: &Push, pusher: Authority) -> [u8; 32] {
+    let mut context = Context::new(&SHA256);
+    for part in [push.aad(pusher).as_slice(), &push.enc, &push.sealed] {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part);
+    }
+    context.finish().as_ref().try_into().expect("SHA-256 gives 32 octets")
+}

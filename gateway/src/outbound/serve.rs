@@ -1,0 +1,82 @@
+//! 5: let a peer pull the entries that are for it, and take its receipts.
+
+use std::sync::Arc;
+
+use proto::batch::SignedBatch;
+use proto::ids::{Authority, CountryCode};
+use proto::malformed::Malformed;
+use proto::wire;
+use tonic::{Request, Response, Status};
+use tracing::debug;
+
+use super::receipts;
+use crate::names;
+use crate::node::Node;
+use crate::page::{self, PageError, PageRequest};
+use crate::status;
+
+/// The service that peers call.
+pub struct Exchange {
+    node: Arc<Node>,
+}
+
+impl Exchange {
+    /// Serves this node's outbox.
+    #[must_use]
+    pub fn new(node: Arc<Node>) -> Self {
+        Self { node }
+    }
+
+    async fn page(&self, peer: CountryCode, request: PageRequest) -> Result<Vec<SignedBatch>, ServeError> {
+        // The stream is chosen by the caller's certificate: there is no way to ask for another country's.
+        let entries = page::page(&*self.node.store, names::outbox(peer), request).await?;
+        let batches = entries.into_iter().map(|entry| SignedBatch::from_parts(&entry.head, entry.body));
+        Ok(batches.collect::<Result<_, _>>()?)
+    }
+}
+
+/// Why a peer gets no page.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The cursor or the store.
+    #[error(transparent)]
+    Page(#[from] PageError),
+    /// An entry that we wrote ourselves does not parse.
+    #[error("a kept batch does not parse")]
+    Kept(#[from] Malformed),
+}
+
+#[tonic::async_trait]
+impl wire::exchange_server::Exchange for Exchange {
+    async fn pull(&self, request: Request<wire::PullRequest>) -> Result<Response<wire::PullReply>, Status> {
+        let peer = self.node.calling_gateway(request.extensions())?;
+        let wire::PullRequest { after, max_bytes, wait_ms } = request.into_inner();
+        let batches = self.page(peer, PageRequest { after, max_bytes, wait_ms }).await?;
+        debug!(%peer, after, batches = batches.len(), "page served");
+        let batches = batches.into_iter().map(SignedBatch::into_wire).collect();
+        Ok(Response::new(wire::PullReply { batches }))
+    }
+
+    async fn acknowledge(
+        &self,
+        request: Request<wire::AcknowledgeRequest>,
+    ) -> Result<Response<wire::AcknowledgeReply>, Status> {
+        let peer = self.node.calling_gateway(request.extensions())?;
+        receipts::take(&self.node, peer, request.into_inner()).await?;
+        Ok(Response::new(wire::AcknowledgeReply {}))
+    }
+
+    async fn key_list(
+        &self,
+        request: Request<wire::KeyListRequest>,
+    ) -> Result<Response<wire::SignedKeyList>, Status> {
+        self.node.calling_gateway(request.extensions())?;
+        let authority = Authority::parse(&request.into_inner().authority);
+        let authority = authority.map_err(|cause| status::malformed(&cause))?;
+        let trust = self.node.trust_list();
+        let is_ours = trust.authority(authority).is_some_and(|(country, _)| country.code == self.node.country);
+        let list = self.node.key_lists.signed(authority).filter(|_| is_ours);
+        let list = list.ok_or_else(|| status::no_key_list(authority))?;
+        Ok(Response::new(list.into_wire()))
+    }
+}

@@ -1,0 +1,152 @@
+//! Calling other countries' gateways: one channel for each, made anew when trust or failures ask for it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use pki::trust::{Country, Status};
+use pki::{dial, tls};
+use proto::ids::CountryCode;
+use proto::wire::exchange_client::ExchangeClient;
+use proto::limits;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status as CallStatus};
+
+use crate::node::Node;
+
+/// The channels to the gateways of the federation.
+pub struct Peers {
+    node: Arc<Node>,
+    /// Where our own gateway listens: tokens between states of one country go by loopback.
+    loopback: String,
+    channels: Mutex<HashMap<CountryCode, Line>>,
+}
+
+/// A channel, what it was made of, and which of the endpoints it leads to.
+struct Line {
+    channel: Channel,
+    country: Country,
+    endpoint: usize,
+}
+
+/// Why a peer gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The trust list has no such peer, or none that is active.
+    #[error("country {0} is not active in the trust list")]
+    NotActive(CountryCode),
+    /// The trust list has no address for it.
+    #[error("country {0} has no endpoint in the trust list")]
+    NoEndpoint(CountryCode),
+    /// No TLS configuration or channel can be made for it.
+    #[error("country {country}: {reason}")]
+    Channel {
+        /// Which.
+        country: CountryCode,
+        /// Why.
+        reason: String,
+    },
+    /// It answered with an error, or the line failed.
+    #[error("country {country}: {}{}", text(status), source_text(status))]
+    Answer {
+        /// Which.
+        country: CountryCode,
+        /// What it said.
+        status: Box<CallStatus>,
+    },
+    /// It did not answer in time.
+    #[error("country {0} did not answer in time")]
+    Late(CountryCode),
+}
+
+fn text(status: &CallStatus) -> String {
+    // What a peer writes goes into our log: keep it short and on one line.
+    let message: String = status.message().chars().filter(|c| !c.is_control()).take(300).collect();
+    format!("{:?}: {message}", status.code())
+}
+
+/// A refused certificate shows only in the causes.
+fn source_text(status: &CallStatus) -> String {
+    let mut out = String::new();
+    let mut cause = std::error::Error::source(status);
+    while let Some(error) = cause {
+        out = format!(": {error}");
+        cause = error.source();
+    }
+    out
+}
+
+impl Peers {
+    /// No channel is made before it is used.
+    #[must_use]
+    pub fn new(node: Arc<Node>, loopback: String) -> Self {
+        Self { node, loopback, channels: Mutex::default() }
+    }
+
+    /// A client for a peer's exchange service.
+    pub fn exchange(&self, country: CountryCode) -> Result<ExchangeClient<Channel>, PeerError> {
+        let channel = self.channel(country)?;
+        Ok(ExchangeClient::new(channel).max_decoding_message_size(2 * limits::MESSAGE_LEN))
+    }
+
+    /// Waits for a call, not longer than `deadline`. After a failed line the next endpoint is tried.
+    pub async fn call<T>(
+        &self,
+        country: CountryCode,
+        deadline: Duration,
+        call: impl Future<Output = Result<Response<T>, CallStatus>>,
+    ) -> Result<T, PeerError> {
+        let answer = tokio::time::timeout(deadline, call).await;
+        match answer {
+            Ok(Ok(reply)) => Ok(reply.into_inner()),
+            Ok(Err(status)) => {
+                if matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled) {
+                    self.next_endpoint(country);
+                }
+                Err(PeerError::Answer { country, status: Box::new(status) })
+            }
+            Err(_) => {
+                self.next_endpoint(country);
+                Err(PeerError::Late(country))
+            }
+        }
+    }
+
+    fn channel(&self, code: CountryCode) -> Result<Channel, PeerError> {
+        let trust = self.node.trust_list();
+        let country = trust.country(code).filter(|country| country.status == Status::Active);
+        let country = country.ok_or(PeerError::NotActive(code))?;
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        // A new trust list may name another certificate authority or address: then the old line is dropped.
+        if let Some(line) = channels.get(&code).filter(|line| line.country == *country) {
+            return Ok(line.channel.clone());
+        }
+        let line = self.line(country, 0)?;
+        let channel = line.channel.clone();
+        channels.insert(code, line);
+        Ok(channel)
+    }
+
+    fn line(&self, country: &Country, endpoint: usize) -> Result<Line, PeerError> {
+        let unusable = |reason: String| PeerError::Channel { country: country.code, reason };
+        let address = if country.code == self.node.country {
+            &self.loopback
+        } else {
+            let known = country.endpoints.len();
+            country.endpoints.get(endpoint % known.max(1)).ok_or(PeerError::NoEndpoint(country.code))?
+        };
+        let tls = tls::client_config(&self.node.certificate, country).map_err(|error| unusable(error.to_string()))?;
+        let channel = dial::channel(address, Arc::new(tls)).map_err(|error| unusable(error.to_string()))?;
+        Ok(Line { channel, country: country.clone(), endpoint })
+    }
+
+    fn next_endpoint(&self, code: CountryCode) {
+        let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(line) = channels.remove(&code) else { return };
+        if line.country.endpoints.len() > 1
+            && let Ok(line) = self.line(&line.country, line.endpoint + 1)
+        {
+            channels.insert(code, line);
+        }
+    }
+}

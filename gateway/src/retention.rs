@@ -1,0 +1,109 @@
+//! What is kept for how long: nothing that was not acknowledged goes before its time, and all goes at its time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proto::batch::Stage;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+use crate::names;
+use crate::node::Node;
+use crate::store::{Advance, Change, Cursor, StoreError, Stream};
+
+const HOUR: u64 = 3_600;
+const DAY: u64 = 24 * HOUR;
+/// How often it is looked at.
+const EVERY: Duration = Duration::from_secs(60);
+
+/// Purges until it is stopped.
+pub async fn run(node: Arc<Node>, stop: CancellationToken) {
+    loop {
+        if let Err(cause) = step(&node).await {
+            error!(%cause, "retention failed; it is tried again");
+        }
+        tokio::select! {
+            () = tokio::time::sleep(EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+    }
+}
+
+/// One look at every stream.
+pub async fn step(node: &Node) -> Result<(), StoreError> {
+    let now = node.clock.now();
+    let oldest = now.saturating_sub(node.config.retention.unacknowledged_days * DAY);
+    for stream in node.store.streams().await? {
+        let Some(acknowledged) = acknowledged(node, stream).await? else { continue };
+        let done = acknowledged_long_ago(node, stream, acknowledged.through, now).await?;
+        let expired = node.store.older(stream, oldest).await?;
+        if expired > acknowledged.through {
+            warn!(stream = ?stream, through = expired, "batches are given up: nobody took them in time");
+        }
+        let purged = node.store.purge(stream, done.max(expired)).await?;
+        node.metrics.purged(purged);
+        if purged > 0 {
+            info!(batches = purged, "batches purged after their time");
+        }
+        show_age(node, stream, acknowledged, now).await?;
+    }
+    node.store.forget(oldest).await?;
+    Ok(())
+}
+
+/// How far a stream's reader has come.
+async fn acknowledged(node: &Node, stream: Stream) -> Result<Option<Cursor>, StoreError> {
+    let name = match (names::outbox_country(stream), names::inbox_authority(stream)) {
+        // Only what an adapter abroad has taken is let go: until then we could still send it again.
+        (Some(country), _) => names::acknowledged(country, Stage::Delivered),
+        (None, Some(authority)) => names::position(authority),
+        (None, None) => return Ok(None),
+    };
+    node.store.cursor(name).await.map(Some)
+}
+
+/// What was acknowledged at least as many hours ago as it is to be kept.
+///
+/// A ring of marks, one an hour: each says how far the acknowledgement had come when its hour began. The slot that
+/// is about to be written again holds the mark of `acknowledged_hours` ago.
+async fn acknowledged_long_ago(node: &Node, stream: Stream, through: u64, now: u64) -> Result<u64, StoreError> {
+    let slots = u64::from(node.config.retention.acknowledged_hours) + 1;
+    let hour = now / HOUR;
+    let slot = |hour: u64| names::acknowledged_at(stream, u8::try_from(hour % slots).unwrap_or_default());
+    let current = node.store.cursor(slot(hour)).await?;
+    // The link of a mark carries its hour, so that a mark from a former round is told apart.
+    if hour_of(&current) != hour {
+        let to = Cursor { through: through.max(current.through), link: mark(hour) };
+        let advances = vec![Advance { cursor: slot(hour), from: current, to }];
+        node.store.commit(Change { at: now, advances, ..Change::default() }).await?;
+    }
+    let mut done = 0;
+    for age in 1..slots {
+        let old = node.store.cursor(slot(hour - age.min(hour))).await?;
+        let is_due = hour_of(&old) != 0 && hour - hour_of(&old) >= slots - 1;
+        done = if is_due { done.max(old.through) } else { done };
+    }
+    Ok(done)
+}
+
+fn mark(hour: u64) -> [u8; 32] {
+    let mut link = [0; 32];
+    link[..8].copy_from_slice(&hour.to_be_bytes());
+    link
+}
+
+fn hour_of(cursor: &Cursor) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = cursor.link;
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+async fn show_age(node: &Node, stream: Stream, acknowledged: Cursor, now: u64) -> Result<(), StoreError> {
+    let waiting = node.store.find(stream, acknowledged.through + 1).await?;
+    let age = waiting.map_or(0, |entry| now.saturating_sub(entry.at));
+    match (names::outbox_country(stream), names::inbox_authority(stream)) {
+        (Some(country), _) => node.metrics.unacknowledged(country, age),
+        (None, Some(authority)) => node.metrics.undelivered(authority, age),
+        (None, None) => {}
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Errors as gRPC statuses, each with a stable reason (`google.rpc.ErrorInfo`): the only file that knows both.
+//!
+//! A caller learns what it did wrong; never another party's data, a path, or a library's text.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use pki::keylist::KeyListRefused;
+use pki::tls::NotAdmitted;
+use proto::ids::Authority;
+use proto::malformed::Malformed;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+use tracing::error;
+
+use crate::caller::NotAllowed;
+use crate::inbound::deliver::DeliverError;
+use crate::keylists::KeyListError;
+use crate::outbound::ingest::PushError;
+use crate::outbound::receipts::ReceiptError;
+use crate::outbound::reseal::Refused;
+use crate::outbound::serve::ServeError;
+use crate::page::PageError;
+use crate::store::StoreError;
+
+/// Who gives the reasons.
+const DOMAIN: &str = "exchange.v1";
+/// When a full store is worth another try.
+const RETRY_FULL: Duration = Duration::from_secs(30);
+
+fn info(reason: &str) -> ErrorDetails {
+    ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new())
+}
+
+fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
+    Status::with_error_details(code, message, info(reason))
+}
+
+/// Our fault: the cause goes into our log, not to the caller.
+fn internal(cause: &dyn std::fmt::Display) -> Status {
+    error!(%cause, "a call failed");
+    status(Code::Internal, "INTERNAL", "the gateway failed; its log says why")
+}
+
+/// Nobody has published a list for this authority yet.
+#[must_use]
+pub fn no_key_list(authority: Authority) -> Status {
+    status(Code::NotFound, "NO_KEY_LIST", format!("{authority} has not published a key list here"))
+}
+
+/// Octets that do not parse, with the field that is wrong.
+#[must_use]
+pub fn malformed(malformed: &Malformed) -> Status {
+    let mut details = info("MALFORMED");
+    details.add_bad_request_violation(malformed.field(), malformed.to_string());
+    Status::with_error_details(Code::InvalidArgument, malformed.to_string(), details)
+}
+
+impl From<NotAllowed> for Status {
+    fn from(refused: NotAllowed) -> Self {
+        let reason = match refused {
+            NotAllowed::Nobody => return status(Code::Unauthenticated, "NO_CERTIFICATE", refused.to_string()),
+            NotAllowed::NotAdmitted(NotAdmitted::UnknownCountry) => "UNKNOWN_COUNTRY",
+            NotAllowed::NotAdmitted(NotAdmitted::CountryOut) => "COUNTRY_OUT",
+            NotAllowed::NotAdmitted(NotAdmitted::Revoked) => "CERTIFICATE_REVOKED",
+            NotAllowed::NotAdmitted(NotAdmitted::Expired) => "CERTIFICATE_EXPIRED",
+            NotAllowed::WrongRole { .. } => "WRONG_ROLE",
+        };
+        status(Code::PermissionDenied, reason, refused.to_string())
+    }
+}
+
+impl From<StoreError> for Status {
+    fn from(failed: StoreError) -> Self {
+        match failed {
+            StoreError::Full { .. } => {
+                let mut details = info("STORE_FULL");
+                details.set_retry_info(Some(RETRY_FULL));
+                let message = "the gateway's disk is full; nothing was stored, try again later";
+                Status::with_error_details(Code::ResourceExhausted, message, details)
+            }
+            StoreError::Moved | StoreError::Backwards => {
+                status(Code::Aborted, "CONCURRENT_CALL", "another call moved the same cursor; look again and retry")
+            }
+            StoreError::Broken | StoreError::Closed => {
+                status(Code::Unavailable, "STORE_UNAVAILABLE", "the gateway's store is not available; try again later")
+            }
+            StoreError::TooLarge { .. } => {
+                status(Code::InvalidArgument, "TOO_LARGE", "the push gives an entry that is too large; split it")
+            }
+            StoreError::Newer { .. } | StoreError::InUse | StoreError::Corrupt { .. } | StoreError::Io { .. } => {
+                internal(&failed)
+            }
+        }
+    }
+}
+
+impl From<PushError> for Status {
+    fn from(failed: PushError) -> Self {
+        let message = failed.to_string();
+        match failed {
+            PushError::IdReused => status(Code::AlreadyExists, "PUSH_ID_REUSED", message),
+            PushError::Refused(Refused::UnknownIngressKey(_)) => {
+                status(Code::FailedPrecondition, "UNKNOWN_INGRESS_KEY", message)
+            }
+            PushError::Refused(Refused::DoesNotOpen(_)) => {
+                status(Code::InvalidArgument, "PUSH_DOES_NOT_OPEN", message)
+            }
+            PushError::Refused(Refused::Mismatch { .. }) => {
+                status(Code::InvalidArgument, "REPORTS_DO_NOT_MATCH_HEADERS", message)
+            }
+            PushError::Refused(Refused::Unsealable(_)) | PushError::Internal => internal(&message),
+            PushError::Store(failed) => failed.into(),
+        }
+    }
+}
+
+impl From<PageError> for Status {
+    fn from(failed: PageError) -> Self {
+        let message = failed.to_string();
+        match failed {
+            PageError::BeyondEnd { .. } => status(Code::OutOfRange, "CURSOR_BEYOND_END", message),
+            PageError::Purged { .. } => status(Code::FailedPrecondition, "PURGED", message),
+            PageError::Store(failed) => failed.into(),
+        }
+    }
+}
+
+impl From<ServeError> for Status {
+    fn from(failed: ServeError) -> Self {
+        match failed {
+            ServeError::Page(failed) => failed.into(),
+            ServeError::Kept(cause) => internal(&cause),
+        }
+    }
+}
+
+impl From<DeliverError> for Status {
+    fn from(failed: DeliverError) -> Self {
+        let message = failed.to_string();
+        match failed {
+            DeliverError::Page(failed) => failed.into(),
+            DeliverError::Kept(cause) => internal(&cause),
+            DeliverError::NeverDelivered { .. } => status(Code::OutOfRange, "NEVER_DELIVERED", message),
+            DeliverError::Backwards { .. } => status(Code::FailedPrecondition, "BACKWARDS", message),
+            DeliverError::Store(failed) => failed.into(),
+        }
+    }
+}
+
+impl From<ReceiptError> for Status {
+    fn from(failed: ReceiptError) -> Self {
+        let message = failed.to_string();
+        match failed {
+            ReceiptError::Malformed(cause) => malformed(&cause),
+            ReceiptError::UnknownSigner(_) => status(Code::PermissionDenied, "UNKNOWN_SIGNER", message),
+            ReceiptError::BadSignature(_) => status(Code::PermissionDenied, "BAD_SIGNATURE", message),
+            ReceiptError::OtherStream { .. } => status(Code::PermissionDenied, "OTHER_STREAM", message),
+            ReceiptError::NeverSent { .. } => status(Code::OutOfRange, "NEVER_SENT", message),
+            ReceiptError::OtherManifest { .. } => status(Code::FailedPrecondition, "OTHER_MANIFEST", message),
+            ReceiptError::Backwards { .. } => status(Code::FailedPrecondition, "BACKWARDS", message),
+            ReceiptError::Disk(cause) => internal(&cause),
+            ReceiptError::Store(failed) => failed.into(),
+        }
+    }
+}
+
+impl From<KeyListError> for Status {
+    fn from(failed: KeyListError) -> Self {
+        let message = failed.to_string();
+        let reason = match failed {
+            KeyListError::Disk(cause) => return internal(&cause),
+            KeyListError::Refused(KeyListRefused::Malformed(cause)) => return malformed(&cause),
+            KeyListError::UnknownAuthority(_) => "UNKNOWN_AUTHORITY",
+            KeyListError::Refused(KeyListRefused::UnknownSigner { .. }) => "UNKNOWN_SIGNER",
+            KeyListError::Refused(KeyListRefused::BadSignature) => "BAD_SIGNATURE",
+            KeyListError::Refused(KeyListRefused::OtherOwner { .. }) => "OTHER_OWNER",
+            KeyListError::Refused(KeyListRefused::FromTheFuture) => "FROM_THE_FUTURE",
+            KeyListError::Refused(KeyListRefused::Older { .. }) => "OLDER_VERSION",
+        };
+        status(Code::FailedPrecondition, reason, message)
+    }
+}
