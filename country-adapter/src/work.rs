@@ -46,7 +46,6 @@ pub struct Outgoing {
 /// A report that may leave the country. Wiped when it is dropped.
 pub struct EncodedReport {
     header: EnvelopeHeader,
-    day: Day,
     octets: Zeroizing<Vec<u8>>,
 }
 
@@ -57,7 +56,7 @@ impl EncodedReport {
         // Its full size from the start: a buffer that grows leaves copies of the report behind.
         let mut octets = Zeroizing::new(Vec::with_capacity(proto::limits::REPORT_LEN));
         report.encode(&mut octets);
-        Self { header: report.header(), day: report.day(), octets }
+        Self { header: report.header(), octets }
     }
 
     /// Who must get it.
@@ -76,12 +75,6 @@ impl EncodedReport {
     pub fn check_age(&self, today: Day) -> Result<(), Rejected> {
         Report::decode(&self.octets)?.check_age(today)?;
         Ok(())
-    }
-
-    /// The day of the contact or key.
-    #[must_use]
-    pub fn day(&self) -> Day {
-        self.day
     }
 }
 

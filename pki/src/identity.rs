@@ -129,8 +129,8 @@ pub fn signing_key(path: &Path, passphrase_file: Option<&Path>) -> Result<Signin
     SigningKey::from_pkcs8(&key).map_err(|reason| IdentityError::Signing { path: path.into(), reason })
 }
 
-fn hpke_key(path: &PathBuf, passphrase: Option<&Passphrase>) -> Result<PrivateKey, IdentityError> {
+fn hpke_key(path: &Path, passphrase: Option<&Passphrase>) -> Result<PrivateKey, IdentityError> {
     let file = KeyFile::read(path, passphrase)?;
     let key = PrivateKey::parse(file.algorithm().suite(), file.octets());
-    key.map_err(|reason| IdentityError::Hpke { path: path.clone(), reason })
+    key.map_err(|reason| IdentityError::Hpke { path: path.into(), reason })
 }

@@ -153,7 +153,7 @@ pub enum KeyFileError {
         oid: String,
     },
     /// A good key of the wrong algorithm.
-    #[error("{path} holds a {is} key where a {must} key is needed; the names may be swapped")]
+    #[error("{path} holds a key of {is}, and one of {must} is needed; two names may be swapped")]
     WrongAlgorithm {
         /// The file.
         path: PathBuf,

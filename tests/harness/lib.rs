@@ -1,1 +1,28 @@
-//! stub
+//! Whole federations on one machine: real processes, real TLS, real stores, in a temporary folder.
+//!
+//! [`Federation`] is the way in: it makes every key, certificate and list by running the `pki` command as an operator
+//! types it, starts each country's gateway and adapters, and ends what it started. [`demo`] is what the `federation`
+//! command shows; the end-to-end tests drive the same handles.
+
+pub mod admin;
+mod answers;
+pub mod binaries;
+pub mod builder;
+mod configs;
+pub mod demo;
+pub mod direct;
+pub mod federation;
+pub mod leaks;
+pub mod members;
+mod operator;
+pub mod phones;
+pub mod place;
+mod ports;
+pub mod process;
+pub mod reports;
+mod setup;
+pub mod wait;
+
+pub use builder::Builder;
+pub use federation::Federation;
+pub use members::{Node, authority};

@@ -125,7 +125,7 @@ fn check_base64(text: &[u8]) -> Result<(), Malformed> {
     let padding = text.iter().rev().take_while(|letter| **letter == b'=').count();
     let plain = &text[..text.len() - padding];
     let known = |letter: &u8| letter.is_ascii_alphanumeric() || matches!(letter, b'+' | b'/');
-    if text.is_empty() || text.len() % 4 != 0 || padding > 2 || !plain.iter().all(known) {
+    if text.is_empty() || !text.len().is_multiple_of(4) || padding > 2 || !plain.iter().all(known) {
         return Err(Malformed::Field { field: "identity", reason: "it must be base64 text with padding" });
     }
     Ok(())

@@ -165,10 +165,10 @@ fn times_outside_of_the_chain_are_errors_and_never_zeros() {
         let refused = phone().contact_identifier(vector.unix()).unwrap_err();
         match vector.expected["ours"].as_str().unwrap() {
             "error: before epoch" => {
-                assert!(matches!(refused, ScheduleError::BeforeEpoch { .. }), "{refused}")
+                assert!(matches!(refused, ScheduleError::BeforeEpoch { .. }), "{refused}");
             }
             "error: chain exhausted" => {
-                assert!(matches!(refused, ScheduleError::ChainExhausted { .. }), "{refused}")
+                assert!(matches!(refused, ScheduleError::ChainExhausted { .. }), "{refused}");
             }
             other => panic!("no test knows {other}"),
         }

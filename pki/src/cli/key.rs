@@ -93,7 +93,9 @@ impl Create {
         let shown = shown.display();
         match self.kind {
             Kind::Tls => lines.next(format!("pki csr --key {out} --out FILE")),
-            Kind::Signing => lines.add("key id", signing_id(public)).next(format!("name {shown} in the trust list's draft")),
+            Kind::Signing => {
+                lines.add("key id", signing_id(public)).next(format!("name {shown} in the draft of the trust list"))
+            }
             Kind::Anchor => lines
                 .add("key id", signing_id(public))
                 .next(format!("hand {shown} to the editors of the trust list in person, and read the key id aloud")),

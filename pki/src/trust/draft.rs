@@ -89,7 +89,8 @@ pub enum DraftError {
 
 impl Draft {
     /// Reads a draft and every file it names, checks all rules, and gives the list without signatures.
-    /// Keys are certified from `now` until the list expires.
+    /// Keys are certified from 30 days before `now`, so that what they signed under an older list stays good, until
+    /// the list expires.
     pub fn read(path: &Path, now: OffsetDateTime) -> Result<SignedTrustList, DraftError> {
         let text = read(path)?;
         let toml = |source| DraftError::Toml { path: path.into(), source: Box::new(source) };
@@ -102,8 +103,10 @@ impl Draft {
 
     fn document(&self, folder: &Path, issued: OffsetDateTime) -> Result<Document, DraftError> {
         let expires = issued + Duration::days(self.valid_days);
+        // A batch waits for its receiver up to 14 days, and lists are renewed meanwhile.
+        let not_before = issued - Duration::days(30);
         let point = |path: &PathBuf| Ok(hex::encode(pubfile::verifying_key(&folder.join(path))?.sec1()));
-        let key = |path: &PathBuf| Ok(KeyDocument { key: point(path)?, not_before: issued, not_after: expires });
+        let key = |path: &PathBuf| Ok(KeyDocument { key: point(path)?, not_before, not_after: expires });
         let keys = |paths: &[PathBuf]| paths.iter().map(key).collect::<Result<Vec<_>, DraftError>>();
         let authority = |draft: &AuthorityDraft| {
             let (authority, name) = (draft.authority.clone(), draft.name.clone());

@@ -15,7 +15,7 @@ fn example() -> Value {
 fn key_example() -> Value {
     json!({
         "v": 1, "kind": "diagnosis_key", "code": 16, "country": 250, "state": 0, "issuer": "826/1",
-        "key": "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc", "rolling_start": 2991312, "rolling_period": 144,
+        "key": "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc", "rolling_start": 2991888, "rolling_period": 144,
         "report_type": "confirmed_test", "days_since_onset": -2, "transmission_risk_level": 8
     })
 }
@@ -130,7 +130,7 @@ fn each_wrong_value_of_a_key_is_named_too() {
         ("code", json!(8), "`key` must be 32 octets for code 16, 16 octets for code 128"),
         ("issuer", json!("826"), "`issuer` is \"826\"; it must be an authority as 826/1"),
         ("key", json!("AA=="), "`key` must be base64url without padding"),
-        ("rolling_start", json!(2_991_313), "a multiple of 144"),
+        ("rolling_start", json!(2_991_889), "a multiple of 144"),
         ("rolling_period", json!(0), "rolling period is 0"),
         ("report_type", json!("maybe"), "`report_type` is \"maybe\""),
         ("days_since_onset", json!(22), "days since onset is 22"),

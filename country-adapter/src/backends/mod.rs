@@ -1,0 +1,3 @@
+//! Backends that come with the adapter.
+
+pub mod folder;

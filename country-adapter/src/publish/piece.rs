@@ -1,0 +1,258 @@
+//! One piece of work, step by step: seal, send, push again, answer, finish, forget.
+//!
+//! What a step has done is on the disk before the next one begins, so a piece goes on wherever it was, and the
+//! gateway sees the same push id with the same octets until it has answered.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use pki::disk::DiskError;
+use pki::seal::PublicKey;
+use proto::ids::Authority;
+use proto::verdict::Verdict;
+use proto::wire;
+use tokio::task::JoinSet;
+use tracing::{error, info};
+
+use super::answers::Answers;
+use super::ingress::{Ingress, IngressError};
+use super::pending::{Pending, PendingPush, Reply};
+use super::sealing::{Gate, Sealer};
+use crate::backend::{Backend, BackendError};
+use crate::blocking::blocking;
+use crate::clock::Clock;
+use crate::counters::Counters;
+use crate::gateway::{CallError, Gateway};
+use crate::work::{Answer, Outcome, WorkName};
+
+/// Pushes of one piece that are under way at the same time.
+const AT_ONCE: usize = 4;
+
+/// Everything that a piece of work needs on its way out.
+pub struct Publisher {
+    /// Where pieces come from and answers go.
+    pub backend: Arc<dyn Backend>,
+    /// Sealed pushes.
+    pub pending: Pending,
+    /// What they are sealed to.
+    pub ingress: Ingress,
+    /// Whom they are handed to.
+    pub gateway: Gateway,
+    /// In whose name.
+    pub authority: Authority,
+    /// For dates.
+    pub clock: Clock,
+    /// For people.
+    pub counters: Arc<Counters>,
+}
+
+/// How far a piece has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Progress {
+    /// Answered and out of the way.
+    Finished,
+    /// Some destinations' keys have not arrived yet.
+    WaitsForKeys,
+}
+
+/// Why a piece does not go on for now.
+#[derive(Debug, thiserror::Error)]
+pub enum PublishError {
+    /// The gateway: no other piece would fare better.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The same.
+    #[error(transparent)]
+    Ingress(#[from] IngressError),
+    /// This piece only.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+impl From<DiskError> for PublishError {
+    fn from(error: DiskError) -> Self {
+        Self::Backend(error.into())
+    }
+}
+
+impl PublishError {
+    /// Whether the gateway is the cause, so that it is no use to try other pieces.
+    #[must_use]
+    pub fn is_the_gateways(&self) -> bool {
+        matches!(self, Self::Call(_) | Self::Ingress(_))
+    }
+}
+
+impl Publisher {
+    /// Brings a claimed piece as far as it can go.
+    pub async fn advance(self: &Arc<Self>, work: &WorkName) -> Result<Progress, PublishError> {
+        if !self.pending.holds(work) {
+            let key = self.ingress.key().await?;
+            self.off(work, move |this, work| this.seal(work, &key)).await?;
+        }
+        self.send_all(work).await?;
+        let answers = self.off(work, |this, work| Answers::read(&this.pending, work)).await?;
+        if !answers.without_key().is_empty() {
+            return Ok(Progress::WaitsForKeys);
+        }
+        self.off(work, move |this, work| this.close(work, &answers)).await?;
+        Ok(Progress::Finished)
+    }
+
+    /// Makes new pushes of the envelopes whose destinations had no key. They go out with [`Publisher::advance`].
+    pub async fn push_again(self: &Arc<Self>, work: &WorkName) -> Result<(), PublishError> {
+        let key = self.ingress.key().await?;
+        Ok(self.off(work, move |this, work| this.seal_without_key(work, &key)).await?)
+    }
+
+    async fn off<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: &WorkName,
+        step: impl FnOnce(&Self, &WorkName) -> Result<T, BackendError> + Send + 'static,
+    ) -> Result<T, BackendError> {
+        let (this, work) = (self.clone(), work.clone());
+        blocking(move || step(&this, &work)).await
+    }
+
+    /// Reads the piece and keeps its pushes and its local verdicts, all at once.
+    fn seal(&self, work: &WorkName, key: &PublicKey) -> Result<(), BackendError> {
+        // Both sinks write to the draft, but never at the same time.
+        let draft = std::cell::RefCell::new(self.pending.begin(work)?);
+        let mut sink = |push: PendingPush| {
+            self.counters.sealed(push.lines.len());
+            Ok(draft.borrow_mut().push(&push)?)
+        };
+        let mut sealer = Sealer::new(key, self.authority, &mut sink);
+        let mut gate = Gate::new(self.clock.today());
+        self.backend.read(work, &mut |outgoing| {
+            let line = outgoing.line;
+            match outgoing.report.and_then(|report| gate.check(&report).map(|()| report)) {
+                Ok(report) => sealer.add(line, &report),
+                Err(rejected) => {
+                    self.counters.rejected_here();
+                    draft.borrow_mut().local(&Answer::local(line, rejected));
+                    Ok(())
+                }
+            }
+        })?;
+        sealer.finish()?;
+        let pushes = draft.into_inner().commit()?;
+        info!(%work, pushes, "sealed");
+        Ok(())
+    }
+
+    fn seal_without_key(&self, work: &WorkName, key: &PublicKey) -> Result<(), BackendError> {
+        let lines = Answers::read(&self.pending, work)?.without_key();
+        let mut number = self.pending.pushes(work)?.last().map_or(0, |last| last + 1);
+        self.seal_lines(work, key, &lines, &mut |push| {
+            self.pending.put_push(work, number, &push)?;
+            self.counters.sealed(push.lines.len());
+            number += 1;
+            Ok(())
+        })
+    }
+
+    /// Puts a push under a new id and key in the place of one that the gateway can no longer open.
+    fn seal_anew(&self, work: &WorkName, number: u32, key: &PublicKey) -> Result<(), BackendError> {
+        let lines: BTreeSet<u32> = self.pending.push(work, number)?.lines.into_iter().collect();
+        let mut pushes = Vec::new();
+        self.seal_lines(work, key, &lines, &mut |push| {
+            pushes.push(push);
+            Ok(())
+        })?;
+        // The same lines fill one push as before, unless the working file was changed behind our back.
+        if let [push] = pushes.as_slice()
+            && push.lines.len() == lines.len()
+        {
+            return Ok(self.pending.put_push(work, number, push)?);
+        }
+        self.counters.refused(lines.len());
+        let message = "the gateway has changed its keys, and the working file has changed since it was claimed".into();
+        Ok(self.pending.put_reply(work, number, &Reply::Refused { message })?)
+    }
+
+    fn seal_lines(
+        &self,
+        work: &WorkName,
+        key: &PublicKey,
+        lines: &BTreeSet<u32>,
+        sink: &mut super::sealing::Sink<'_>,
+    ) -> Result<(), BackendError> {
+        let mut sealer = Sealer::new(key, self.authority, sink);
+        self.backend.read(work, &mut |outgoing| match outgoing.report {
+            Ok(report) if lines.contains(&outgoing.line) => sealer.add(outgoing.line, &report),
+            _ => Ok(()),
+        })?;
+        sealer.finish()
+    }
+
+    async fn send_all(self: &Arc<Self>, work: &WorkName) -> Result<(), PublishError> {
+        let mut numbers = self.off(work, |this, work| Ok(this.pending.unanswered(work)?)).await?.into_iter();
+        let (mut calls, mut failure) = (JoinSet::new(), None);
+        loop {
+            while failure.is_none()
+                && calls.len() < AT_ONCE
+                && let Some(number) = numbers.next()
+            {
+                let (this, work) = (self.clone(), work.clone());
+                calls.spawn(async move { this.send(&work, number).await });
+            }
+            // All calls are awaited even after a failure: two senders of one push would write the same reply file.
+            match calls.join_next().await {
+                None => return failure.map_or(Ok(()), Err),
+                Some(Ok(sent)) => failure = failure.or(sent.err()),
+                Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+            }
+        }
+    }
+
+    /// Sends a push and keeps the answer.
+    async fn send(self: Arc<Self>, work: &WorkName, number: u32) -> Result<(), PublishError> {
+        let push = self.off(work, move |this, work| this.pending.push(work, number)).await?;
+        let envelopes = push.lines.len();
+        let reply = match self.gateway.push(push.request).await {
+            Ok(reply) => self.reply(reply, envelopes)?,
+            Err(CallError::UnknownIngressKey) => {
+                self.ingress.forget();
+                let key = self.ingress.key().await?;
+                self.off(work, move |this, work| this.seal_anew(work, number, &key)).await?;
+                return Err(CallError::UnknownIngressKey.into());
+            }
+            Err(refused @ CallError::Refused { .. }) => {
+                error!(%work, push = number, error = %refused, "push refused");
+                self.counters.refused(envelopes);
+                Reply::Refused { message: refused.to_string() }
+            }
+            Err(again @ (CallError::Again { .. } | CallError::CursorBeyondEnd)) => return Err(again.into()),
+        };
+        Ok(self.off(work, move |this, work| Ok(this.pending.put_reply(work, number, &reply)?)).await?)
+    }
+
+    fn reply(&self, reply: wire::PushReply, envelopes: usize) -> Result<Reply, CallError> {
+        let verdicts: Option<Vec<Verdict>> =
+            reply.verdicts.iter().map(|number| Verdict::from_number(*number)).collect();
+        let verdicts = verdicts.filter(|verdicts| verdicts.len() == envelopes);
+        let verdicts = verdicts.ok_or_else(|| CallError::Again {
+            code: tonic::Code::Internal,
+            reason: String::new(),
+            message: "the answer does not have one known verdict for each envelope".into(),
+        })?;
+        verdicts.iter().for_each(|verdict| self.counters.verdict(*verdict));
+        self.counters.answered(envelopes);
+        let problems = reply.problems.into_iter().map(|problem| (problem.index, problem.message));
+        Ok(Reply::Answered { verdicts: reply.verdicts.to_vec(), problems: problems.collect() })
+    }
+
+    /// Answers the backend, puts the piece out of its way, and only then forgets the pushes.
+    fn close(&self, work: &WorkName, answers: &Answers) -> Result<(), BackendError> {
+        self.backend.answer(work, &mut answers.all())?;
+        self.backend.finish(work, answers.outcome())?;
+        self.pending.forget(work)?;
+        self.counters.finished();
+        match answers.outcome() {
+            Outcome::Answered => info!(%work, reports = answers.all().count(), "published"),
+            Outcome::SetAside => error!(%work, "set aside: the gateway refuses some of its pushes"),
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,226 @@
+//! Delivery -> verify -> open -> validate -> backend: a loop that follows the gateway's delivery stream.
+//!
+//! A position is acknowledged only after everything up to it is kept durably: delivered, or in quarantine.
+
+mod opened;
+mod quarantine;
+mod verify;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pki::disk::DiskError;
+use pki::identity::NodeKeys;
+use pki::trust::TrustList;
+use proto::batch::SignedBatch;
+use proto::ids::Authority;
+use proto::wire;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info, warn};
+
+pub use opened::{BadReport, OpenedBatch};
+pub use quarantine::Quarantine;
+pub use verify::{Refused, VerifiedDelivery, verify};
+
+use crate::backend::{Accepted, Backend, BackendError};
+use crate::blocking::blocking;
+use crate::counters::Counters;
+use crate::gateway::{CallError, Gateway};
+use crate::outage::Outage;
+
+/// Everything that delivered batches need on their way in.
+pub struct Receiver {
+    /// Where they go.
+    pub backend: Arc<dyn Backend>,
+    /// Where those go that do not pass.
+    pub quarantine: Quarantine,
+    /// Where they come from.
+    pub gateway: Gateway,
+    /// Who may have signed them.
+    pub trust: watch::Receiver<Arc<TrustList>>,
+    /// What opens them.
+    pub keys: Arc<NodeKeys>,
+    /// For whom they are.
+    pub authority: Authority,
+    /// How the gateway is asked.
+    pub limits: PullLimits,
+    /// For people.
+    pub counters: Arc<Counters>,
+}
+
+/// How much is asked for at once.
+#[derive(Debug, Clone, Copy)]
+pub struct PullLimits {
+    /// Octets of a page.
+    pub page_bytes: u32,
+    /// How long the gateway may wait at the tail.
+    pub max_wait: Duration,
+}
+
+/// Why nothing is received for now.
+#[derive(Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// The gateway.
+    #[error(transparent)]
+    Call(#[from] CallError),
+    /// The backend.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+    /// The quarantine.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// A page that goes backwards.
+    #[error("the gateway's page has position {found} after {last}; positions must grow")]
+    OutOfOrder {
+        /// The position.
+        found: u64,
+        /// The one before it.
+        last: u64,
+    },
+}
+
+/// Receives until the stop.
+pub async fn run(receiver: Arc<Receiver>, stop: CancellationToken) {
+    let (mut outage, mut acknowledged) = (Outage::new("receive"), None);
+    while !stop.is_cancelled() {
+        match stop.run_until_cancelled(receiver.step(&mut acknowledged)).await {
+            None => return,
+            Some(Ok(())) => outage.over(),
+            Some(Err(error)) => {
+                outage.failed(&error);
+                outage.pause(&stop).await;
+            }
+        }
+    }
+}
+
+impl Receiver {
+    /// Takes one page: keeps what is in it, then acknowledges it. `acknowledged` is how far the gateway was told.
+    pub async fn step(self: &Arc<Self>, acknowledged: &mut Option<u64>) -> Result<(), ReceiveError> {
+        let backend = self.backend.clone();
+        let after = blocking(move || backend.cursor()).await?.position;
+        if self.acknowledge(after, acknowledged).await? == Acknowledged::Rewound {
+            return Ok(());
+        }
+        let request = wire::DeliveryPullRequest {
+            after,
+            max_bytes: self.limits.page_bytes,
+            wait_ms: u32::try_from(self.limits.max_wait.as_millis()).unwrap_or(u32::MAX),
+        };
+        let page = match self.gateway.pull(request).await {
+            Err(CallError::CursorBeyondEnd) if after > 0 => return self.rewind(after).await,
+            page => page?,
+        };
+        if let Some(through) = self.check_order(&page, after)? {
+            let this = self.clone();
+            blocking(move || this.keep(page, through)).await?;
+            self.acknowledge(through, acknowledged).await?;
+        }
+        Ok(())
+    }
+
+    async fn acknowledge(&self, position: u64, acknowledged: &mut Option<u64>) -> Result<Acknowledged, ReceiveError> {
+        if position == 0 || *acknowledged == Some(position) {
+            return Ok(Acknowledged::Through);
+        }
+        match self.gateway.acknowledge(position).await {
+            Ok(()) => {}
+            Err(CallError::CursorBeyondEnd) => {
+                self.rewind(position).await?;
+                return Ok(Acknowledged::Rewound);
+            }
+            // It cannot be mended here, and what comes next does not depend on it.
+            Err(refused @ CallError::Refused { .. }) => error!(position, error = %refused, "not acknowledged"),
+            Err(again) => return Err(again.into()),
+        }
+        *acknowledged = Some(position);
+        Ok(Acknowledged::Through)
+    }
+
+    // The gateway's store was replaced or restored. What it still has comes again; what is known of the origins
+    // keeps it from being delivered twice.
+    async fn rewind(&self, position: u64) -> Result<(), ReceiveError> {
+        error!(position, "the gateway's delivery stream ends before this position; taking it from its beginning");
+        let backend = self.backend.clone();
+        Ok(blocking(move || backend.rewind()).await?)
+    }
+
+    fn check_order(&self, page: &[wire::Delivered], after: u64) -> Result<Option<u64>, ReceiveError> {
+        let mut last = after;
+        for found in page.iter().map(|delivered| delivered.position) {
+            if found <= last {
+                return Err(ReceiveError::OutOfOrder { found, last });
+            }
+            // What is purged before this adapter's first pull is missing too, and nobody's fault.
+            if found > last + 1 && last > 0 {
+                warn!(from = last + 1, before = found, "positions are missing in the delivery stream");
+                self.counters.gap(found - last - 1);
+            }
+            last = found;
+        }
+        Ok((last > after).then_some(last))
+    }
+
+    /// Keeps a page durably, every batch in one place or the other.
+    fn keep(&self, page: Vec<wire::Delivered>, through: u64) -> Result<(), ReceiveError> {
+        let trust = self.trust.borrow().clone();
+        let mut opened = Vec::with_capacity(page.len());
+        for wire::Delivered { position, batch } in page {
+            let batch = batch.unwrap_or_default();
+            match self.open(position, &batch, &trust) {
+                Ok(open) => {
+                    self.keep_bad_reports(&open, &batch)?;
+                    opened.push(open);
+                }
+                Err(refused) => self.keep_refused(position, &batch, &refused)?,
+            }
+        }
+        let accepted = self.backend.accept(through, &opened)?;
+        self.counters.accepted(accepted);
+        log(through, accepted);
+        Ok(())
+    }
+
+    fn open(&self, position: u64, batch: &wire::SignedBatch, trust: &TrustList) -> Result<OpenedBatch, Refused> {
+        let signed = SignedBatch::parse(batch.clone())?;
+        let verified = verify(position, signed, trust, self.authority)?;
+        OpenedBatch::open(&verified, &self.keys.hpke, self.authority)
+    }
+
+    fn keep_refused(&self, position: u64, batch: &wire::SignedBatch, refused: &Refused) -> Result<(), DiskError> {
+        error!(position, reason = %refused, "batch in quarantine");
+        self.quarantine.keep(position, batch, &refused.to_string())?;
+        self.counters.quarantined();
+        Ok(())
+    }
+
+    fn keep_bad_reports(&self, opened: &OpenedBatch, batch: &wire::SignedBatch) -> Result<(), DiskError> {
+        if opened.bad().is_empty() {
+            return Ok(());
+        }
+        let (position, origin, id) = (opened.position(), opened.origin(), opened.id());
+        error!(position, %origin, batch = %id, reports = opened.bad().len(), "reports in quarantine");
+        let reasons = opened.bad().iter().map(|bad| format!("report {}: {}", bad.place, bad.reason));
+        self.quarantine.keep(position, batch, &reasons.collect::<Vec<_>>().join("\n"))?;
+        self.counters.bad_reports(opened.bad().len());
+        Ok(())
+    }
+}
+
+#[derive(PartialEq, Eq)]
+enum Acknowledged {
+    Through,
+    Rewound,
+}
+
+fn log(through: u64, accepted: Accepted) {
+    let Accepted { batches, reports, replayed } = accepted;
+    if replayed > 0 {
+        warn!(through, replayed, "batches came again and were not delivered again");
+    }
+    info!(through, batches, reports, "delivered");
+}

@@ -1,0 +1,145 @@
+//! The reports of an opened batch, decoded strictly, each for this authority.
+
+use std::ops::Range;
+
+use pki::identity::HpkeKeys;
+use proto::body::{self, Reports};
+use proto::ids::{Authority, BatchId, CountryCode, Sequence, StateCode};
+use proto::malformed::Malformed;
+use proto::report::Report;
+use zeroize::Zeroizing;
+
+use super::verify::{Refused, VerifiedDelivery};
+
+/// A batch for the backend. Wiped when it is dropped.
+pub struct OpenedBatch {
+    position: u64,
+    origin: CountryCode,
+    sequence: Sequence,
+    id: BatchId,
+    text: Zeroizing<Vec<u8>>,
+    /// Where in the text the good reports stand.
+    good: Vec<Range<usize>>,
+    bad: Vec<BadReport>,
+}
+
+/// A report inside an opened batch that is not handed on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadReport {
+    /// Its place in the batch, from 1.
+    pub place: usize,
+    /// Why, without any value of it.
+    pub reason: String,
+}
+
+impl OpenedBatch {
+    /// Opens a verified batch for an authority and looks at each of its reports.
+    pub fn open(delivery: &VerifiedDelivery, keys: &HpkeKeys, own: Authority) -> Result<Self, Refused> {
+        let text = delivery.open(keys)?;
+        let (good, bad) = sort(&text, own);
+        let manifest = delivery.manifest();
+        Ok(Self {
+            position: delivery.position(),
+            origin: manifest.header.origin,
+            sequence: manifest.sequence,
+            id: manifest.header.id,
+            text,
+            good,
+            bad,
+        })
+    }
+
+    /// Its place in the delivery stream.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
+    /// The country that sealed and signed it.
+    #[must_use]
+    pub fn origin(&self) -> CountryCode {
+        self.origin
+    }
+
+    /// Its place in the stream from that country.
+    #[must_use]
+    pub fn sequence(&self) -> Sequence {
+        self.sequence
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn id(&self) -> BatchId {
+        self.id
+    }
+
+    /// The reports that are good.
+    pub fn reports(&self) -> impl ExactSizeIterator<Item = Report<'_>> {
+        self.good.iter().map(|range| {
+            Report::decode(&self.text[range.clone()]).expect("it decoded when the batch was opened")
+        })
+    }
+
+    /// The reports that are not.
+    #[must_use]
+    pub fn bad(&self) -> &[BadReport] {
+        &self.bad
+    }
+}
+
+fn sort(text: &[u8], own: Authority) -> (Vec<Range<usize>>, Vec<BadReport>) {
+    let (mut good, mut bad, mut at) = (Vec::new(), Vec::new(), 0);
+    for (place, report) in (1..).zip(Reports::of_batch(text)) {
+        let checked = report.and_then(|octets| {
+            let frame = body::framed_len(octets.len());
+            let range = at + frame - octets.len()..at + frame;
+            at += frame;
+            check(octets, own).map(|()| range)
+        });
+        match checked {
+            Ok(range) => good.push(range),
+            Err(malformed) => bad.push(BadReport { place, reason: reason(&malformed) }),
+        }
+    }
+    (good, bad)
+}
+
+fn check(octets: &[u8], own: Authority) -> Result<(), Malformed> {
+    let issuer = Report::decode(octets)?.header().authority();
+    if is_for(issuer, own) {
+        return Ok(());
+    }
+    Err(Malformed::Field { field: "header", reason: "it is addressed to another authority" })
+}
+
+/// Whether an authority answers for a header: its own, or for a national one any state of the country.
+///
+/// States that have an authority of their own are not told apart: the origin sealed by its trust list, which may be
+/// a version older than ours.
+fn is_for(issuer: Authority, own: Authority) -> bool {
+    match (issuer, own) {
+        (Authority::State(issuer, _), Authority::State(country, StateCode::NATIONAL)) => issuer == country,
+        _ => issuer == own,
+    }
+}
+
+fn reason(malformed: &Malformed) -> String {
+    match malformed {
+        Malformed::Field { field, reason } => format!("{field}: {reason}"),
+        other => format!("{} is wrong", other.field()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_national_authority_answers_for_every_state_of_its_country() {
+        let is_for = |issuer: &str, own: &str| is_for(issuer.parse().unwrap(), own.parse().unwrap());
+        assert!(is_for("826/1", "826/1") && is_for("826/0", "826/0") && is_for("826/7", "826/0"));
+        assert!(!is_for("826/2", "826/1") && !is_for("826/0", "826/1") && !is_for("250/7", "826/0"));
+        assert!(is_for("x/00000001", "x/00000001") && !is_for("x/00000001", "x/00000002"));
+        assert!(!is_for("x/00000001", "826/0"));
+    }
+}

@@ -1,0 +1,158 @@
+//! A small federation for tests of all crates: real keys, certificate authorities and trust lists in a folder.
+//!
+//! Only compiled with the feature `fixture`, which no normal build turns on.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proto::ids::{Authority, CountryCode};
+use tempfile::TempDir;
+use time::{Duration, OffsetDateTime};
+
+use crate::ca::{self, CertificateAuthority, Order};
+use crate::csr::{self, Request};
+use crate::keyfile::{Algorithm, KeyFile};
+use crate::pubfile::PublicFile;
+use crate::sign::SigningKey;
+use crate::tls::{NodeCertificate, Role};
+use crate::trust::{Anchors, Draft, SignedTrustList, TrustList};
+
+/// Countries with one trust list, whose three anchors sign by two.
+pub struct Federation {
+    folder: TempDir,
+    /// The anchors; two of them must sign.
+    pub anchors: Vec<SigningKey>,
+    /// By code.
+    pub countries: BTreeMap<CountryCode, Country>,
+}
+
+/// One country's secrets.
+pub struct Country {
+    /// Its certificate authority.
+    pub ca: CertificateAuthority,
+    /// Signs manifests and receipts.
+    pub signing: SigningKey,
+    /// Each authority's key that signs key lists.
+    pub authorities: BTreeMap<Authority, SigningKey>,
+}
+
+/// A signing key, and its public half in a file.
+fn signing_key(public: &Path) -> SigningKey {
+    let file = KeyFile::generate(Algorithm::P256);
+    let octets = file.public().to_vec();
+    fs::write(public, PublicFile { algorithm: Algorithm::P256, octets }.pem()).unwrap();
+    SigningKey::from_pkcs8(&file.pkcs8()).unwrap()
+}
+
+/// The certificate of a role, and its key.
+#[must_use]
+pub fn certificate(ca: &CertificateAuthority, role: Role, issued: OffsetDateTime) -> NodeCertificate {
+    let key = KeyFile::generate(Algorithm::P256);
+    let request = Request::check(&csr::request(&key).unwrap()).unwrap();
+    let order = Order { role, dns: Vec::new(), ip: Vec::new(), days: Order::DAYS };
+    let issued = ca.issue(&request, &order, issued).unwrap();
+    NodeCertificate::new(vec![issued.certificate], key.pkcs8()).unwrap()
+}
+
+impl Federation {
+    /// Countries by their authorities, as `["826/0", "826/1", "250/0"]`.
+    #[must_use]
+    pub fn of(authorities: &[&str]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let anchors = (1..=3).map(|n| signing_key(&folder.path().join(format!("anchor-{n}.pub")))).collect();
+        let mut countries: BTreeMap<CountryCode, Country> = BTreeMap::new();
+        for text in authorities {
+            let authority: Authority = text.parse().unwrap();
+            let Authority::State(code, _) = authority else { panic!("{text} has no country") };
+            let country = countries.entry(code).or_insert_with(|| country(folder.path(), code));
+            let file = format!("{}.pub", text.replace('/', "-"));
+            country.authorities.insert(authority, signing_key(&folder.path().join(file)));
+        }
+        Self { folder, anchors, countries }
+    }
+
+    /// Where the public files are.
+    #[must_use]
+    pub fn folder(&self) -> PathBuf {
+        self.folder.path().to_owned()
+    }
+
+    /// The trust list as its editors would write it, with every country active.
+    #[must_use]
+    pub fn draft(&self, version: u64) -> String {
+        let mut out = format!("version = {version}\nthreshold = 2\nanchors = [\"anchor-1.pub\", \"anchor-2.pub\", \"anchor-3.pub\"]\n");
+        for (code, country) in &self.countries {
+            let _ = write!(
+                out,
+                "\n[[country]]\ncountry = {code}\nname = \"Country {code}\"\nstatus = \"active\"\nendpoints = [\"https://127.0.0.1:1\"]\nca = \"{code}.crt\"\nsigning_keys = [\"{code}.pub\"]\n"
+            );
+            for authority in country.authorities.keys() {
+                let file = authority.to_string().replace('/', "-");
+                let _ = write!(
+                    out,
+                    "[[country.authority]]\nauthority = \"{authority}\"\nname = \"Authority {authority}\"\nsigning_keys = [\"{file}.pub\"]\n"
+                );
+            }
+        }
+        out
+    }
+
+    /// A draft without signatures, issued some time ago so that clocks may be turned back.
+    #[must_use]
+    pub fn unsigned(&self, draft: &str) -> SignedTrustList {
+        let path = self.folder.path().join("draft.toml");
+        fs::write(&path, draft).unwrap();
+        Draft::read(&path, OffsetDateTime::now_utc() - Duration::days(30)).unwrap()
+    }
+
+    /// A draft, signed by the first two anchors.
+    #[must_use]
+    pub fn signed(&self, draft: &str) -> SignedTrustList {
+        let mut list = self.unsigned(draft);
+        self.anchors[..2].iter().for_each(|anchor| list.sign(anchor));
+        list
+    }
+
+    /// The anchors as a configuration names them.
+    #[must_use]
+    pub fn trusted(&self) -> Anchors {
+        Anchors { keys: self.anchors.iter().map(|anchor| *anchor.public()).collect(), threshold: 2 }
+    }
+
+    /// The first trust list.
+    #[must_use]
+    pub fn trust_list(&self) -> TrustList {
+        self.signed(&self.draft(1)).check(&self.trusted(), now()).unwrap()
+    }
+
+    /// One country's secrets.
+    #[must_use]
+    pub fn country(&self, code: u16) -> &Country {
+        &self.countries[&CountryCode::new(code).unwrap()]
+    }
+}
+
+/// Seconds since 1970.
+#[must_use]
+pub fn now() -> u64 {
+    u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap()
+}
+
+fn country(folder: &Path, code: CountryCode) -> Country {
+    let (key, issued) = ca::create(code, 10, OffsetDateTime::now_utc() - Duration::days(400)).unwrap();
+    fs::write(folder.join(format!("{code}.crt")), &issued.pem).unwrap();
+    let ca = CertificateAuthority::open(&issued.pem, &key).unwrap();
+    Country { ca, signing: signing_key(&folder.join(format!("{code}.pub"))), authorities: BTreeMap::new() }
+}
+
+impl Country {
+    /// A certificate for a role, valid now.
+    #[must_use]
+    pub fn certificate(&self, role: Role) -> NodeCertificate {
+        certificate(&self.ca, role, OffsetDateTime::now_utc())
+    }
+}

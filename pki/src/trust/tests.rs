@@ -1,0 +1,224 @@
+//! What a trust list must show, each rule broken in turn.
+
+use proto::ids::CountryCode;
+
+use super::*;
+use crate::fixture::{Federation, now};
+use crate::sign::SigningKey;
+use crate::trust::Status;
+
+fn federation() -> Federation {
+    Federation::of(&["826/0", "826/1", "250/0"])
+}
+
+fn anchor() -> SigningKey {
+    SigningKey::from_pkcs8(&SigningKey::generate()).unwrap()
+}
+
+fn country(list: &TrustList, code: u16) -> &crate::trust::Country {
+    list.country(CountryCode::new(code).unwrap()).unwrap()
+}
+
+#[test]
+fn a_list_that_two_of_three_signed_is_believed() {
+    let federation = federation();
+    let signed = federation.signed(&federation.draft(7));
+    let again = SignedTrustList::parse(signed.file().as_bytes()).unwrap();
+    assert_eq!(again, signed);
+    let list = again.check(&federation.trusted(), now()).unwrap();
+    assert_eq!(list.version, 7);
+    assert_eq!(country(&list, 826).authorities.len(), 2);
+    assert_eq!(country(&list, 250).status, Status::Active);
+    let key = federation.country(826).signing.public().id();
+    assert!(country(&list, 826).signing_key(key).is_some());
+    assert!(country(&list, 250).signing_key(key).is_none(), "another country's key");
+    assert!(list.authority("826/1".parse().unwrap()).is_some());
+    assert!(list.authority("826/2".parse().unwrap()).is_none());
+}
+
+#[test]
+fn one_signature_or_one_anchor_twice_or_a_stranger_is_too_few() {
+    let federation = federation();
+    let mut list = federation.unsigned(&federation.draft(1));
+    let signatures = |list: &SignedTrustList| match list.check(&federation.trusted(), now()) {
+        Err(TrustRefused::Threshold { which: "current", signed, needed: 2 }) => signed,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(signatures(&list), 0);
+    list.sign(&federation.anchors[0]);
+    list.sign(&federation.anchors[0]);
+    assert_eq!(signatures(&list), 1);
+    list.sign(&anchor());
+    assert_eq!(signatures(&list), 1);
+    let twice = list.signatures[0].clone();
+    list.signatures.push(twice);
+    assert_eq!(signatures(&list), 1);
+    list.sign(&federation.anchors[2]);
+    assert!(list.check(&federation.trusted(), now()).is_ok());
+}
+
+#[test]
+fn every_octet_of_the_document_is_signed() {
+    let federation = federation();
+    let signed = federation.signed(&federation.draft(1));
+    for at in (0..signed.document.len()).step_by(97) {
+        let mut altered = signed.clone();
+        altered.document[at] ^= 1;
+        let refused = altered.check(&federation.trusted(), now());
+        assert!(matches!(refused, Err(TrustRefused::Threshold { signed: 0, .. })), "octet {at}");
+    }
+    for at in 0..64 {
+        let mut altered = signed.clone();
+        altered.signatures[0].octets[at] ^= 1;
+        let refused = altered.check(&federation.trusted(), now());
+        assert!(matches!(refused, Err(TrustRefused::Threshold { signed: 1, .. })), "octet {at}");
+    }
+}
+
+#[test]
+fn an_expired_list_and_one_from_the_future_are_refused() {
+    let federation = federation();
+    let signed = federation.signed(&federation.draft(1));
+    let at = |now| signed.check(&federation.trusted(), now);
+    let list = at(now()).unwrap();
+    assert!(at(list.expires - 1).is_ok());
+    assert!(matches!(at(list.expires), Err(TrustRefused::Expired { .. })));
+    assert!(at(list.issued - 299).is_ok(), "clocks may differ a little");
+    assert!(matches!(at(list.issued - 301), Err(TrustRefused::FromTheFuture)));
+}
+
+#[test]
+fn an_older_version_or_another_of_the_same_number_is_refused() {
+    let federation = federation();
+    let known = federation.signed(&federation.draft(5)).check(&federation.trusted(), now()).unwrap();
+    let next = |draft: String| federation.signed(&draft).check_successor(&known, now());
+    assert!(next(federation.draft(6)).is_ok());
+    assert!(matches!(next(federation.draft(4)), Err(TrustRefused::Older { found: 4, known: 5 })));
+    let forked = federation.draft(5).replace("Country 826", "Kingdom");
+    assert!(matches!(next(forked), Err(TrustRefused::Forked { version: 5 })));
+}
+
+#[test]
+fn new_anchors_need_the_old_and_the_new() {
+    let federation = federation();
+    let known = federation.trust_list();
+    let (fourth, fifth) = (anchor(), anchor());
+    for (name, key) in [("anchor-4.pub", &fourth), ("anchor-5.pub", &fifth)] {
+        let octets = key.public().sec1().to_vec();
+        let file = crate::pubfile::PublicFile { algorithm: crate::keyfile::Algorithm::P256, octets };
+        std::fs::write(federation.folder().join(name), file.pem()).unwrap();
+    }
+    let draft = federation.draft(2).replace("anchor-2.pub", "anchor-4.pub").replace("anchor-3.pub", "anchor-5.pub");
+    let mut list = federation.unsigned(&draft);
+    federation.anchors[..2].iter().for_each(|anchor| list.sign(anchor));
+    let refused = list.check_successor(&known, now());
+    assert!(matches!(refused, Err(TrustRefused::Threshold { which: "new", signed: 1, needed: 2 })), "{refused:?}");
+    list.sign(&fourth);
+    let rolled = list.check_successor(&known, now()).unwrap();
+    // From then on the new ones decide.
+    let mut third = federation.unsigned(&draft.replace("version = 2", "version = 3"));
+    third.sign(&federation.anchors[1]);
+    third.sign(&federation.anchors[2]);
+    assert!(third.check_successor(&rolled, now()).is_err());
+    third.sign(&fourth);
+    third.sign(&fifth);
+    assert!(third.check_successor(&rolled, now()).is_ok());
+}
+
+#[test]
+fn every_rule_of_the_document_is_kept() {
+    let federation = federation();
+    let refusal = |from: &str, to: &str| {
+        let draft = federation.draft(1).replace(from, to);
+        let path = federation.folder().join("bad.toml");
+        std::fs::write(&path, draft).unwrap();
+        crate::trust::Draft::read(&path, time::OffsetDateTime::now_utc()).unwrap_err().to_string()
+    };
+    let cases = [
+        ("threshold = 2", "threshold = 4", "threshold is 4 of 3 anchors"),
+        ("threshold = 2", "threshold = 0", "threshold is 0 of 3 anchors"),
+        ("\"anchor-2.pub\"", "\"anchor-1.pub\"", "an anchor stands twice"),
+        ("country = 826", "country = 250", "country 250 stands twice"),
+        ("country = 250", "country = 0", "country 0: country is 0"),
+        ("250.crt", "826.crt", "certificate authority"),
+        ("250.crt", "250.pub", "it is no PEM certificate"),
+        ("\"250.pub\"", "\"826.pub\"", "signing key"),
+        ("authority = \"250/0\"", "authority = \"826/9\"", "it stands under country 250"),
+        ("authority = \"250/0\"", "authority = \"nobody\"", "write 826/1"),
+        ("authority = \"826/1\"", "authority = \"826/0\"", "authority 826/0 stands twice"),
+        ("https://127.0.0.1:1", "http://127.0.0.1:1", "must be https://HOST:PORT"),
+        ("https://127.0.0.1:1", "https://127.0.0.1", "must be https://HOST:PORT"),
+        ("status = \"active\"", "status = \"absent\"", "unknown variant `absent`"),
+        ("name = \"Country 250\"", "nom = \"Country 250\"", "unknown field `nom`"),
+        ("\"anchor-3.pub\"", "\"missing.pub\"", "missing.pub"),
+    ];
+    for (from, to, expected) in cases {
+        let refused = refusal(from, to);
+        assert!(refused.contains(expected), "{from} -> {to}: {refused}");
+    }
+}
+
+#[test]
+fn a_file_that_is_no_trust_list_is_named() {
+    let refusal = |file: &str| SignedTrustList::parse(file.as_bytes()).unwrap_err().to_string();
+    assert!(refusal("{").contains("no trust list"));
+    let other = r#"{"format":"exchange/v2 trust list","document":"","signatures":[]}"#;
+    assert!(refusal(other).contains("this software reads `exchange/v1 trust list`"));
+    let signature = r#"{"format":"exchange/v1 trust list","document":"","signatures":[{"anchor":"00","signature":""}]}"#;
+    assert!(refusal(signature).contains("16 and a `signature` of 128 hex digits"));
+}
+
+mod keeper {
+    use std::fs;
+
+    use super::*;
+    use crate::trust::{KeeperError, TrustConfig, TrustKeeper};
+
+    fn config(federation: &Federation) -> TrustConfig {
+        let folder = federation.folder();
+        let anchors = (1..=3).map(|n| folder.join(format!("anchor-{n}.pub"))).collect();
+        TrustConfig { list: folder.join("trust.json"), anchors, threshold: 2 }
+    }
+
+    fn install(federation: &Federation, draft: &str) {
+        fs::write(federation.folder().join("trust.json"), federation.signed(draft).file()).unwrap();
+    }
+
+    #[test]
+    fn a_newer_list_is_taken_over_and_an_older_one_is_not() {
+        let federation = federation();
+        let remembered = federation.folder().join("accepted");
+        install(&federation, &federation.draft(2));
+        let mut keeper = TrustKeeper::open(&config(&federation), remembered.clone(), now()).unwrap();
+        let watch = keeper.watch();
+        assert!(keeper.reload(now()).unwrap().is_none(), "nothing new");
+        install(&federation, &federation.draft(3));
+        assert!(keeper.reload(now()).unwrap().is_some());
+        assert_eq!(watch.borrow().version, 3);
+        install(&federation, &federation.draft(2));
+        assert!(matches!(keeper.reload(now()), Err(KeeperError::Refused { reason: TrustRefused::Older { .. }, .. })));
+        assert_eq!(watch.borrow().version, 3);
+        // Nor after a restart.
+        let reopened = TrustKeeper::open(&config(&federation), remembered, now());
+        assert!(matches!(reopened, Err(KeeperError::Refused { reason: TrustRefused::Older { .. }, .. })));
+    }
+
+    #[test]
+    fn an_expired_list_is_told_of_while_running() {
+        let federation = federation();
+        install(&federation, &federation.draft(1));
+        let remembered = federation.folder().join("accepted");
+        let mut keeper = TrustKeeper::open(&config(&federation), remembered, now()).unwrap();
+        let later = now() + 91 * 86_400;
+        assert!(matches!(keeper.reload(later), Err(KeeperError::Refused { reason: TrustRefused::Expired { .. }, .. })));
+    }
+
+    #[test]
+    fn a_threshold_that_cannot_be_met_is_named() {
+        let federation = federation();
+        install(&federation, &federation.draft(1));
+        let config = TrustConfig { threshold: 4, ..config(&federation) };
+        let refused = TrustKeeper::check(&config, now()).unwrap_err().to_string();
+        assert!(refused.contains("trust.threshold is 4 of 3 anchors"), "{refused}");
+    }
+}
