@@ -1,2 +1,41 @@
-//! stub
+//! The country adapter: the process beside one health authority's backend, and the only holder of its private keys.
+//!
+//! Two ways through it: `publish` takes the backend's reports to the own country's gateway, `receive` takes what other
+//! countries sent for this authority to the backend. `backend` says what a backend must do; `backends` has some.
+
+pub mod backend;
+pub mod backends;
+pub mod clock;
+pub mod config;
+pub mod counters;
+pub mod durable;
+pub mod gateway;
 pub mod herald;
+pub mod keys;
+pub mod outage;
+pub mod publish;
+pub mod receive;
+pub mod work;
+
+mod adapter;
+mod blocking;
+mod check;
+
+#[cfg(test)]
+mod testing;
+
+use tokio_util::sync::CancellationToken;
+
+pub use adapter::{Adapter, OpenError};
+pub use backend::Backend;
+pub use check::problems;
+pub use clock::Clock;
+pub use config::{Config, ConfigFile};
+
+/// Opens what the configuration names and runs until the stop: publishing, receiving, the authority's own keys, and
+/// the trust list. Outages of the gateway and of the backend are waited out; only the start can fail.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), OpenError> {
+    let adapter = blocking::blocking(move || Adapter::open(config, Clock::default())).await?;
+    adapter.run(stop).await;
+    Ok(())
+}

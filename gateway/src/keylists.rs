@@ -114,3 +114,50 @@ fn read(path: &Path) -> Result<Option<SignedKeyList>, DiskError> {
     let octets = disk::read(path, limits::KEY_LIST_LEN * 2)?;
     Ok(wire::SignedKeyList::decode(octets.as_slice()).ok().and_then(|message| SignedKeyList::parse(message).ok()))
 }
+
+#[cfg(test)]
+mod tests {
+    use pki::fixture::{Federation, now};
+    use pki::keylist::ListedKey;
+    use pki::seal::{PrivateKey, Suite};
+
+    use super::*;
+
+    fn list(federation: &Federation, version: u64) -> SignedKeyList {
+        let private = PrivateKey::parse(Suite::P256, &PrivateKey::generate(Suite::P256)).unwrap();
+        let keys = vec![ListedKey { key: private.public().clone(), not_before: 0, not_after: u64::MAX }];
+        let authority = "250/0".parse().unwrap();
+        let list = KeyList { kind: Kind::Authority, authority, version, issued: now(), keys };
+        list.sign(&federation.country(250).authorities[&authority])
+    }
+
+    #[test]
+    fn a_list_is_kept_over_a_restart_and_never_replaced_by_an_older_one() {
+        let federation = Federation::of(&["826/0", "250/0"]);
+        let (trust, authority) = (federation.trust_list(), "250/0".parse().unwrap());
+        let open = || KeyLists::open(federation.folder().join("keylists"), &trust, now()).unwrap();
+        let lists = open();
+        assert!(lists.in_force(authority, now()).is_none());
+        let second = list(&federation, 2);
+        assert!(lists.take(authority, &second, &trust, now()).unwrap());
+        assert!(!lists.take(authority, &second, &trust, now()).unwrap(), "no news");
+        let reopened = open();
+        assert_eq!(reopened.in_force(authority, now()), lists.in_force(authority, now()));
+        assert_eq!(reopened.signed(authority), Some(second));
+        let refused = reopened.take(authority, &list(&federation, 1), &trust, now());
+        assert!(matches!(refused, Err(KeyListError::Refused(KeyListRefused::Older { .. }))));
+        assert!(reopened.take(authority, &list(&federation, 3), &trust, now()).unwrap());
+    }
+
+    #[test]
+    fn a_list_of_an_authority_that_nobody_knows_is_refused() {
+        let federation = Federation::of(&["826/0", "250/0"]);
+        let trust = federation.trust_list();
+        let lists = KeyLists::open(federation.folder().join("keylists"), &trust, now()).unwrap();
+        let refused = lists.take("250/9".parse().unwrap(), &list(&federation, 1), &trust, now());
+        assert!(matches!(refused, Err(KeyListError::UnknownAuthority(_))));
+        // Nor may one authority's list stand for another.
+        let refused = lists.take("826/0".parse().unwrap(), &list(&federation, 1), &trust, now());
+        assert!(matches!(refused, Err(KeyListError::Refused(KeyListRefused::UnknownSigner { .. }))));
+    }
+}

@@ -7,6 +7,8 @@ pub mod backoff;
 pub mod caller;
 pub mod clock;
 pub mod config;
+#[cfg(test)]
+mod fixture;
 pub mod http;
 pub mod inbound;
 pub mod keylists;

@@ -73,3 +73,65 @@ fn dense(after: u64, last: u64, entries: Vec<Entry>) -> Result<Vec<Entry>, PageE
         first => Err(PageError::Purged { after, oldest: first.map_or(last + 1, |entry| entry.sequence) }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::fixture;
+    use crate::store::{Append, Change, Numbered, Tail};
+
+    const STREAM: Stream = Stream::new(*b"test    ");
+
+    async fn append(store: &dyn Store, body: &'static [u8]) {
+        let number = Arc::new(|tail: Tail| Numbered { head: Bytes::new(), link: [tail.last.to_be_bytes()[7]; 32] });
+        let appends = vec![Append { stream: STREAM, number, body: Bytes::from_static(body) }];
+        store.commit(Change { appends, ..Change::default() }).await.unwrap();
+    }
+
+    fn ask(after: u64, wait_ms: u32) -> PageRequest {
+        PageRequest { after, max_bytes: 1 << 20, wait_ms }
+    }
+
+    #[tokio::test]
+    async fn a_reader_at_the_tail_is_woken_by_a_commit() {
+        let fixture = fixture::node();
+        let store = fixture.node.store.clone();
+        let waiting = tokio::spawn(async move { page(&*store, STREAM, ask(0, 30_000)).await });
+        append(&*fixture.node.store, b"one").await;
+        let entries = tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap().unwrap();
+        assert_eq!(entries[0].body, Bytes::from_static(b"one"));
+    }
+
+    #[tokio::test]
+    async fn a_reader_at_the_tail_gets_an_empty_page_when_its_time_is_over() {
+        let fixture = fixture::node();
+        assert!(page(&*fixture.node.store, STREAM, ask(0, 1)).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_cursor_beyond_the_end_is_an_error() {
+        let fixture = fixture::node();
+        append(&*fixture.node.store, b"one").await;
+        let refused = page(&*fixture.node.store, STREAM, ask(2, 0)).await;
+        assert!(matches!(refused, Err(PageError::BeyondEnd { after: 2, last: 1 })), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_reader_does_not_step_over_what_was_purged() {
+        let fixture = fixture::node();
+        for body in [b"one", b"two", b"thr"] {
+            append(&*fixture.node.store, body).await;
+        }
+        fixture.node.store.purge(STREAM, 2).await.unwrap();
+        let refused = page(&*fixture.node.store, STREAM, ask(1, 0)).await;
+        assert!(matches!(refused, Err(PageError::Purged { after: 1, oldest: 3 })), "{refused:?}");
+        assert_eq!(page(&*fixture.node.store, STREAM, ask(2, 0)).await.unwrap().len(), 1);
+        fixture.node.store.purge(STREAM, 3).await.unwrap();
+        let refused = page(&*fixture.node.store, STREAM, ask(0, 0)).await;
+        assert!(matches!(refused, Err(PageError::Purged { after: 0, oldest: 4 })), "{refused:?}");
+    }
+}

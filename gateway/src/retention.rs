@@ -107,3 +107,83 @@ async fn show_age(node: &Node, stream: Stream, acknowledged: Cursor, now: u64) -
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use proto::ids::CountryCode;
+
+    use super::*;
+    use crate::fixture::{self, Fixture};
+    use crate::store::{Append, Numbered, Tail};
+
+    const HOURS: i64 = 3_600;
+
+    fn france() -> CountryCode {
+        CountryCode::new(250).unwrap()
+    }
+
+    async fn append(fixture: &Fixture) {
+        let number = Arc::new(|_: Tail| Numbered { head: Bytes::new(), link: [1; 32] });
+        let appends = vec![Append { stream: names::outbox(france()), number, body: Bytes::from_static(b"x") }];
+        let change = Change { at: fixture.node.clock.now(), appends, ..Change::default() };
+        fixture.node.store.commit(change).await.unwrap();
+    }
+
+    async fn acknowledge(fixture: &Fixture, through: u64) {
+        let cursor = names::acknowledged(france(), Stage::Delivered);
+        let from = fixture.node.store.cursor(cursor).await.unwrap();
+        let advances = vec![Advance { cursor, from, to: Cursor { through, link: [1; 32] } }];
+        fixture.node.store.commit(Change { advances, ..Change::default() }).await.unwrap();
+    }
+
+    async fn oldest(fixture: &Fixture) -> Option<u64> {
+        fixture.node.store.oldest(names::outbox(france())).await.unwrap().map(|(sequence, _)| sequence)
+    }
+
+    /// Lets hours pass, as a running gateway sees them.
+    async fn pass(fixture: &Fixture, hours: i64) {
+        for _ in 0..hours {
+            fixture.node.clock.turn(HOURS);
+            step(&fixture.node).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_delivered_is_kept_for_24_hours_and_no_more_than_25() {
+        let fixture = fixture::node();
+        for _ in 0..3 {
+            append(&fixture).await;
+        }
+        step(&fixture.node).await.unwrap();
+        acknowledge(&fixture, 2).await;
+        pass(&fixture, 23).await;
+        assert_eq!(oldest(&fixture).await, Some(1));
+        pass(&fixture, 2).await;
+        assert_eq!(oldest(&fixture).await, Some(3), "what was not acknowledged stays");
+    }
+
+    #[tokio::test]
+    async fn what_nobody_takes_is_kept_for_14_days() {
+        let fixture = fixture::node();
+        append(&fixture).await;
+        pass(&fixture, 24 * 14 - 1).await;
+        assert_eq!(oldest(&fixture).await, Some(1));
+        pass(&fixture, 2).await;
+        assert_eq!(oldest(&fixture).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_pause_of_days_purges_nothing_that_was_acknowledged_just_now() {
+        let fixture = fixture::node();
+        append(&fixture).await;
+        append(&fixture).await;
+        acknowledge(&fixture, 1).await;
+        step(&fixture.node).await.unwrap();
+        // The process was down for three days; then the second one is acknowledged.
+        fixture.node.clock.turn(72 * HOURS);
+        acknowledge(&fixture, 2).await;
+        step(&fixture.node).await.unwrap();
+        assert_eq!(oldest(&fixture).await, Some(2));
+    }
+}

@@ -13,9 +13,9 @@ use proto::ids::{Authority, CountryCode};
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
 
-use crate::ca::{self, CertificateAuthority, Order};
+use crate::ca::{self, CertificateAuthority, Issued, Order};
 use crate::csr::{self, Request};
-use crate::keyfile::{Algorithm, KeyFile};
+use crate::keyfile::{Algorithm, KeyFile, Protection};
 use crate::pubfile::PublicFile;
 use crate::sign::SigningKey;
 use crate::tls::{NodeCertificate, Role};
@@ -36,25 +36,31 @@ pub struct Country {
     pub ca: CertificateAuthority,
     /// Signs manifests and receipts.
     pub signing: SigningKey,
+    signing_file: KeyFile,
     /// Each authority's key that signs key lists.
     pub authorities: BTreeMap<Authority, SigningKey>,
 }
 
 /// A signing key, and its public half in a file.
-fn signing_key(public: &Path) -> SigningKey {
+fn signing_key(public: &Path) -> (SigningKey, KeyFile) {
     let file = KeyFile::generate(Algorithm::P256);
     let octets = file.public().to_vec();
     fs::write(public, PublicFile { algorithm: Algorithm::P256, octets }.pem()).unwrap();
-    SigningKey::from_pkcs8(&file.pkcs8()).unwrap()
+    (SigningKey::from_pkcs8(&file.pkcs8()).unwrap(), file)
+}
+
+/// A certificate of a role in PEM, and its key.
+fn certificate_files(ca: &CertificateAuthority, role: Role, issued: OffsetDateTime) -> (Issued, KeyFile) {
+    let key = KeyFile::generate(Algorithm::P256);
+    let request = Request::check(&csr::request(&key).unwrap()).unwrap();
+    let order = Order { role, dns: Vec::new(), ip: Vec::new(), days: Order::DAYS };
+    (ca.issue(&request, &order, issued).unwrap(), key)
 }
 
 /// The certificate of a role, and its key.
 #[must_use]
 pub fn certificate(ca: &CertificateAuthority, role: Role, issued: OffsetDateTime) -> NodeCertificate {
-    let key = KeyFile::generate(Algorithm::P256);
-    let request = Request::check(&csr::request(&key).unwrap()).unwrap();
-    let order = Order { role, dns: Vec::new(), ip: Vec::new(), days: Order::DAYS };
-    let issued = ca.issue(&request, &order, issued).unwrap();
+    let (issued, key) = certificate_files(ca, role, issued);
     NodeCertificate::new(vec![issued.certificate], key.pkcs8()).unwrap()
 }
 
@@ -63,14 +69,14 @@ impl Federation {
     #[must_use]
     pub fn of(authorities: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let anchors = (1..=3).map(|n| signing_key(&folder.path().join(format!("anchor-{n}.pub")))).collect();
+        let anchors = (1..=3).map(|n| signing_key(&folder.path().join(format!("anchor-{n}.pub"))).0).collect();
         let mut countries: BTreeMap<CountryCode, Country> = BTreeMap::new();
         for text in authorities {
             let authority: Authority = text.parse().unwrap();
             let Authority::State(code, _) = authority else { panic!("{text} has no country") };
             let country = countries.entry(code).or_insert_with(|| country(folder.path(), code));
             let file = format!("{}.pub", text.replace('/', "-"));
-            country.authorities.insert(authority, signing_key(&folder.path().join(file)));
+            country.authorities.insert(authority, signing_key(&folder.path().join(file)).0);
         }
         Self { folder, anchors, countries }
     }
@@ -129,6 +135,23 @@ impl Federation {
         self.signed(&self.draft(1)).check(&self.trusted(), now()).unwrap()
     }
 
+    /// Writes the files of one country's gateway into a folder, under the names of `deploy/gateway.example.toml`:
+    /// certificate and key, signing and ingress key, trust list and anchors; without a pass phrase.
+    pub fn install_gateway(&self, code: u16, folder: &Path) {
+        let country = self.country(code);
+        let (issued, key) = certificate_files(&country.ca, Role::Gateway, OffsetDateTime::now_utc());
+        fs::create_dir_all(folder).unwrap();
+        fs::write(folder.join("gateway.crt"), issued.pem).unwrap();
+        key.write(&folder.join("gateway.key"), Protection::Plain).unwrap();
+        country.signing_file.write(&folder.join("signing.key"), Protection::Plain).unwrap();
+        KeyFile::generate(Algorithm::XWing).write(&folder.join("ingress.key"), Protection::Plain).unwrap();
+        fs::write(folder.join("trust.json"), self.signed(&self.draft(1)).file()).unwrap();
+        for n in 1..=3 {
+            let anchor = format!("anchor-{n}.pub");
+            fs::copy(self.folder.path().join(&anchor), folder.join(anchor)).unwrap();
+        }
+    }
+
     /// One country's secrets.
     #[must_use]
     pub fn country(&self, code: u16) -> &Country {
@@ -146,7 +169,8 @@ fn country(folder: &Path, code: CountryCode) -> Country {
     let (key, issued) = ca::create(code, 10, OffsetDateTime::now_utc() - Duration::days(400)).unwrap();
     fs::write(folder.join(format!("{code}.crt")), &issued.pem).unwrap();
     let ca = CertificateAuthority::open(&issued.pem, &key).unwrap();
-    Country { ca, signing: signing_key(&folder.join(format!("{code}.pub"))), authorities: BTreeMap::new() }
+    let (signing, signing_file) = signing_key(&folder.join(format!("{code}.pub")));
+    Country { ca, signing, signing_file, authorities: BTreeMap::new() }
 }
 
 impl Country {

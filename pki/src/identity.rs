@@ -84,6 +84,12 @@ pub struct NodeKeys {
 pub struct HpkeKeys(Vec<PrivateKey>);
 
 impl HpkeKeys {
+    /// Takes keys; the first is the one to use.
+    #[must_use]
+    pub fn new(keys: Vec<PrivateKey>) -> Self {
+        Self(keys)
+    }
+
     /// The key with this id.
     #[must_use]
     pub fn find(&self, id: KeyId) -> Option<&PrivateKey> {

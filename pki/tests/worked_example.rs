@@ -21,7 +21,7 @@ use proto::header::EnvelopeHeader;
 use proto::ids::{Authority, CountryCode, KeyId, Sequence};
 use proto::push::Push;
 use proto::report::{
-    Contact, DiagnosisKey, GaenKey, IllKey, Minutes, OnsetDays, QuarterHour, Report, ReportType, Risk,
+    Contact, DiagnosisKey, GaenKey, IllKey, JsonReport, Minutes, OnsetDays, QuarterHour, Report, ReportType, Risk,
     RollingWindow, Score, Token, TransmissionRisk,
 };
 use proto::wire;
@@ -35,7 +35,7 @@ const TODAY: Day = Day::new(20_777);
 /// The order in which the example uses the suites, and with it the sequence of each batch.
 const SUITES: [Suite; 3] = [Suite::P256, Suite::X25519, Suite::XWing];
 
-/// The fenced blocks of the document that have a name, without white space.
+/// The fenced blocks of the document that have a name.
 fn blocks() -> BTreeMap<String, String> {
     let mut blocks = BTreeMap::new();
     let mut open: Option<String> = None;
@@ -49,15 +49,20 @@ fn blocks() -> BTreeMap<String, String> {
             (None, true) => open = None,
             (None, false) => {
                 let block = open.as_ref().and_then(|name| blocks.get_mut(name));
-                block.into_iter().for_each(|block| block.extend(line.split_whitespace()));
+                block.into_iter().for_each(|block| *block += &format!("{line}\n"));
             }
         }
     }
     blocks
 }
 
-fn text(name: &str) -> String {
+fn block(name: &str) -> String {
     blocks().remove(name).unwrap_or_else(|| panic!("proto/README.md has no block {name}"))
+}
+
+/// A block of hex on one line.
+fn text(name: &str) -> String {
+    block(name).split_whitespace().collect()
 }
 
 fn octets(name: &str) -> Vec<u8> {
@@ -199,6 +204,9 @@ fn reports_and_bodies_are_as_shown() {
     for report in [contact(), diagnosis_key()] {
         assert_eq!(encoded(&Report::decode(&report).unwrap()), report);
     }
+    for (name, report) in [("contact-json", contact()), ("diagnosis-key-json", diagnosis_key())] {
+        assert_eq!(JsonReport::parse(block(name).as_bytes()).unwrap().to_octets().unwrap(), report, "{name}");
+    }
     assert_eq!(hex::encode(push_body()), text("push-body"));
     assert_eq!(hex::encode(batch_body()), text("batch-body"));
     assert_eq!(TODAY.to_string(), "2026-11-20");
@@ -275,9 +283,7 @@ fn the_key_list_is_as_shown_and_believed() {
 #[test]
 fn the_trust_list_is_believed() {
     let anchors = Anchors { keys: vec![*signing_key("private-anchor").public()], threshold: 1 };
-    // White space counts in the format's name and nowhere else.
-    let file = text("trust-list").replace("exchange/v1trustlist", "exchange/v1 trust list");
-    let list = SignedTrustList::parse(file.as_bytes()).unwrap().check(&anchors, NOW).unwrap();
+    let list = SignedTrustList::parse(block("trust-list").as_bytes()).unwrap().check(&anchors, NOW).unwrap();
     let known = list.country(country(250)).unwrap();
     assert!(known.signing_key(text("id-250-gateway").parse().unwrap()).is_some());
     let signers = &known.authorities[&destination()].signing_keys;

@@ -185,3 +185,7 @@ fn check_place(manifest: &Manifest, cursor: &Cursor) -> Result<(), Refused> {
     }
     if manifest.previous == link { Ok(()) } else { Err(Refused::BrokenChain(found)) }
 }
+
+#[cfg(test)]
+#[path = "verify_tests.rs"]
+mod tests;

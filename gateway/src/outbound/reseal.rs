@@ -274,3 +274,7 @@ impl Rejected {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "reseal_tests.rs"]
+mod tests;

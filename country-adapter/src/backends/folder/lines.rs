@@ -42,7 +42,7 @@ impl<R: Read> Lines<R> {
     }
 
     /// The next line that is not blank, with its number from 1.
-    pub fn next(&mut self) -> io::Result<Option<(u32, Line<'_>)>> {
+    pub fn read(&mut self) -> io::Result<Option<(u32, Line<'_>)>> {
         loop {
             let found = self.find()?;
             self.number = self.number.saturating_add(1);
@@ -119,7 +119,7 @@ mod tests {
     fn read(content: &[u8]) -> Vec<(u32, Option<Vec<u8>>)> {
         let mut lines = Lines::new(content);
         let mut out = Vec::new();
-        while let Some((number, line)) = lines.next().unwrap() {
+        while let Some((number, line)) = lines.read().unwrap() {
             let text = match line {
                 Line::Text(text) => Some(text.to_vec()),
                 Line::TooLong => None,
@@ -162,7 +162,7 @@ mod tests {
         let content = (0..3_000).map(|number| format!("line {number}\n")).collect::<String>();
         let mut lines = Lines::new(Slow(content.as_bytes()));
         let mut count = 0;
-        while let Some((number, line)) = lines.next().unwrap() {
+        while let Some((number, line)) = lines.read().unwrap() {
             count += 1;
             assert_eq!((number, line), (count, Line::Text(format!("line {}", count - 1).as_bytes())));
         }

@@ -109,9 +109,9 @@ mod tests {
         ledger.add(Kind::Entry, place(1, 0, 100));
         ledger.add(Kind::Answer, place(1, 100, 50));
         ledger.add(Kind::Entry, place(2, 0, 10));
-        assert_eq!(ledger.settle(2, &mut Batch::default()), []);
+        assert_eq!(ledger.settle(2, &mut Batch::default()), Vec::<u32>::new());
         ledger.release(Kind::Entry, place(1, 0, 100));
-        assert_eq!(ledger.settle(2, &mut Batch::default()), []);
+        assert_eq!(ledger.settle(2, &mut Batch::default()), Vec::<u32>::new());
         ledger.release(Kind::Answer, place(1, 100, 50));
         ledger.release(Kind::Entry, place(2, 0, 10));
         assert_eq!(ledger.settle(2, &mut Batch::default()), [1]);

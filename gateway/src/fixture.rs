@@ -1,0 +1,31 @@
+//! A node of a small federation, for the tests of single stages.
+
+use std::sync::Arc;
+
+use pki::fixture::Federation;
+use tempfile::TempDir;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::node::Node;
+use crate::start;
+
+/// The gateway of one country, with a real store in a folder of its own.
+pub(crate) struct Fixture {
+    pub(crate) node: Arc<Node>,
+    _folder: TempDir,
+}
+
+/// The United Kingdom's gateway in a federation with France.
+pub(crate) fn node() -> Fixture {
+    let federation = Federation::of(&["826/0", "826/1", "250/0"]);
+    let folder = tempfile::tempdir().unwrap();
+    federation.install_gateway(826, folder.path());
+    let config = include_str!("../../deploy/gateway.example.toml")
+        .replace("passphrase_file = \"passphrase\"\n", "")
+        .replace("free_disk_bytes = 268435456", "free_disk_bytes = 1048576");
+    let path = folder.path().join("gateway.toml");
+    std::fs::write(&path, config).unwrap();
+    let (node, _) = start::prepare(Config::read(&path).unwrap(), Clock::default()).unwrap();
+    Fixture { node: Arc::new(node), _folder: folder }
+}
