@@ -2,7 +2,8 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=exchange");
-    let files = ["ingest", "exchange", "delivery", "batch", "keys"].map(|name| format!("exchange/v1/{name}.proto"));
+    let files =
+        ["ingest", "exchange", "delivery", "batch", "keys"].map(|name| format!("exchange/v1/{name}.proto"));
     let descriptors = protox::compile(files, ["."])?;
     // Bodies are shared slices of what arrived, not copies.
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;

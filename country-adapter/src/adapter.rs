@@ -35,6 +35,11 @@ const SUMMARY: Duration = Duration::from_secs(60);
 /// Seconds before the end of the certificate's time when it begins to be a warning.
 const RENEW: i64 = 30 * 86_400;
 
+/// A part of the adapter has ended although nobody asked it to; the log says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a part of the adapter has ended by itself; the log says which")]
+pub struct EndedEarly;
+
 /// Why an adapter cannot start. Each names the key of the configuration that it comes from.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -141,8 +146,9 @@ impl Adapter {
     }
 
     /// Runs until the stop. What is in flight then is taken up by the next run.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(self, stopped: CancellationToken) -> Result<(), EndedEarly> {
         self.log_start();
+        let stop = stopped.child_token();
         let tasks = TaskTracker::new();
         let gateway = Gateway::new(self.channel.subscribe());
         tasks.spawn(ending(stop.clone(), keys::run(Arc::new(self.key_publisher(&gateway)), stop.clone())));
@@ -157,6 +163,7 @@ impl Adapter {
         tasks.wait().await;
         counters.snapshot().log();
         info!("stopped");
+        if stopped.is_cancelled() { Ok(()) } else { Err(EndedEarly) }
     }
 
     fn key_publisher(&self, gateway: &Gateway) -> KeyPublisher {
@@ -170,7 +177,8 @@ impl Adapter {
     }
 
     fn split(self, gateway: &Gateway) -> (Arc<Publisher>, Arc<Receiver>, TrustFollower) {
-        let Self { config, clock, country, keys, keeper, channel, backend, pending, quarantine, counters } = self;
+        let Self { config, clock, country, keys, keeper, channel, backend, pending, quarantine, counters } =
+            self;
         let publisher = Publisher {
             backend: backend.clone(),
             pending,
@@ -224,7 +232,12 @@ pub(crate) fn check_identity(
     if shown == needed { Ok(country) } else { Err(OpenError::OtherIdentity { shown, authority, needed }) }
 }
 
-fn connect(config: &Config, keys: &NodeKeys, trust: &TrustList, country: CountryCode) -> Result<Channel, OpenError> {
+fn connect(
+    config: &Config,
+    keys: &NodeKeys,
+    trust: &TrustList,
+    country: CountryCode,
+) -> Result<Channel, OpenError> {
     let authority = config.authority;
     let country = trust.country(country).ok_or(OpenError::UnknownAuthority { authority })?;
     let tls = tls::client_config(&keys.certificate, country)?;

@@ -32,7 +32,8 @@ pub trait Backend: Send + Sync + 'static {
     ) -> Result<(), BackendError>;
 
     /// Keeps the answers of a piece durably; one for each report, by line.
-    fn answer(&self, work: &WorkName, answers: &mut dyn Iterator<Item = &Answer>) -> Result<(), BackendError>;
+    fn answer(&self, work: &WorkName, answers: &mut dyn Iterator<Item = &Answer>)
+    -> Result<(), BackendError>;
 
     /// Puts an answered piece out of the way. A piece that is gone already is fine.
     fn finish(&self, work: &WorkName, outcome: Outcome) -> Result<(), BackendError>;

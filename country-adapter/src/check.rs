@@ -44,8 +44,11 @@ impl Found<'_> {
 
     fn folders(&mut self) {
         let config = &self.file.config;
-        let folders =
-            [("state", &config.state), ("backend.outgoing", &config.backend.outgoing), ("backend.delivered", &config.backend.delivered)];
+        let folders = [
+            ("state", &config.state),
+            ("backend.outgoing", &config.backend.outgoing),
+            ("backend.delivered", &config.backend.delivered),
+        ];
         for (key, path) in folders {
             if let Err((message, help)) = writable(path) {
                 self.add(key, message, help);
@@ -61,7 +64,8 @@ impl Found<'_> {
 
     fn identity(&mut self, now: u64) -> Option<NodeKeys> {
         let identity = &self.file.config.identity;
-        let mut files = vec![("identity.certificate", &identity.certificate), ("identity.key", &identity.key)];
+        let mut files =
+            vec![("identity.certificate", &identity.certificate), ("identity.key", &identity.key)];
         files.extend(identity.passphrase_file.iter().map(|path| ("identity.passphrase_file", path)));
         files.extend(identity.hpke_keys.iter().map(|path| ("identity.hpke_keys", path)));
         if !self.all_there(&files) {
@@ -70,7 +74,11 @@ impl Found<'_> {
         match NodeKeys::read(identity) {
             Ok(keys) => {
                 if i64::try_from(now).is_ok_and(|now| keys.certificate.not_after() < now) {
-                    self.add("identity.certificate", "the certificate has expired", "ask the country for a new one");
+                    self.add(
+                        "identity.certificate",
+                        "the certificate has expired",
+                        "ask the country for a new one",
+                    );
                 }
                 Some(keys)
             }
@@ -91,7 +99,11 @@ impl Found<'_> {
         match self.open_trust(now) {
             Ok(list) => Some(list),
             Err(error) => {
-                self.add("trust", chain(&error), "get the current list from the federation, and anchors in person");
+                self.add(
+                    "trust",
+                    chain(&error),
+                    "get the current list from the federation, and anchors in person",
+                );
                 None
             }
         }
@@ -116,7 +128,9 @@ impl Found<'_> {
         let checked = check_identity(self.file.config.authority, keys.certificate.identity(), trust);
         if let Err(error) = checked {
             let help = match error {
-                OpenError::OtherIdentity { .. } => "use the certificate that was issued for this authority's adapter",
+                OpenError::OtherIdentity { .. } => {
+                    "use the certificate that was issued for this authority's adapter"
+                }
                 _ => "write the authority as it stands in the trust list",
             };
             self.add(error.key(), error.to_string(), help);
@@ -144,10 +158,15 @@ impl Found<'_> {
             self.add("key_list", "none of its keys is in force now", help);
         }
         let Some(keys) = keys else { return };
-        let missing = list.keys.iter().map(|listed| listed.key.id()).filter(|id| keys.hpke.find(*id).is_none());
+        let missing =
+            list.keys.iter().map(|listed| listed.key.id()).filter(|id| keys.hpke.find(*id).is_none());
         for id in missing {
             let message = format!("the key list offers key {id}, and none of these is its private half");
-            self.add("identity.hpke_keys", message, "add its key file; what peers seal to it could not be opened");
+            self.add(
+                "identity.hpke_keys",
+                message,
+                "add its key file; what peers seal to it could not be opened",
+            );
         }
     }
 
@@ -156,7 +175,11 @@ impl Found<'_> {
         for (key, path) in files {
             if let Err(error) = fs::File::open(path) {
                 all = false;
-                self.add(key, format!("cannot read {}: {error}", path.display()), "name a file that this user can read");
+                self.add(
+                    key,
+                    format!("cannot read {}: {error}", path.display()),
+                    "name a file that this user can read",
+                );
             }
         }
         all
@@ -169,8 +192,9 @@ fn writable(path: &Path) -> Result<(), (String, &'static str)> {
     if !there.is_dir() {
         return Err((format!("{} is not a directory", there.display()), "name a directory"));
     }
-    access(there, Access::WRITE_OK | Access::EXEC_OK)
-        .map_err(|error| (format!("cannot write to {}: {error}", there.display()), "give it to the adapter's user"))
+    access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
+        (format!("cannot write to {}: {error}", there.display()), "give it to the adapter's user")
+    })
 }
 
 /// A directory that is gone when it is dropped.

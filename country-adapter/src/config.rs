@@ -12,8 +12,8 @@ use miette::{Diagnostic, NamedSource, SourceSpan};
 use pki::identity::IdentityConfig;
 use pki::trust::TrustConfig;
 use proto::ids::Authority;
-use serde::de::{Deserializer, Error as _, Unexpected};
 use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, Unexpected};
 use toml::de::{DeTable, DeValue};
 
 use crate::backends::folder::Folders;
@@ -186,7 +186,11 @@ impl FromStr for GatewayUrl {
         let good = place.is_some_and(|(host, port)| {
             !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok_and(|port| port > 0)
         });
-        if good { Ok(Self(text.into())) } else { Err(format!("`{text}` must be https://HOST:PORT without a path")) }
+        if good {
+            Ok(Self(text.into()))
+        } else {
+            Err(format!("`{text}` must be https://HOST:PORT without a path"))
+        }
     }
 }
 
@@ -194,7 +198,9 @@ fn parsed<'de, D: Deserializer<'de>, T: FromStr<Err: fmt::Display>>(deserializer
     String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
 }
 
-fn within<'de, D: Deserializer<'de>, const LEAST: u32, const MOST: u32>(deserializer: D) -> Result<u32, D::Error> {
+fn within<'de, D: Deserializer<'de>, const LEAST: u32, const MOST: u32>(
+    deserializer: D,
+) -> Result<u32, D::Error> {
     let number = i64::deserialize(deserializer)?;
     let good = u32::try_from(number).ok().filter(|number| (LEAST..=MOST).contains(number));
     let expected = format!("{LEAST} to {MOST}");
@@ -230,7 +236,8 @@ impl ConfigFile {
             message: format!("cannot read {}: {error}", path.display()),
             file: NamedSource::new(path.display().to_string(), String::new()),
             at: None,
-            help: "name the configuration file; deploy/country-adapter.example.toml is one to begin with".into(),
+            help: "name the configuration file; deploy/country-adapter.example.toml is one to begin with"
+                .into(),
         })?;
         Self::parse(path, text)
     }
@@ -263,7 +270,8 @@ impl Config {
         let Self { state, key_list, identity, trust, backend, .. } = self;
         let single = [state, key_list, &mut identity.certificate, &mut identity.key, &mut trust.list];
         let folders = [&mut backend.outgoing, &mut backend.delivered];
-        let lists = identity.hpke_keys.iter_mut().chain(&mut identity.passphrase_file).chain(&mut trust.anchors);
+        let lists =
+            identity.hpke_keys.iter_mut().chain(&mut identity.passphrase_file).chain(&mut trust.anchors);
         for path in single.into_iter().chain(folders).chain(lists) {
             *path = folder.join(&*path);
         }
@@ -303,12 +311,16 @@ mod tests {
     fn the_example_parses_and_says_every_default() {
         let file = ConfigFile::parse(Path::new("/etc/a/adapter.toml"), EXAMPLE.into()).unwrap();
         let config = &file.config;
-        assert_eq!((config.authority.to_string(), config.gateway.as_str()), ("826/1".into(), "https://127.0.0.1:7444"));
+        assert_eq!(
+            (config.authority.to_string(), config.gateway.as_str()),
+            ("826/1".into(), "https://127.0.0.1:7444")
+        );
         assert_eq!(config.publish.poll_ms, PublishConfig::default().poll_ms);
         assert_eq!(config.receive.max_wait_ms, ReceiveConfig::default().max_wait_ms);
         assert_eq!(config.receive.page_bytes, ReceiveConfig::default().page_bytes);
         assert_eq!((config.log.level, config.log.format), (LogLevel::Info, LogFormat::Text));
-        for key in ["poll_ms", "max_wait_ms", "page_bytes", "level", "format", "passphrase_file", "threshold"] {
+        for key in ["poll_ms", "max_wait_ms", "page_bytes", "level", "format", "passphrase_file", "threshold"]
+        {
             assert!(EXAMPLE.contains(&format!("\n{key} = ")), "{key}");
         }
     }
@@ -327,7 +339,12 @@ mod tests {
     fn a_wrong_value_is_shown_where_it_stands_with_what_would_do() {
         for (right, wrong, says, at) in [
             ("authority = \"826/1\"", "authority = \"826\"", "`826` is not a authority", "\"826\""),
-            ("https://127.0.0.1:7444", "http://127.0.0.1:7444", "must be https://HOST:PORT", "\"http://127.0.0.1:7444\""),
+            (
+                "https://127.0.0.1:7444",
+                "http://127.0.0.1:7444",
+                "must be https://HOST:PORT",
+                "\"http://127.0.0.1:7444\"",
+            ),
             ("poll_ms = 1000", "poll_ms = 5", "expected 10 to 60000", "5"),
             ("page_bytes = 2097152", "page_bytes = 2097153", "expected 1024 to 2097152", "2097153"),
             ("max_wait_ms = 30000", "max_wait_ms = -1", "expected 0 to 30000", "-1"),

@@ -46,9 +46,8 @@ impl Disk {
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), DiskError> {
         // A kill may come before the first octet, or before the last one is on the disk.
-        let file = self.run(path, || {
-            OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path)
-        })?;
+        let file = self
+            .run(path, || OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(path))?;
         let mut buffered = io::BufWriter::new(&file);
         content(&mut buffered).and_then(|()| buffered.flush()).map_err(|source| failed(path, source))?;
         self.run(path, || file.sync_all())

@@ -40,6 +40,12 @@ pub enum CallError {
     /// The gateway has fewer batches than this adapter has taken from it.
     #[error("the gateway has no batch as far as this adapter has come: its store was replaced or restored")]
     CursorBeyondEnd,
+    /// What comes next was kept as long as it may be, and is gone.
+    #[error("the gateway has purged what comes next{}", .oldest.map_or_else(String::new, |oldest| format!("; the oldest that it keeps is {oldest}")))]
+    Purged {
+        /// The first position that the gateway still has, if it says so.
+        oldest: Option<u64>,
+    },
     /// Never: the same call will be refused again.
     #[error("the gateway refuses the call ({code:?}{}): {message}", with_comma(.reason))]
     Refused {
@@ -58,14 +64,17 @@ fn with_comma(reason: &str) -> String {
 
 impl From<Status> for CallError {
     fn from(status: Status) -> Self {
-        let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
+        let (reason, metadata) =
+            status.get_details_error_info().map(|info| (info.reason, info.metadata)).unwrap_or_default();
         let (code, message) = (status.code(), status.message().to_owned());
         match (code, reason.as_str()) {
             (Code::FailedPrecondition, "UNKNOWN_INGRESS_KEY") => Self::UnknownIngressKey,
-            (_, "CURSOR_BEYOND_END") => Self::CursorBeyondEnd,
-            (Code::AlreadyExists | Code::InvalidArgument | Code::OutOfRange, _) => {
-                Self::Refused { code, reason, message }
+            (Code::FailedPrecondition, "PURGED") => {
+                Self::Purged { oldest: metadata.get("oldest").and_then(|oldest| oldest.parse().ok()) }
             }
+            (Code::OutOfRange, "CURSOR_BEYOND_END" | "NEVER_DELIVERED") => Self::CursorBeyondEnd,
+            (Code::AlreadyExists | Code::InvalidArgument | Code::OutOfRange, _)
+            | (Code::FailedPrecondition, "BACKWARDS") => Self::Refused { code, reason, message },
             // Whoever is not let in today may be tomorrow; what waits to be sent must not be lost for it.
             _ => Self::Again { code, reason, message },
         }
@@ -139,8 +148,21 @@ mod tests {
     use super::*;
 
     fn with_reason(code: Code, reason: &str) -> CallError {
-        let details = ErrorDetails::with_error_info(reason, "exchange", std::collections::HashMap::new());
+        with_metadata(code, reason, &[])
+    }
+
+    fn with_metadata(code: Code, reason: &str, metadata: &[(&str, &str)]) -> CallError {
+        let metadata = metadata.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let metadata: std::collections::HashMap<String, String> = metadata.collect();
+        let details = ErrorDetails::with_error_info(reason, "exchange.v1", metadata);
         Status::with_error_details(code, "words", details).into()
+    }
+
+    #[test]
+    fn a_purged_stream_may_say_where_it_begins_now() {
+        let purged = with_metadata(Code::FailedPrecondition, "PURGED", &[("oldest", "42")]);
+        assert_eq!(purged, CallError::Purged { oldest: Some(42) });
+        assert!(purged.to_string().contains("the oldest that it keeps is 42"));
     }
 
     #[test]
@@ -158,8 +180,15 @@ mod tests {
         let full = with_reason(Code::ResourceExhausted, "STORE_FULL");
         assert!(matches!(&full, CallError::Again { reason, .. } if reason == "STORE_FULL"));
         assert!(full.to_string().contains("(ResourceExhausted, STORE_FULL): words"));
-        assert_eq!(with_reason(Code::FailedPrecondition, "UNKNOWN_INGRESS_KEY"), CallError::UnknownIngressKey);
-        assert_eq!(with_reason(Code::OutOfRange, "CURSOR_BEYOND_END"), CallError::CursorBeyondEnd);
+        assert_eq!(
+            with_reason(Code::FailedPrecondition, "UNKNOWN_INGRESS_KEY"),
+            CallError::UnknownIngressKey
+        );
+        for reason in ["CURSOR_BEYOND_END", "NEVER_DELIVERED"] {
+            assert_eq!(with_reason(Code::OutOfRange, reason), CallError::CursorBeyondEnd);
+        }
+        assert!(matches!(with_reason(Code::FailedPrecondition, "BACKWARDS"), CallError::Refused { .. }));
+        assert_eq!(with_reason(Code::FailedPrecondition, "PURGED"), CallError::Purged { oldest: None });
         let reused = with_reason(Code::AlreadyExists, "PUSH_ID_REUSED");
         assert!(matches!(reused, CallError::Refused { reason, .. } if reason == "PUSH_ID_REUSED"));
     }

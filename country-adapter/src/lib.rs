@@ -26,16 +26,26 @@ mod testing;
 
 use tokio_util::sync::CancellationToken;
 
-pub use adapter::{Adapter, OpenError};
+pub use adapter::{Adapter, EndedEarly, OpenError};
 pub use backend::Backend;
 pub use check::problems;
 pub use clock::Clock;
 pub use config::{Config, ConfigFile};
 
+/// Why an adapter did not start, or did not run until the stop.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It could not start.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// It ended too soon.
+    #[error(transparent)]
+    EndedEarly(#[from] EndedEarly),
+}
+
 /// Opens what the configuration names and runs until the stop: publishing, receiving, the authority's own keys, and
-/// the trust list. Outages of the gateway and of the backend are waited out; only the start can fail.
-pub async fn run(config: Config, stop: CancellationToken) -> Result<(), OpenError> {
+/// the trust list. Outages of the gateway and of the backend are waited out.
+pub async fn run(config: Config, stop: CancellationToken) -> Result<(), RunError> {
     let adapter = blocking::blocking(move || Adapter::open(config, Clock::default())).await?;
-    adapter.run(stop).await;
-    Ok(())
+    Ok(adapter.run(stop).await?)
 }

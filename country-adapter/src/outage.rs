@@ -28,7 +28,12 @@ impl Outage {
     /// It works; tells so if it did not before.
     pub fn over(&mut self) {
         if let Some(since) = self.since.take() {
-            info!(what = self.what, after_s = since.elapsed().as_secs(), failures = self.failures, "works again");
+            info!(
+                what = self.what,
+                after_s = since.elapsed().as_secs(),
+                failures = self.failures,
+                "works again"
+            );
         }
         self.failures = 0;
         self.last.clear();

@@ -176,9 +176,9 @@ mod tests {
         let section = Malformed::Forbidden { field: "extended data section 0x42 (phone model)".into() };
         assert_eq!(Rejected::from(JsonProblem::Malformed(section)).verdict, Verdict::ForbiddenField);
         let not_json = Rejected::from(JsonProblem::NotJson { line: 1, column: 7 });
-        assert_eq!((not_json.verdict, not_json.message.as_str()), (
-            Verdict::Malformed,
-            "column 7: this is not a JSON object"
-        ));
+        assert_eq!(
+            (not_json.verdict, not_json.message.as_str()),
+            (Verdict::Malformed, "column 7: this is not a JSON object")
+        );
     }
 }

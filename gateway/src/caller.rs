@@ -50,7 +50,9 @@ impl Node {
         match identity.role {
             Role::Adapter(authority)
                 if identity.country == self.country
-                    && trust.authority(authority).is_some_and(|(country, _)| country.code == self.country) =>
+                    && trust
+                        .authority(authority)
+                        .is_some_and(|(country, _)| country.code == self.country) =>
             {
                 Ok(authority)
             }

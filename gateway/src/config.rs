@@ -150,20 +150,38 @@ pub enum ConfigError {
         cause: std::io::Error,
     },
     /// A key or value is wrong.
-    #[error("{message}")]
-    Wrong {
-        /// What.
-        message: String,
-        /// What would do.
-        #[help]
-        help: String,
-        /// The whole file.
-        #[source_code]
-        file: NamedSource<String>,
-        /// Which part of it.
-        #[label("here")]
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Wrong(#[from] Box<Wrong>),
+}
+
+/// What is wrong in a configuration, and on which line.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{message}")]
+pub struct Wrong {
+    /// What.
+    pub message: String,
+    /// What would do.
+    #[help]
+    pub help: String,
+    /// The whole file.
+    #[source_code]
+    file: NamedSource<String>,
+    /// Which part of it.
+    #[label("here")]
+    place: Option<SourceSpan>,
+}
+
+impl Wrong {
+    fn new(
+        name: &str,
+        text: &str,
+        (message, help): (String, &str),
         place: Option<SourceSpan>,
-    },
+    ) -> ConfigError {
+        let file = NamedSource::new(name, text.to_owned()).with_language("TOML");
+        Box::new(Self { message, help: help.into(), file, place }).into()
+    }
 }
 
 impl Config {
@@ -178,18 +196,12 @@ impl Config {
 
     /// Parses the text; `name` is for messages.
     pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
-        let wrong = |message: String, help: String, place: Option<SourceSpan>| ConfigError::Wrong {
-            message,
-            help,
-            file: NamedSource::new(name, text.to_owned()).with_language("TOML"),
-            place,
-        };
         let config: Self = toml::from_str(text).map_err(|error| {
             let help = "every key stands in deploy/gateway.example.toml with its default";
-            wrong(error.message().to_owned(), help.into(), error.span().map(SourceSpan::from))
+            Wrong::new(name, text, (error.message().to_owned(), help), error.span().map(SourceSpan::from))
         })?;
         match config.problem() {
-            Some((key, message, help)) => Err(wrong(message, help.into(), place(text, key))),
+            Some((key, message, help)) => Err(Wrong::new(name, text, (message, help), place(text, key))),
             None => Ok(config),
         }
     }
@@ -199,7 +211,11 @@ impl Config {
         let Retention { unacknowledged_days, acknowledged_hours } = self.retention;
         if self.country == 0 || self.country > 999 {
             let message = format!("country is {}", self.country);
-            return Some(("country", message, "an ISO 3166-1 number from 1 to 999, as 826 for the United Kingdom"));
+            return Some((
+                "country",
+                message,
+                "an ISO 3166-1 number from 1 to 999, as 826 for the United Kingdom",
+            ));
         }
         if !(1..=30).contains(&self.pull.wait_seconds) {
             let message = format!("pull.wait_seconds is {}", self.pull.wait_seconds);
@@ -214,7 +230,11 @@ impl Config {
         }
         if !self.listen.admin.ip().is_loopback() {
             let message = format!("listen.admin is {}", self.listen.admin);
-            return Some(("admin", message, "a loopback address as 127.0.0.1:7445: this listener has no TLS"));
+            return Some((
+                "admin",
+                message,
+                "a loopback address as 127.0.0.1:7445: this listener has no TLS",
+            ));
         }
         None
     }
@@ -229,11 +249,39 @@ impl Config {
             &mut identity.certificate,
             &mut identity.key,
         ];
-        let several = self.trust.anchors.iter_mut().chain(&mut identity.hpke_keys).chain(&mut identity.passphrase_file);
+        let several =
+            self.trust.anchors.iter_mut().chain(&mut identity.hpke_keys).chain(&mut identity.passphrase_file);
         for path in single.into_iter().chain(several) {
             *path = folder.join(&*path);
         }
     }
+}
+
+impl ConfigError {
+    /// A problem that showed when what the file names was used: blames the line that names it.
+    #[must_use]
+    pub fn blame(path: &Path, problem: &str) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let help = "put this right and run `gateway check` again";
+        Wrong::new(&path.display().to_string(), &text, (problem.to_owned(), help), blamed(&text, problem))
+    }
+}
+
+/// The first line with a quoted value that ends a path in the problem, or with a key that the problem names.
+fn blamed(text: &str, problem: &str) -> Option<SourceSpan> {
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let content = line.split('#').next().unwrap_or_default();
+        let (key, _) = content.split_once('=').unwrap_or_default();
+        let values = content.split('"').skip(1).step_by(2);
+        let names_value = values.filter(|value| value.len() > 3).any(|value| problem.contains(value));
+        let names_key = !key.trim().is_empty() && problem.starts_with(&format!("{} ", key.trim()));
+        if names_value || names_key {
+            return Some((offset, line.trim_end().len()).into());
+        }
+        offset += line.len();
+    }
+    None
 }
 
 /// Where a key or table stands in the file.
@@ -260,9 +308,9 @@ mod tests {
         assert!(EXAMPLE.contains(from), "{from}");
         let text = EXAMPLE.replace(from, to);
         match Config::parse(&text, "gateway.toml") {
-            Err(ConfigError::Wrong { message, place, help, .. }) => {
-                let line = place.map(|span| text[..span.offset()].lines().count() + usize::from(span.offset() == 0));
-                (format!("{message}; {help}"), line)
+            Err(ConfigError::Wrong(wrong)) => {
+                let line = wrong.place.map(|span| text[..span.offset()].lines().count() + 1);
+                (format!("{}; {}", wrong.message, wrong.help), line)
             }
             other => panic!("{other:?}"),
         }
@@ -284,6 +332,19 @@ mod tests {
         let (message, line) = refusal("country = 826", "contry = 826");
         assert!(message.contains("unknown field `contry`"), "{message}");
         assert!(line.is_some());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_blamed_on_its_line() {
+        let line = |problem: &str| {
+            blamed(EXAMPLE, problem).map(|span| EXAMPLE[span.offset()..].lines().next().unwrap())
+        };
+        assert_eq!(
+            line("cannot read /etc/exchange/gateway.crt: no such file"),
+            Some("certificate = \"gateway.crt\"")
+        );
+        assert_eq!(line("signing_key 0011 is none of country 826's"), Some("signing_key = \"signing.key\""));
+        assert_eq!(line("something else"), None);
     }
 
     #[test]

@@ -112,7 +112,9 @@ fn read(path: &Path) -> Result<Option<SignedKeyList>, DiskError> {
         return Ok(None);
     }
     let octets = disk::read(path, limits::KEY_LIST_LEN * 2)?;
-    Ok(wire::SignedKeyList::decode(octets.as_slice()).ok().and_then(|message| SignedKeyList::parse(message).ok()))
+    Ok(wire::SignedKeyList::decode(octets.as_slice())
+        .ok()
+        .and_then(|message| SignedKeyList::parse(message).ok()))
 }
 
 #[cfg(test)]

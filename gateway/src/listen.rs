@@ -108,7 +108,12 @@ impl Acceptor {
         }
     }
 
-    async fn connection(self: Arc<Self>, stream: TcpStream, stop: CancellationToken, _place: OwnedSemaphorePermit) {
+    async fn connection(
+        self: Arc<Self>,
+        stream: TcpStream,
+        stop: CancellationToken,
+        _place: OwnedSemaphorePermit,
+    ) {
         let Some((stream, certificate)) = self.handshake(stream).await else { return };
         debug!(peer = %certificate.identity, "connected");
         self.serve(stream, certificate, stop).await;
@@ -136,7 +141,12 @@ impl Acceptor {
         Some((stream, Arc::new(certificate)))
     }
 
-    async fn serve(&self, stream: TlsStream<TcpStream>, certificate: Arc<PeerCertificate>, stop: CancellationToken) {
+    async fn serve(
+        &self,
+        stream: TlsStream<TcpStream>,
+        certificate: Arc<PeerCertificate>,
+        stop: CancellationToken,
+    ) {
         let caller = Caller(certificate.clone());
         let service = self.routes.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
             request.extensions_mut().insert(caller.clone());
@@ -210,11 +220,14 @@ fn reason(cause: &std::io::Error) -> &'static str {
     use rustls::{CertificateError as Certificate, Error};
     match cause.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) {
         Some(Error::NoCertificatesPresented) => "no_certificate",
-        Some(Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. })) => "expired",
-        Some(Error::InvalidCertificate(Certificate::NotValidYet | Certificate::NotValidYetContext { .. })) => {
-            "not_yet_valid"
+        Some(Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. })) => {
+            "expired"
         }
+        Some(Error::InvalidCertificate(
+            Certificate::NotValidYet | Certificate::NotValidYetContext { .. },
+        )) => "not_yet_valid",
         Some(Error::InvalidCertificate(Certificate::UnknownIssuer)) => "unknown_issuer",
+        Some(Error::InvalidCertificate(Certificate::BadSignature)) => "bad_signature",
         Some(Error::InvalidCertificate(Certificate::Revoked)) => "revoked",
         Some(Error::InvalidCertificate(_)) => "bad_certificate",
         Some(Error::PeerIncompatible(_)) => "incompatible",
@@ -223,4 +236,3 @@ fn reason(cause: &std::io::Error) -> &'static str {
         None => "io",
     }
 }
-

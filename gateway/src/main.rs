@@ -1,12 +1,12 @@
 //! The `gateway` command.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use gateway::clock::Clock;
-use gateway::config::Config;
+use gateway::config::{Config, ConfigError};
 use gateway::{Listeners, start, telemetry};
 use miette::Report;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
@@ -19,11 +19,14 @@ const INVALID: u8 = 3;
 
 /// One country's gateway: takes pushes from its adapters, exchanges sealed batches with its peers.
 #[derive(Parser)]
-#[command(version, after_help = "\
+#[command(
+    version,
+    after_help = "\
 Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage, 3 the configuration is wrong.
 
 Example:
-  gateway check /etc/exchange/gateway.toml && gateway run /etc/exchange/gateway.toml")]
+  gateway check /etc/exchange/gateway.toml && gateway run /etc/exchange/gateway.toml"
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -62,9 +65,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn with_config(path: &std::path::Path, then: fn(Config) -> ExitCode) -> ExitCode {
+fn with_config(path: &Path, then: fn(&Path, Config) -> ExitCode) -> ExitCode {
     match Config::read(path) {
-        Ok(config) => then(config),
+        Ok(config) => then(path, config),
         Err(wrong) => {
             eprintln!("{:?}", Report::new(wrong));
             ExitCode::from(INVALID)
@@ -72,7 +75,7 @@ fn with_config(path: &std::path::Path, then: fn(Config) -> ExitCode) -> ExitCode
     }
 }
 
-fn check(config: Config) -> ExitCode {
+fn check(path: &Path, config: Config) -> ExitCode {
     match start::check(&config, &Clock::default()) {
         Ok(summary) => {
             println!("{summary}");
@@ -80,7 +83,7 @@ fn check(config: Config) -> ExitCode {
         }
         Err(problems) => {
             for problem in problems {
-                eprintln!("wrong: {problem}");
+                eprintln!("{:?}", Report::new(ConfigError::blame(path, &problem)));
             }
             ExitCode::from(INVALID)
         }
@@ -88,7 +91,7 @@ fn check(config: Config) -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(config: Config) -> ExitCode {
+async fn run(_: &Path, config: Config) -> ExitCode {
     telemetry::log(&config.log);
     harden();
     let stop = CancellationToken::new();
@@ -122,7 +125,8 @@ fn stop_on_signal(stop: CancellationToken) -> std::io::Result<()> {
 /// Keys and opened reports must not reach a core dump.
 fn harden() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
-    let limited = setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
+    let limited =
+        setrlimit(Resource::Core, none).and_then(|()| set_dumpable_behavior(DumpableBehavior::NotDumpable));
     if let Err(cause) = limited {
         warn!(%cause, "core dumps could not be switched off");
     }

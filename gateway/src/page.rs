@@ -11,7 +11,9 @@ use crate::store::{Entry, Store, StoreError, Stream};
 #[derive(Debug, thiserror::Error)]
 pub enum PageError {
     /// The reader says it has what was never written.
-    #[error("the cursor {after} is beyond the end, which is {last}; the reader's store and ours do not belong together")]
+    #[error(
+        "the cursor {after} is beyond the end, which is {last}; the reader's store and ours do not belong together"
+    )]
     BeyondEnd {
         /// What the reader asked for.
         after: u64,
@@ -87,7 +89,8 @@ mod tests {
     const STREAM: Stream = Stream::new(*b"test    ");
 
     async fn append(store: &dyn Store, body: &'static [u8]) {
-        let number = Arc::new(|tail: Tail| Numbered { head: Bytes::new(), link: [tail.last.to_be_bytes()[7]; 32] });
+        let number =
+            Arc::new(|tail: Tail| Numbered { head: Bytes::new(), link: [tail.last.to_be_bytes()[7]; 32] });
         let appends = vec![Append { stream: STREAM, number, body: Bytes::from_static(body) }];
         store.commit(Change { appends, ..Change::default() }).await.unwrap();
     }

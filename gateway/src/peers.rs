@@ -7,8 +7,8 @@ use std::time::Duration;
 use pki::trust::{Country, Status};
 use pki::{dial, tls};
 use proto::ids::CountryCode;
-use proto::wire::exchange_client::ExchangeClient;
 use proto::limits;
+use proto::wire::exchange_client::ExchangeClient;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status as CallStatus};
 
@@ -135,7 +135,8 @@ impl Peers {
             let known = country.endpoints.len();
             country.endpoints.get(endpoint % known.max(1)).ok_or(PeerError::NoEndpoint(country.code))?
         };
-        let tls = tls::client_config(&self.node.certificate, country).map_err(|error| unusable(error.to_string()))?;
+        let tls = tls::client_config(&self.node.certificate, country)
+            .map_err(|error| unusable(error.to_string()))?;
         let channel = dial::channel(address, Arc::new(tls)).map_err(|error| unusable(error.to_string()))?;
         Ok(Line { channel, country: country.clone(), endpoint })
     }

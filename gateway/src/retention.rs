@@ -66,7 +66,12 @@ async fn acknowledged(node: &Node, stream: Stream) -> Result<Option<Cursor>, Sto
 ///
 /// A ring of marks, one an hour: each says how far the acknowledgement had come when its hour began. The slot that
 /// is about to be written again holds the mark of `acknowledged_hours` ago.
-async fn acknowledged_long_ago(node: &Node, stream: Stream, through: u64, now: u64) -> Result<u64, StoreError> {
+async fn acknowledged_long_ago(
+    node: &Node,
+    stream: Stream,
+    through: u64,
+    now: u64,
+) -> Result<u64, StoreError> {
     let slots = u64::from(node.config.retention.acknowledged_hours) + 1;
     let hour = now / HOUR;
     let slot = |hour: u64| names::acknowledged_at(stream, u8::try_from(hour % slots).unwrap_or_default());
@@ -125,7 +130,8 @@ mod tests {
 
     async fn append(fixture: &Fixture) {
         let number = Arc::new(|_: Tail| Numbered { head: Bytes::new(), link: [1; 32] });
-        let appends = vec![Append { stream: names::outbox(france()), number, body: Bytes::from_static(b"x") }];
+        let appends =
+            vec![Append { stream: names::outbox(france()), number, body: Bytes::from_static(b"x") }];
         let change = Change { at: fixture.node.clock.now(), appends, ..Change::default() };
         fixture.node.store.commit(change).await.unwrap();
     }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use pki::disk::DiskError;
 use pki::identity::{self, IdentityError, NodeKeys};
-use pki::tls::{Identity, Role};
 use pki::sign::SigningKey;
+use pki::tls::{Identity, Role};
 use pki::trust::{KeeperError, Status, TrustKeeper, TrustList};
 use proto::ids::CountryCode;
 use proto::limits;
@@ -35,8 +35,8 @@ use crate::node::Node;
 use crate::outbound::ingest::Ingest;
 use crate::outbound::serve::Exchange;
 use crate::peers::Peers;
-use crate::store::sled::{SledOptions, SledStore};
 use crate::store::StoreError;
+use crate::store::sled::{SledOptions, SledStore};
 use crate::telemetry::Metrics;
 use crate::{http, retention};
 
@@ -51,7 +51,9 @@ const PUSH_MESSAGE: usize = limits::PUSH_LEN + 256 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// A port that is taken, mostly.
-    #[error("cannot listen on {address} (listen.{key}): {cause}; end the process that uses it, or choose another port")]
+    #[error(
+        "cannot listen on {address} (listen.{key}): {cause}; end the process that uses it, or choose another port"
+    )]
     Listen {
         /// Which key of the configuration.
         key: &'static str,
@@ -64,7 +66,9 @@ pub enum StartError {
     #[error(transparent)]
     Identity(#[from] IdentityError),
     /// The certificate is not this gateway's.
-    #[error("the certificate is for {shown}; the configuration needs one for {needed} (`pki issue --role gateway`)")]
+    #[error(
+        "the certificate is for {shown}; the configuration needs one for {needed} (`pki issue --role gateway`)"
+    )]
     OtherIdentity {
         /// What it says.
         shown: Identity,
@@ -183,12 +187,15 @@ pub fn check(config: &Config, clock: &Clock) -> Result<String, Vec<String>> {
 
 fn check_membership(signing: &SigningKey, trust: &TrustList, country: CountryCode) -> Result<(), StartError> {
     let wrong = |reason: String| StartError::NotInTrustList(reason);
-    let entry = trust.country(country).ok_or_else(|| wrong(format!("country {country} is not in the trust list")))?;
+    let entry =
+        trust.country(country).ok_or_else(|| wrong(format!("country {country} is not in the trust list")))?;
     let key = signing.public().id();
     if entry.signing_key(key).is_some() {
         return Ok(());
     }
-    Err(wrong(format!("signing_key {key} is none of country {country}'s in the trust list; peers would refuse every batch")))
+    Err(wrong(format!(
+        "signing_key {key} is none of country {country}'s in the trust list; peers would refuse every batch"
+    )))
 }
 
 fn check_identity(keys: &NodeKeys, country: CountryCode) -> Result<(), StartError> {

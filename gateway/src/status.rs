@@ -59,7 +59,9 @@ pub fn malformed(malformed: &Malformed) -> Status {
 impl From<NotAllowed> for Status {
     fn from(refused: NotAllowed) -> Self {
         let reason = match refused {
-            NotAllowed::Nobody => return status(Code::Unauthenticated, "NO_CERTIFICATE", refused.to_string()),
+            NotAllowed::Nobody => {
+                return status(Code::Unauthenticated, "NO_CERTIFICATE", refused.to_string());
+            }
             NotAllowed::NotAdmitted(NotAdmitted::UnknownCountry) => "UNKNOWN_COUNTRY",
             NotAllowed::NotAdmitted(NotAdmitted::CountryOut) => "COUNTRY_OUT",
             NotAllowed::NotAdmitted(NotAdmitted::Revoked) => "CERTIFICATE_REVOKED",
@@ -79,18 +81,25 @@ impl From<StoreError> for Status {
                 let message = "the gateway's disk is full; nothing was stored, try again later";
                 Status::with_error_details(Code::ResourceExhausted, message, details)
             }
-            StoreError::Moved | StoreError::Backwards => {
-                status(Code::Aborted, "CONCURRENT_CALL", "another call moved the same cursor; look again and retry")
-            }
-            StoreError::Broken | StoreError::Closed => {
-                status(Code::Unavailable, "STORE_UNAVAILABLE", "the gateway's store is not available; try again later")
-            }
-            StoreError::TooLarge { .. } => {
-                status(Code::InvalidArgument, "TOO_LARGE", "the push gives an entry that is too large; split it")
-            }
-            StoreError::Newer { .. } | StoreError::InUse | StoreError::Corrupt { .. } | StoreError::Io { .. } => {
-                internal(&failed)
-            }
+            StoreError::Moved | StoreError::Backwards => status(
+                Code::Aborted,
+                "CONCURRENT_CALL",
+                "another call moved the same cursor; look again and retry",
+            ),
+            StoreError::Broken | StoreError::Closed => status(
+                Code::Unavailable,
+                "STORE_UNAVAILABLE",
+                "the gateway's store is not available; try again later",
+            ),
+            StoreError::TooLarge { .. } => status(
+                Code::InvalidArgument,
+                "TOO_LARGE",
+                "the push gives an entry that is too large; split it",
+            ),
+            StoreError::Newer { .. }
+            | StoreError::InUse
+            | StoreError::Corrupt { .. }
+            | StoreError::Io { .. } => internal(&failed),
         }
     }
 }

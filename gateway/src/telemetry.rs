@@ -89,14 +89,27 @@ impl Metrics {
         to.register("envelopes", "Envelopes pushed, by verdict", self.envelopes.clone());
         to.register("batches", "Batches kept for a peer (out) or from a peer (in)", self.batches.clone());
         to.register_with_unit("sealed", "Sealed octets of those batches", Unit::Bytes, self.octets.clone());
-        to.register("batches_refused", "ALARM: batches of a peer that failed verification", self.refusals.clone());
-        to.register("batches_delivered", "Batches acknowledged by an authority's adapter", self.delivered.clone());
+        to.register(
+            "batches_refused",
+            "ALARM: batches of a peer that failed verification",
+            self.refusals.clone(),
+        );
+        to.register(
+            "batches_delivered",
+            "Batches acknowledged by an authority's adapter",
+            self.delivered.clone(),
+        );
         to.register("handshakes_failed", "TLS handshakes that failed, by reason", self.handshakes.clone());
         let help = "Age of the oldest batch that an authority's adapter has not taken";
         to.register_with_unit("oldest_undelivered", help, Unit::Seconds, self.undelivered_age.clone());
         let help = "Age of the oldest batch that a peer has not acknowledged";
         to.register_with_unit("oldest_unacknowledged", help, Unit::Seconds, self.unacknowledged_age.clone());
-        to.register_with_unit("store", "Octets of the store's segments", Unit::Bytes, self.store_bytes.clone());
+        to.register_with_unit(
+            "store",
+            "Octets of the store's segments",
+            Unit::Bytes,
+            self.store_bytes.clone(),
+        );
         to.register("batches_purged", "Batches removed after their time", self.purged.clone());
     }
 

@@ -41,8 +41,12 @@ pub fn channel(endpoint: &str, tls: Arc<ClientConfig>) -> Result<Channel, tonic:
     })))
 }
 
-async fn connect(uri: Uri, tls: TlsConnector) -> io::Result<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>> {
-    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("the endpoint has no {what}"));
+async fn connect(
+    uri: Uri,
+    tls: TlsConnector,
+) -> io::Result<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>> {
+    let invalid =
+        |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("the endpoint has no {what}"));
     let host = uri.host().ok_or_else(|| invalid("host"))?.trim_matches(['[', ']']);
     let port = uri.port_u16().ok_or_else(|| invalid("port"))?;
     let name = ServerName::try_from(host.to_owned()).map_err(|_| invalid("valid host name"))?;

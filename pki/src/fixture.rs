@@ -2,14 +2,16 @@
 //!
 //! Only compiled with the feature `fixture`, which no normal build turns on.
 
-#![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc)]
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use proto::ids::{Authority, CountryCode};
+use rustls_pki_types::CertificateDer;
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
 
@@ -17,6 +19,7 @@ use crate::ca::{self, CertificateAuthority, Issued, Order};
 use crate::csr::{self, Request};
 use crate::keyfile::{Algorithm, KeyFile, Protection};
 use crate::pubfile::PublicFile;
+use crate::secret::Secret;
 use crate::sign::SigningKey;
 use crate::tls::{NodeCertificate, Role};
 use crate::trust::{Anchors, Draft, SignedTrustList, TrustList};
@@ -49,11 +52,20 @@ fn signing_key(public: &Path) -> (SigningKey, KeyFile) {
     (SigningKey::from_pkcs8(&file.pkcs8()).unwrap(), file)
 }
 
-/// A certificate of a role in PEM, and its key.
+/// A certificate for a role, and the key that belongs to it.
+#[must_use]
+pub fn certificate_parts(
+    ca: &CertificateAuthority,
+    role: Role,
+) -> (CertificateDer<'static>, Secret<Vec<u8>>) {
+    let (issued, key) = certificate_files(ca, role, OffsetDateTime::now_utc());
+    (issued.certificate, key.pkcs8())
+}
+
 fn certificate_files(ca: &CertificateAuthority, role: Role, issued: OffsetDateTime) -> (Issued, KeyFile) {
     let key = KeyFile::generate(Algorithm::P256);
     let request = Request::check(&csr::request(&key).unwrap()).unwrap();
-    let order = Order { role, dns: Vec::new(), ip: Vec::new(), days: Order::DAYS };
+    let order = Order { role, dns: Vec::new(), ip: vec![Ipv4Addr::LOCALHOST.into()], days: Order::DAYS };
     (ca.issue(&request, &order, issued).unwrap(), key)
 }
 
@@ -69,7 +81,8 @@ impl Federation {
     #[must_use]
     pub fn of(authorities: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let anchors = (1..=3).map(|n| signing_key(&folder.path().join(format!("anchor-{n}.pub"))).0).collect();
+        let anchors =
+            (1..=3).map(|n| signing_key(&folder.path().join(format!("anchor-{n}.pub"))).0).collect();
         let mut countries: BTreeMap<CountryCode, Country> = BTreeMap::new();
         for text in authorities {
             let authority: Authority = text.parse().unwrap();
@@ -90,7 +103,9 @@ impl Federation {
     /// The trust list as its editors would write it, with every country active.
     #[must_use]
     pub fn draft(&self, version: u64) -> String {
-        let mut out = format!("version = {version}\nthreshold = 2\nanchors = [\"anchor-1.pub\", \"anchor-2.pub\", \"anchor-3.pub\"]\n");
+        let mut out = format!(
+            "version = {version}\nthreshold = 2\nanchors = [\"anchor-1.pub\", \"anchor-2.pub\", \"anchor-3.pub\"]\n"
+        );
         for (code, country) in &self.countries {
             let _ = write!(
                 out,

@@ -111,15 +111,16 @@ impl NodeKeys {
         if config.hpke_keys.is_empty() {
             return Err(IdentityError::NoHpkeKey);
         }
-        let hpke = config.hpke_keys.iter().map(|path| hpke_key(path, passphrase)).collect::<Result<_, _>>()?;
-        Ok(Self {
-            certificate: certificate(config, passphrase)?,
-            hpke: HpkeKeys(hpke),
-        })
+        let hpke =
+            config.hpke_keys.iter().map(|path| hpke_key(path, passphrase)).collect::<Result<_, _>>()?;
+        Ok(Self { certificate: certificate(config, passphrase)?, hpke: HpkeKeys(hpke) })
     }
 }
 
-fn certificate(config: &IdentityConfig, passphrase: Option<&Passphrase>) -> Result<NodeCertificate, IdentityError> {
+fn certificate(
+    config: &IdentityConfig,
+    passphrase: Option<&Passphrase>,
+) -> Result<NodeCertificate, IdentityError> {
     let unusable = |reason| IdentityError::Certificate { path: config.certificate.clone(), reason };
     let pem = disk::read(&config.certificate, CHAIN_LEN)?;
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();

@@ -61,7 +61,8 @@ impl KeyList {
     /// The key that a sender uses now: of those in force, the one that came last.
     #[must_use]
     pub fn in_force(&self, now: u64) -> Option<&PublicKey> {
-        let in_force = self.keys.iter().filter(|listed| (listed.not_before..=listed.not_after).contains(&now));
+        let in_force =
+            self.keys.iter().filter(|listed| (listed.not_before..=listed.not_after).contains(&now));
         in_force.max_by_key(|listed| listed.not_before).map(|listed| &listed.key)
     }
 
@@ -72,7 +73,8 @@ impl KeyList {
         out.extend_from_slice(&self.authority.octets());
         out.extend_from_slice(&self.version.to_be_bytes());
         out.extend_from_slice(&self.issued.to_be_bytes());
-        let count = u16::try_from(self.keys.len()).expect("a list of more keys would not pass its length limit");
+        let count =
+            u16::try_from(self.keys.len()).expect("a list of more keys would not pass its length limit");
         out.extend_from_slice(&count.to_be_bytes());
         for listed in &self.keys {
             out.push(listed.key.suite().number());
@@ -116,7 +118,8 @@ impl KeyList {
 fn listed_key(reader: &mut Reader<'_>) -> Result<ListedKey, Malformed> {
     let suite = reader.u8()?;
     let value = i64::from(suite);
-    let suite = Suite::from_number(suite).ok_or(Malformed::Value { field: "suite", value, allowed: "1, 2 or 3" })?;
+    let suite =
+        Suite::from_number(suite).ok_or(Malformed::Value { field: "suite", value, allowed: "1, 2 or 3" })?;
     let (not_before, not_after) = (reader.u64()?, reader.u64()?);
     let wrong = |_| Malformed::Field { field: "public key", reason: "its octets are no key of its suite" };
     let key = PublicKey::parse(suite, reader.framed()?).map_err(wrong)?;
@@ -189,7 +192,12 @@ impl SignedKeyList {
     pub fn parse(message: wire::SignedKeyList) -> Result<Self, Malformed> {
         let wire::SignedKeyList { list, signature, signing_key } = message;
         if list.len() > limits::KEY_LIST_LEN {
-            return Err(Malformed::Bounds { field: "key list", is: list.len(), least: 27, most: limits::KEY_LIST_LEN });
+            return Err(Malformed::Bounds {
+                field: "key list",
+                is: list.len(),
+                least: 27,
+                most: limits::KEY_LIST_LEN,
+            });
         }
         Ok(Self { list, signature: batch::signature(&signature)?, signing_key: KeyId::parse(&signing_key)? })
     }
@@ -222,10 +230,16 @@ impl SignedKeyList {
     }
 
     /// As [`SignedKeyList::check`], and refuses what is older than a list already known.
-    pub fn check_newer(&self, expected: Expected<'_>, known: Option<&KeyList>) -> Result<KeyList, KeyListRefused> {
+    pub fn check_newer(
+        &self,
+        expected: Expected<'_>,
+        known: Option<&KeyList>,
+    ) -> Result<KeyList, KeyListRefused> {
         let list = self.check(expected)?;
         match known {
-            Some(known) if list.version < known.version || (list.version == known.version && list != *known) => {
+            Some(known)
+                if list.version < known.version || (list.version == known.version && list != *known) =>
+            {
                 Err(KeyListRefused::Older { found: list.version, known: known.version })
             }
             _ => Ok(list),
@@ -252,7 +266,8 @@ mod tests {
     }
 
     fn list() -> KeyList {
-        let keys = vec![key(Suite::XWing, 100, 600), key(Suite::P256, 400, 800), key(Suite::X25519, 700, 900)];
+        let keys =
+            vec![key(Suite::XWing, 100, 600), key(Suite::P256, 400, 800), key(Suite::X25519, 700, 900)];
         let authority = "826/1".parse().unwrap();
         KeyList { kind: Kind::Authority, authority, version: 3, issued: 500, keys }
     }
@@ -275,12 +290,10 @@ mod tests {
     fn the_newest_key_in_force_is_used() {
         let list = list();
         let at = |now| list.in_force(now).map(PublicKey::suite);
-        assert_eq!([at(99), at(100), at(400), at(600)], [
-            None,
-            Some(Suite::XWing),
-            Some(Suite::P256),
-            Some(Suite::P256)
-        ]);
+        assert_eq!(
+            [at(99), at(100), at(400), at(600)],
+            [None, Some(Suite::XWing), Some(Suite::P256), Some(Suite::P256)]
+        );
         assert_eq!([at(700), at(801), at(901)], [Some(Suite::X25519), Some(Suite::X25519), None]);
     }
 
@@ -339,7 +352,10 @@ mod tests {
         assert!(check(&KeyList { version: 4, ..known.clone() }).is_ok());
         assert!(matches!(check(&KeyList { version: 2, ..known.clone() }), Err(KeyListRefused::Older { .. })));
         let forked = KeyList { issued: 499, ..known.clone() };
-        assert!(matches!(check(&forked), Err(KeyListRefused::Older { .. })), "the same version, other content");
+        assert!(
+            matches!(check(&forked), Err(KeyListRefused::Older { .. })),
+            "the same version, other content"
+        );
     }
 
     #[test]

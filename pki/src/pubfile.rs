@@ -23,7 +23,9 @@ pub enum PublicFileError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     /// No PEM public key.
-    #[error("{path} is no public key; such a file begins with -----BEGIN PUBLIC KEY-----, as `pki key create` writes it beside the key")]
+    #[error(
+        "{path} is no public key; such a file begins with -----BEGIN PUBLIC KEY-----, as `pki key create` writes it beside the key"
+    )]
     NotPublicKey {
         /// The file.
         path: PathBuf,
@@ -61,14 +63,16 @@ impl PublicFile {
 
     /// Reads a file.
     pub fn read(path: &Path) -> Result<Self, PublicFileError> {
-        Self::parse(&disk::read(path, LIMIT)?).ok_or_else(|| PublicFileError::NotPublicKey { path: path.into() })
+        Self::parse(&disk::read(path, LIMIT)?)
+            .ok_or_else(|| PublicFileError::NotPublicKey { path: path.into() })
     }
 
     /// The PEM text.
     #[must_use]
     pub fn pem(&self) -> String {
         let key = BitStringRef::from_bytes(&self.octets).expect("a key of a few octets fits a bit string");
-        let info = SubjectPublicKeyInfoRef { algorithm: self.algorithm.identifier(), subject_public_key: key };
+        let info =
+            SubjectPublicKeyInfoRef { algorithm: self.algorithm.identifier(), subject_public_key: key };
         let document = info.to_der().expect("a key of a few octets fits DER");
         der::pem::encode_string(LABEL, LineEnding::LF, &document).expect("DER fits PEM")
     }
@@ -76,7 +80,8 @@ impl PublicFile {
 
 /// Reads the public half of a signing key or anchor.
 pub fn verifying_key(path: &Path) -> Result<VerifyingKey, PublicFileError> {
-    let wrong = || PublicFileError::WrongAlgorithm { path: path.into(), needed: "an ECDSA P-256 signing key" };
+    let wrong =
+        || PublicFileError::WrongAlgorithm { path: path.into(), needed: "an ECDSA P-256 signing key" };
     let file = PublicFile::read(path)?;
     if file.algorithm != Algorithm::P256 {
         return Err(wrong());

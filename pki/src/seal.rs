@@ -229,12 +229,20 @@ impl PrivateKey {
         self.open(&manifest.enc, BATCH, &manifest.header.octets(), sealed)
     }
 
-    fn open(&self, enc: &[u8], info: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    fn open(
+        &self,
+        enc: &[u8],
+        info: &[u8],
+        aad: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
         let mut text = Zeroizing::new(sealed.to_vec());
         let suite = self.public.suite();
         match &self.key {
             Private::XWing(key) => open_with::<XWing, AesGcm256>((key, enc, suite), info, aad, &mut text),
-            Private::P256(key) => open_with::<DhP256HkdfSha256, AesGcm128>((key, enc, suite), info, aad, &mut text),
+            Private::P256(key) => {
+                open_with::<DhP256HkdfSha256, AesGcm128>((key, enc, suite), info, aad, &mut text)
+            }
             Private::X25519(key) => {
                 open_with::<X25519HkdfSha256, AesGcm128>((key, enc, suite), info, aad, &mut text)
             }

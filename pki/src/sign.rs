@@ -33,7 +33,8 @@ pub struct SigningKey {
 impl SigningKey {
     /// Takes a decrypted PKCS#8 document.
     pub fn from_pkcs8(der: &Secret<Vec<u8>>) -> Result<Self, BadKey> {
-        let pair = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.expose()).map_err(|_| BadKey)?;
+        let pair =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.expose()).map_err(|_| BadKey)?;
         let public = VerifyingKey::parse(pair.public_key().as_ref())?;
         Ok(Self { pair, public })
     }

@@ -87,7 +87,9 @@ pub enum BadCertificate {
     #[error("the certificate has {0} URI names; it must have one, as exchange://826/gateway")]
     Names(usize),
     /// A URI that is no identity.
-    #[error("`{0}` is no name of the exchange; use exchange://826/gateway, exchange://826/1/adapter or exchange://826/operator")]
+    #[error(
+        "`{0}` is no name of the exchange; use exchange://826/gateway, exchange://826/1/adapter or exchange://826/operator"
+    )]
     Name(String),
 }
 
@@ -105,7 +107,8 @@ pub struct PeerCertificate {
 impl PeerCertificate {
     /// Reads name and serial. Only what passed a handshake is to be believed.
     pub fn parse(der: &[u8]) -> Result<Self, BadCertificate> {
-        let (rest, parsed) = x509_parser::parse_x509_certificate(der).map_err(|_| BadCertificate::Malformed)?;
+        let (rest, parsed) =
+            x509_parser::parse_x509_certificate(der).map_err(|_| BadCertificate::Malformed)?;
         if !rest.is_empty() {
             return Err(BadCertificate::Malformed);
         }
@@ -176,6 +179,12 @@ impl NodeCertificate {
     #[must_use]
     pub fn identity(&self) -> Identity {
         self.identity
+    }
+
+    /// The certificate that names this node.
+    #[must_use]
+    pub fn leaf(&self) -> &CertificateDer<'static> {
+        &self.chain[0]
     }
 
     /// When the leaf expires, seconds since 1970.

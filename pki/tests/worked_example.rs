@@ -21,8 +21,8 @@ use proto::header::EnvelopeHeader;
 use proto::ids::{Authority, CountryCode, KeyId, Sequence};
 use proto::push::Push;
 use proto::report::{
-    Contact, DiagnosisKey, GaenKey, IllKey, JsonReport, Minutes, OnsetDays, QuarterHour, Report, ReportType, Risk,
-    RollingWindow, Score, Token, TransmissionRisk,
+    Contact, DiagnosisKey, GaenKey, IllKey, JsonReport, Minutes, OnsetDays, QuarterHour, Report, ReportType,
+    Risk, RollingWindow, Score, Token, TransmissionRisk,
 };
 use proto::wire;
 
@@ -328,7 +328,10 @@ signing_keys = ["250-lists.pub"]
 fn print_the_example_anew() {
     let show = |name: &str, octets: &[u8]| {
         println!("```hex name={name}");
-        hex::encode(octets).as_bytes().chunks(96).for_each(|line| println!("{}", String::from_utf8_lossy(line)));
+        hex::encode(octets)
+            .as_bytes()
+            .chunks(96)
+            .for_each(|line| println!("{}", String::from_utf8_lossy(line)));
         println!("```");
     };
     for name in ["826-gateway", "250-gateway", "250-lists", "anchor"] {

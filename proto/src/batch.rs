@@ -291,8 +291,11 @@ mod tests {
     }
 
     /// Every octet counts: changed, it is an error or another value, never the same.
-    fn assert_injective<T: PartialEq>(octets: &[u8], parse: impl Fn(&[u8]) -> Result<T, Malformed>) {
-        let original = parse(octets).ok().expect("parses");
+    fn assert_injective<T: PartialEq + std::fmt::Debug>(
+        octets: &[u8],
+        parse: impl Fn(&[u8]) -> Result<T, Malformed>,
+    ) {
+        let original = parse(octets).unwrap();
         for at in 0..octets.len() {
             let mut altered = octets.to_vec();
             altered[at] ^= 1;

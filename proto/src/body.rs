@@ -98,7 +98,12 @@ impl<'a> Iterator for Reports<'a> {
 
 fn check_report(report: &[u8]) -> Result<(), Malformed> {
     if report.is_empty() || report.len() > limits::REPORT_LEN {
-        return Err(Malformed::Bounds { field: "report", is: report.len(), least: 1, most: limits::REPORT_LEN });
+        return Err(Malformed::Bounds {
+            field: "report",
+            is: report.len(),
+            least: 1,
+            most: limits::REPORT_LEN,
+        });
     }
     Ok(())
 }

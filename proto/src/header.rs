@@ -156,7 +156,10 @@ mod tests {
         octets.resize(510, 7);
         assert_eq!(Frame::parse(&octets).unwrap().body.len(), 505);
         octets.push(7);
-        assert_eq!(Frame::parse(&octets), Err(Malformed::Length { field: "frame", is: 511, must: "6 to 510" }));
+        assert_eq!(
+            Frame::parse(&octets),
+            Err(Malformed::Length { field: "frame", is: 511, must: "6 to 510" })
+        );
         assert!(Frame::parse(&octets[..5]).is_err(), "an empty body");
     }
 }

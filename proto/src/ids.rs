@@ -272,11 +272,16 @@ mod tests {
 
     #[test]
     fn an_authority_that_is_none_is_named() {
-        for text in ["", "826", "0/1", "826/", "/1", "826/65536", "70000/1", "x/abcd", "x/0000abcg", "826/1/2"] {
+        for text in
+            ["", "826", "0/1", "826/", "/1", "826/65536", "70000/1", "x/abcd", "x/0000abcg", "826/1/2"]
+        {
             assert!(text.parse::<Authority>().is_err(), "{text}");
         }
         assert_eq!(Authority::parse(&[0, 0, 0, 0, 1]), Err(Malformed::CountryZero));
-        assert!(matches!(Authority::parse(&[2, 0, 1, 0, 1]), Err(Malformed::Value { field: "authority kind", .. })));
+        assert!(matches!(
+            Authority::parse(&[2, 0, 1, 0, 1]),
+            Err(Malformed::Value { field: "authority kind", .. })
+        ));
         assert!(matches!(Authority::parse(&[0, 0, 1, 0]), Err(Malformed::Truncated { .. })));
         assert!(matches!(Authority::parse(&[0, 0, 1, 0, 1, 0]), Err(Malformed::Trailing { .. })));
     }

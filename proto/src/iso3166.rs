@@ -73,6 +73,8 @@ mod tests {
     // Three assigned codes have both octets small, so their swapped form could be plausible: none of them is assigned.
     #[test]
     fn no_assigned_number_is_another_one_swapped() {
-        assert!(ASSIGNED.iter().all(|(code, _)| !is_assigned(code.swap_bytes()) || code.swap_bytes() == *code));
+        assert!(
+            ASSIGNED.iter().all(|(code, _)| !is_assigned(code.swap_bytes()) || code.swap_bytes() == *code)
+        );
     }
 }

@@ -66,7 +66,9 @@ pub enum Malformed {
     #[error("country is 0; it must be an ISO 3166-1 number, as 826 for the United Kingdom")]
     CountryZero,
     /// A payload code that the registry does not know.
-    #[error("payload code {code:#04x} is not assigned{hint}; assigned codes are listed by Herald's interoperability annex D")]
+    #[error(
+        "payload code {code:#04x} is not assigned{hint}; assigned codes are listed by Herald's interoperability annex D"
+    )]
     UnknownCode {
         /// The code octet.
         code: u8,

@@ -17,10 +17,10 @@ impl<'a> Reader<'a> {
 
     /// The next `len` octets.
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self.rest.split_at_checked(len).ok_or(Malformed::Truncated {
-            what: self.what,
-            missing: len.saturating_sub(self.rest.len()),
-        })?;
+        let (taken, rest) = self
+            .rest
+            .split_at_checked(len)
+            .ok_or(Malformed::Truncated { what: self.what, missing: len.saturating_sub(self.rest.len()) })?;
         self.rest = rest;
         Ok(taken)
     }

@@ -37,7 +37,12 @@ impl Push {
             return Err(Malformed::Bounds { field: "headers", is: headers.len(), least, most });
         }
         if sealed.len() > limits::PUSH_LEN {
-            return Err(Malformed::Bounds { field: "sealed", is: sealed.len(), least: 0, most: limits::PUSH_LEN });
+            return Err(Malformed::Bounds {
+                field: "sealed",
+                is: sealed.len(),
+                least: 0,
+                most: limits::PUSH_LEN,
+            });
         }
         Ok(Self { id: PushId::parse(&push_id)?, key: KeyId::parse(&key_id)?, enc, headers, sealed })
     }
@@ -147,7 +152,10 @@ mod tests {
     #[test]
     fn a_push_holds_4_mib_and_not_one_octet_more() {
         assert!(Push::parse(message(5, 4 << 20)).is_ok());
-        assert_eq!(refusal(message(5, (4 << 20) + 1)), "sealed is 4194305 octets long; it must be 0 to 4194304");
+        assert_eq!(
+            refusal(message(5, (4 << 20) + 1)),
+            "sealed is 4194305 octets long; it must be 0 to 4194304"
+        );
     }
 
     #[test]

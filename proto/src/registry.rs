@@ -75,22 +75,17 @@ static ASSIGNMENTS: [Assignment; 11] = [
 ];
 
 /// Ranges whose family is known, so that an unassigned slot of them can be told from an unknown family.
-const FAMILIES: [RangeInclusive<u8>; 8] = [
-    0x10..=0x17,
-    0x20..=0x27,
-    0x30..=0x37,
-    0x80..=0x87,
-    0x88..=0x8f,
-    0x90..=0x97,
-    0x98..=0x9f,
-    0xa0..=0xa7,
-];
+const FAMILIES: [RangeInclusive<u8>; 8] =
+    [0x10..=0x17, 0x20..=0x27, 0x30..=0x37, 0x80..=0x87, 0x88..=0x8f, 0x90..=0x97, 0x98..=0x9f, 0xa0..=0xa7];
 
 /// Finds what a code means.
 pub fn assignment(code: u8) -> Result<&'static Assignment, Malformed> {
     ASSIGNMENTS.iter().find(|assigned| assigned.codes.contains(&code)).ok_or_else(|| {
         let known = FAMILIES.iter().any(|family| family.contains(&code));
-        Malformed::UnknownCode { code, hint: if known { " (a known family, but an unknown version of it)" } else { "" } }
+        Malformed::UnknownCode {
+            code,
+            hint: if known { " (a known family, but an unknown version of it)" } else { "" },
+        }
     })
 }
 

@@ -12,12 +12,17 @@ use crate::setup::Member;
 
 /// Free space that a gateway leaves on the disk: little, so that tests run on small machines.
 const FREE_DISK: u64 = 16 << 20;
+/// How often an adapter looks for outgoing files.
+const POLL_MS: u32 = 50;
 
 /// Writes the configurations of a country's processes.
-pub(crate) fn write(place: &FederationPlace, plan: &CountryPlan, country: &CountryPlace) -> Result<()> {
-    let common = Common::new(place, country);
-    save(&country.gateway.config, &gateway(&common, plan, &country.gateway))?;
-    country.adapters.values().try_for_each(|adapter| save(&adapter.config, &adapter_config(&common, country, adapter)))
+pub(crate) fn write(place: &FederationPlace, country: &CountryPlace, log_level: &str) -> Result<()> {
+    let common = Common::new(place, country, log_level);
+    save(&country.gateway.config, &gateway(&common, country))?;
+    country
+        .adapters
+        .values()
+        .try_for_each(|adapter| save(&adapter.config, &adapter_config(&common, country, adapter)))
 }
 
 fn save(path: &Path, text: &str) -> Result<()> {
@@ -28,10 +33,11 @@ fn save(path: &Path, text: &str) -> Result<()> {
 struct Common {
     passphrase: String,
     trust: String,
+    log: String,
 }
 
 impl Common {
-    fn new(place: &FederationPlace, country: &CountryPlace) -> Self {
+    fn new(place: &FederationPlace, country: &CountryPlace, log_level: &str) -> Self {
         let passphrase = country.passphrase.as_ref();
         let passphrase = passphrase.map_or(String::new(), |file| format!("passphrase_file = {file:?}\n"));
         let anchors: Vec<_> = place.anchors.iter().map(|anchor| format!("{:?}", public(anchor))).collect();
@@ -41,14 +47,16 @@ impl Common {
             anchors.join(", "),
             place.threshold
         );
-        Self { passphrase, trust }
+        let log = format!("[log]\nlevel = \"{log_level}\"\n");
+        Self { passphrase, trust, log }
     }
 }
 
-fn gateway(common: &Common, plan: &CountryPlan, gateway: &GatewayPlace) -> String {
-    let GatewayPlace { peers, national, admin, certificate, key, ingress_key, signing_key, .. } = gateway;
-    let Common { passphrase, trust } = common;
-    let code = plan.code;
+fn gateway(common: &Common, country: &CountryPlace) -> String {
+    let GatewayPlace { peers, national, admin, certificate, key, ingress_key, signing_key, .. } =
+        &country.gateway;
+    let Common { passphrase, trust, log } = common;
+    let code = country.code;
     format!(
         r#"country = {code}
 store = "store"
@@ -68,13 +76,14 @@ key = {key:?}
 {trust}
 [limits]
 free_disk_bytes = {FREE_DISK}
-"#
+
+{log}"#
     )
 }
 
 fn adapter_config(common: &Common, country: &CountryPlace, adapter: &AdapterPlace) -> String {
     let AdapterPlace { authority, certificate, key, country_key, key_list, .. } = adapter;
-    let Common { passphrase, trust } = common;
+    let Common { passphrase, trust, log } = common;
     let national = country.gateway.national;
     format!(
         r#"authority = "{authority}"
@@ -92,7 +101,11 @@ key = {key:?}
 kind = "folder"
 outgoing = "outgoing"
 delivered = "delivered"
-"#
+
+[publish]
+poll_ms = {POLL_MS}
+
+{log}"#
     )
 }
 
@@ -100,7 +113,8 @@ delivered = "delivered"
 pub(crate) fn trust_draft(place: &FederationPlace, members: &[Member]) -> String {
     let from = |path: &Path| format!("\"../{}\"", path.strip_prefix(&place.folder).unwrap_or(path).display());
     let anchors: Vec<_> = place.anchors.iter().map(|anchor| from(&public(anchor))).collect();
-    let mut text = format!("version = 1\nthreshold = {}\nanchors = [{}]\n", place.threshold, anchors.join(", "));
+    let mut text =
+        format!("version = 1\nthreshold = {}\nanchors = [{}]\n", place.threshold, anchors.join(", "));
     for (plan, country) in members {
         let (ca, signing) = (from(&country.ca.join("ca.crt")), from(&public(&country.gateway.signing_key)));
         let CountryPlan { code, name, authorities, .. } = plan;

@@ -5,7 +5,7 @@
 //! command shows; the end-to-end tests drive the same handles.
 
 pub mod admin;
-mod answers;
+pub mod backend;
 pub mod binaries;
 pub mod builder;
 mod configs;

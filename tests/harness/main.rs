@@ -1,2 +1,110 @@
-//! stub
-fn main() {}
+//! The `federation` command: whole federations on one machine, to look at.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use harness::demo::{self, End, Options};
+
+const FAILED: u8 = 1;
+
+/// Runs whole federations on this machine: real gateways and adapters on loopback, made with the pki command.
+#[derive(Parser)]
+#[command(name = "federation", version, arg_required_else_help = true, after_help = AFTER_HELP)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  every token is accounted for
+  1  something was lost, doubled, misdelivered, altered or leaked; or the demo failed
+  2  wrong usage
+
+Examples:
+  federation demo
+  federation demo --json > result.json
+  federation demo --stay";
+
+#[derive(Subcommand)]
+enum Command {
+    /// Start three countries, exchange tokens between all of them, and account for every token
+    #[command(after_help = DEMO_HELP)]
+    Demo(Demo),
+    /// Print a completion script for a shell
+    #[command(after_help = "Example:\n  federation completions bash > /etc/bash_completion.d/federation")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+const DEMO_HELP: &str = "\
+The programs gateway, country-adapter and pki are taken from the folder of this one: `cargo build` makes them all.
+
+Examples:
+  federation demo                       a table, after less than a minute
+  federation demo --json                one JSON object
+  federation demo --verbose             also the pki commands that made the keys, certificates and lists
+  federation demo --stay                go on afterwards, and say how to push something oneself
+  federation demo --keep /tmp/three     leave keys, logs and stores in a folder";
+
+#[derive(clap::Args)]
+struct Demo {
+    /// Print one JSON object in place of the tables
+    #[arg(long)]
+    json: bool,
+    /// Leave everything running afterwards, until Ctrl-C
+    #[arg(long)]
+    stay: bool,
+    /// Make everything in this folder, which must be empty or not there, and leave it there
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Print the commands that made the federation
+    #[arg(long)]
+    verbose: bool,
+}
+
+fn main() -> ExitCode {
+    match Cli::parse().command {
+        Command::Demo(demo) => run(&demo),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "federation", &mut std::io::stdout());
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+#[tokio::main]
+async fn run(demo: &Demo) -> ExitCode {
+    // When the signal wins, the federation is dropped, and its processes and its folder go with it.
+    let ran = tokio::select! {
+        ran = demo.run() => ran,
+        signalled = demo::until_interrupted() => signalled.and_then(|()| anyhow::bail!("interrupted")),
+    };
+    ran.unwrap_or_else(|error| {
+        eprintln!("federation: {error:#}");
+        ExitCode::from(FAILED)
+    })
+}
+
+impl Demo {
+    async fn run(&self) -> Result<ExitCode> {
+        let end = if self.stay { End::Stay } else { End::Stop };
+        let options = Options { keep: self.keep.clone(), verbose: self.verbose, end };
+        let (federation, summary) = demo::run(&options).await?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&summary)?);
+        } else {
+            println!("{}", demo::tables(&summary));
+        }
+        if self.stay {
+            println!("\n{}", demo::instructions(&federation)?);
+            std::future::pending::<()>().await;
+        }
+        Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    }
+}

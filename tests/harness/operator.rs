@@ -21,8 +21,13 @@ impl Operator {
     /// Runs a line; words are parted by spaces, and paths are relative to the folder.
     pub(crate) async fn pki(&mut self, line: &str) -> Result<()> {
         let mut command = Command::new(&self.pki);
-        command.args(line.split_whitespace()).current_dir(&self.folder).stdin(Stdio::null()).kill_on_drop(true);
-        let output = command.output().await.with_context(|| format!("cannot start {}", self.pki.display()))?;
+        command
+            .args(line.split_whitespace())
+            .current_dir(&self.folder)
+            .stdin(Stdio::null())
+            .kill_on_drop(true);
+        let output =
+            command.output().await.with_context(|| format!("cannot start {}", self.pki.display()))?;
         if !output.status.success() {
             bail!("pki {line}: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim_end());
         }

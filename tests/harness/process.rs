@@ -84,9 +84,8 @@ impl Process {
         wait::until(&what, limit, async || self.ended()).await
     }
 
-    /// Asks it to stop, and kills it if it does not in time.
-    pub async fn stop(&mut self, limit: Duration) -> Result<ExitStatus> {
-        self.signal(Signal::TERM)?;
+    /// Waits for its end, and kills it if that does not come in time.
+    pub async fn end_or_kill(&mut self, limit: Duration) -> Result<ExitStatus> {
         match self.end(limit).await {
             Ok(status) => Ok(status),
             Err(_) => {
@@ -105,7 +104,9 @@ impl Process {
     pub fn check_runs(&mut self) -> Result<()> {
         match self.ended() {
             None => Ok(()),
-            Some(status) => bail!("{} ended by itself ({status}); its log ends with:\n{}", self.node, tail(&self.log)),
+            Some(status) => {
+                bail!("{} ended by itself ({status}); its log ends with:\n{}", self.node, tail(&self.log))
+            }
         }
     }
 }

@@ -27,9 +27,6 @@ pub(crate) async fn make(pki: &Path, place: &FederationPlace, members: &[Member]
         typed.extend(desk.operator.into_typed());
     }
     typed.extend(trust(pki, place, members).await?);
-    for (plan, country) in members {
-        configs::write(place, plan, country)?;
-    }
     Ok(typed)
 }
 
@@ -41,7 +38,11 @@ struct Desk<'a> {
 }
 
 impl<'a> Desk<'a> {
-    fn new(pki: &Path, place: &FederationPlace, (plan, country): (&'a CountryPlan, &'a CountryPlace)) -> Result<Self> {
+    fn new(
+        pki: &Path,
+        place: &FederationPlace,
+        (plan, country): (&'a CountryPlan, &'a CountryPlace),
+    ) -> Result<Self> {
         folder(&country.gateway.folder)?;
         country.adapters.values().try_for_each(|adapter| folder(&adapter.folder))?;
         if let Some(path) = &country.passphrase {
@@ -54,7 +55,11 @@ impl<'a> Desk<'a> {
         let ca = self.typed(&self.place.ca);
         self.run(&format!("ca create --country {} --out {ca} {}", self.place.code, self.protect())).await?;
         let gateway = &self.place.gateway;
-        self.certificate((&gateway.key, &gateway.certificate), "--role gateway --dns localhost --ip 127.0.0.1").await?;
+        self.certificate(
+            (&gateway.key, &gateway.certificate),
+            "--role gateway --dns localhost --ip 127.0.0.1",
+        )
+        .await?;
         self.key("signing", &gateway.signing_key).await?;
         self.key("hpke", &gateway.ingress_key).await?;
         for adapter in self.place.adapters.values() {
@@ -77,7 +82,8 @@ impl<'a> Desk<'a> {
 
     async fn certificate(&mut self, (key, certificate): (&Path, &Path), role: &str) -> Result<()> {
         self.key("tls", key).await?;
-        let (ca, open, request) = (self.typed(&self.place.ca), self.open(), certificate.with_extension("csr"));
+        let (ca, open, request) =
+            (self.typed(&self.place.ca), self.open(), certificate.with_extension("csr"));
         let (key, request, certificate) = (self.typed(key), self.typed(&request), self.typed(certificate));
         self.run(&format!("csr --key {key} --out {request}{open}")).await?;
         self.run(&format!("issue --ca {ca} --csr {request} {role} --out {certificate}{open}")).await
@@ -116,7 +122,9 @@ async fn trust(pki: &Path, place: &FederationPlace, members: &[Member]) -> Resul
         folder(path.parent().context("every path here has a folder")?)?;
     }
     for anchor in &place.anchors {
-        operator.pki(&format!("key create --kind anchor --out {} --no-passphrase", operator.typed(anchor))).await?;
+        operator
+            .pki(&format!("key create --kind anchor --out {} --no-passphrase", operator.typed(anchor)))
+            .await?;
     }
     fs::write(&place.trust_draft, configs::trust_draft(place, members))?;
     let (draft, list) = (operator.typed(&place.trust_draft), operator.typed(&place.trust_list));

@@ -11,14 +11,14 @@ use crate::work::{Answer, Outcome, WorkName};
 
 /// What is known of a piece of work, line by line.
 #[derive(Debug)]
-pub struct Answers {
+pub(super) struct Answers {
     lines: BTreeMap<u32, Answer>,
     outcome: Outcome,
 }
 
 impl Answers {
     /// Reads all replies in the order in which their pushes were made.
-    pub fn read(pending: &Pending, work: &WorkName) -> Result<Self, BackendError> {
+    pub(super) fn read(pending: &Pending, work: &WorkName) -> Result<Self, BackendError> {
         let lines = pending.local(work)?.into_iter().map(|answer| (answer.line, answer)).collect();
         let mut answers = Self { lines, outcome: Outcome::Answered };
         for number in pending.pushes(work)? {
@@ -51,19 +51,19 @@ impl Answers {
 
     /// Lines that must be pushed again, once their destination's key has arrived.
     #[must_use]
-    pub fn without_key(&self) -> BTreeSet<u32> {
+    pub(super) fn without_key(&self) -> BTreeSet<u32> {
         let waits = |answer: &&Answer| answer.verdict == Verdict::NoKeyYet.name();
         self.lines.values().filter(waits).map(|answer| answer.line).collect()
     }
 
     /// All answers, by line.
-    pub fn all(&self) -> impl Iterator<Item = &Answer> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Answer> {
         self.lines.values()
     }
 
     /// What becomes of the piece.
     #[must_use]
-    pub fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> Outcome {
         self.outcome
     }
 }
@@ -85,9 +85,13 @@ fn general(verdict: Verdict) -> Option<&'static str> {
         Verdict::Accepted => None,
         Verdict::OwnAuthority => Some("this authority issued the token itself; handle it in the own backend"),
         Verdict::Unroutable => Some("nobody in the trust list answers for the header's country and state"),
-        Verdict::Suspended => Some("the destination is suspended in the trust list; hand it over again later"),
+        Verdict::Suspended => {
+            Some("the destination is suspended in the trust list; hand it over again later")
+        }
         Verdict::Malformed => Some("the gateway cannot read the report"),
-        Verdict::ForbiddenField => Some("the report carries something that may not leave a country; leave it out"),
+        Verdict::ForbiddenField => {
+            Some("the report carries something that may not leave a country; leave it out")
+        }
         Verdict::TooOld => Some("the date is more than 15 days ago; leave the report out"),
         Verdict::FromTheFuture => Some("the date is later than tomorrow; check the clock"),
         Verdict::Duplicate => Some("the same report stands earlier in its push; leave one out"),
@@ -132,7 +136,8 @@ mod tests {
 
     #[test]
     fn the_last_verdict_of_a_line_counts() {
-        let first = (push(1, &[1, 2, 3], UK), answered(&[Verdict::Accepted, Verdict::NoKeyYet, Verdict::NoKeyYet]));
+        let first =
+            (push(1, &[1, 2, 3], UK), answered(&[Verdict::Accepted, Verdict::NoKeyYet, Verdict::NoKeyYet]));
         assert_eq!(read(std::slice::from_ref(&first)).without_key(), [2, 3].into());
         let second = (push(2, &[2, 3], UK), answered(&[Verdict::Accepted, Verdict::NoKeyYet]));
         let answers = read(&[first, second]);
@@ -145,9 +150,13 @@ mod tests {
     #[test]
     fn a_push_refused_whole_sets_the_piece_aside() {
         let refused = Reply::Refused { message: "the push id was used before".into() };
-        let answers = read(&[(push(1, &[1], UK), answered(&[Verdict::Accepted])), (push(2, &[2], UK), refused)]);
+        let answers =
+            read(&[(push(1, &[1], UK), answered(&[Verdict::Accepted])), (push(2, &[2], UK), refused)]);
         let last = answers.all().last().unwrap();
-        assert_eq!((last.verdict.as_str(), last.message.as_deref()), ("refused", Some("the push id was used before")));
+        assert_eq!(
+            (last.verdict.as_str(), last.message.as_deref()),
+            ("refused", Some("the push id was used before"))
+        );
         assert_eq!(answers.outcome(), Outcome::SetAside);
     }
 

@@ -38,7 +38,9 @@ pub enum IngressError {
     #[error("the gateway's ingress keys are not believed: {0}")]
     Refused(#[from] KeyListRefused),
     /// No key may be used now.
-    #[error("none of the gateway's ingress keys is in force now; compare the clocks, or rotate the gateway's keys")]
+    #[error(
+        "none of the gateway's ingress keys is in force now; compare the clocks, or rotate the gateway's keys"
+    )]
     NoneInForce,
 }
 

@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pki::disk::DiskError;
+use prost::Message;
 use proto::octets::Reader;
 use proto::wire;
-use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::BackendError;
@@ -28,7 +28,7 @@ pub struct Pending {
 
 /// A sealed push and the line of each of its envelopes.
 #[derive(Debug, Clone, PartialEq)]
-pub struct PendingPush {
+pub(super) struct PendingPush {
     /// In the order of the envelopes.
     pub lines: Vec<u32>,
     /// What is sent.
@@ -38,7 +38,7 @@ pub struct PendingPush {
 /// What the gateway said of a push.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Reply {
+pub(super) enum Reply {
     /// One verdict for each envelope.
     Answered {
         /// The numbers of [`proto::verdict::Verdict`], in the order of the envelopes.
@@ -65,19 +65,23 @@ impl Pending {
     }
 
     /// The pieces of work that are sealed.
-    pub fn works(&self) -> Result<Vec<WorkName>, DiskError> {
+    pub(super) fn works(&self) -> Result<Vec<WorkName>, DiskError> {
         let names = durable::names(&self.dir)?;
-        Ok(names.iter().filter(|name| !name.ends_with(PARTIAL)).filter_map(|name| WorkName::new(name)).collect())
+        Ok(names
+            .iter()
+            .filter(|name| !name.ends_with(PARTIAL))
+            .filter_map(|name| WorkName::new(name))
+            .collect())
     }
 
     /// Whether a piece of work is sealed.
     #[must_use]
-    pub fn holds(&self, work: &WorkName) -> bool {
+    pub(super) fn holds(&self, work: &WorkName) -> bool {
         self.path(work).is_dir()
     }
 
     /// Begins to keep the pushes of a piece of work.
-    pub fn begin(&self, work: &WorkName) -> Result<PendingDraft<'_>, DiskError> {
+    pub(super) fn begin(&self, work: &WorkName) -> Result<PendingDraft<'_>, DiskError> {
         let dir = self.partial(work);
         self.disk.remove_dir(&dir)?;
         self.disk.create_dir(&dir)?;
@@ -85,42 +89,42 @@ impl Pending {
     }
 
     /// The numbers of a piece's pushes, in their order.
-    pub fn pushes(&self, work: &WorkName) -> Result<Vec<u32>, DiskError> {
+    pub(super) fn pushes(&self, work: &WorkName) -> Result<Vec<u32>, DiskError> {
         self.numbers(work, ".push")
     }
 
     /// The pushes that have no reply yet.
-    pub fn unanswered(&self, work: &WorkName) -> Result<Vec<u32>, DiskError> {
+    pub(super) fn unanswered(&self, work: &WorkName) -> Result<Vec<u32>, DiskError> {
         let answered = self.numbers(work, ".reply")?;
         Ok(self.pushes(work)?.into_iter().filter(|number| !answered.contains(number)).collect())
     }
 
     /// Reads a push.
-    pub fn push(&self, work: &WorkName, number: u32) -> Result<PendingPush, BackendError> {
+    pub(super) fn push(&self, work: &WorkName, number: u32) -> Result<PendingPush, BackendError> {
         let path = self.path(work).join(push_file(number));
         let octets = std::fs::read(&path).map_err(|source| DiskError::Read { path: path.clone(), source })?;
         PendingPush::parse(&octets).map_err(|reason| BackendError::Damaged { path, reason })
     }
 
     /// Adds a push to a piece that is sealed already, or puts one in the place of another.
-    pub fn put_push(&self, work: &WorkName, number: u32, push: &PendingPush) -> Result<(), DiskError> {
+    pub(super) fn put_push(&self, work: &WorkName, number: u32, push: &PendingPush) -> Result<(), DiskError> {
         self.disk.replace(&self.path(work).join(push_file(number)), PRIVATE, &push.octets())
     }
 
     /// What the gateway said of a push, if it was asked.
-    pub fn reply(&self, work: &WorkName, number: u32) -> Result<Option<Reply>, BackendError> {
+    pub(super) fn reply(&self, work: &WorkName, number: u32) -> Result<Option<Reply>, BackendError> {
         let path = self.path(work).join(reply_file(number));
         durable::read_if_there(&path)?.map(|json| from_json(&path, &json)).transpose()
     }
 
     /// Keeps what the gateway said.
-    pub fn put_reply(&self, work: &WorkName, number: u32, reply: &Reply) -> Result<(), DiskError> {
+    pub(super) fn put_reply(&self, work: &WorkName, number: u32, reply: &Reply) -> Result<(), DiskError> {
         let json = serde_json::to_vec(reply).expect("numbers and strings always serialise");
         self.disk.replace(&self.path(work).join(reply_file(number)), PRIVATE, &json)
     }
 
     /// The answers of lines that are in no push.
-    pub fn local(&self, work: &WorkName) -> Result<Vec<Answer>, BackendError> {
+    pub(super) fn local(&self, work: &WorkName) -> Result<Vec<Answer>, BackendError> {
         let path = self.path(work).join(LOCAL);
         let octets = durable::read_if_there(&path)?.unwrap_or_default();
         let lines = octets.split(|octet| *octet == b'\n').filter(|line| !line.is_empty());
@@ -128,7 +132,7 @@ impl Pending {
     }
 
     /// Forgets a finished piece of work.
-    pub fn forget(&self, work: &WorkName) -> Result<(), DiskError> {
+    pub(super) fn forget(&self, work: &WorkName) -> Result<(), DiskError> {
         if self.holds(work) {
             // A half-removed directory must not look like a piece with fewer pushes.
             self.disk.rename(&self.path(work), &self.partial(work))?;
@@ -164,12 +168,13 @@ fn reply_file(number: u32) -> String {
 }
 
 fn from_json<T: for<'de> Deserialize<'de>>(path: &Path, json: &[u8]) -> Result<T, BackendError> {
-    let damaged = |error: serde_json::Error| BackendError::Damaged { path: path.into(), reason: error.to_string() };
+    let damaged =
+        |error: serde_json::Error| BackendError::Damaged { path: path.into(), reason: error.to_string() };
     serde_json::from_slice(json).map_err(damaged)
 }
 
 /// A piece of work that is being sealed.
-pub struct PendingDraft<'a> {
+pub(super) struct PendingDraft<'a> {
     pending: &'a Pending,
     dir: PathBuf,
     whole: PathBuf,
@@ -179,7 +184,7 @@ pub struct PendingDraft<'a> {
 
 impl PendingDraft<'_> {
     /// Keeps the next push.
-    pub fn push(&mut self, push: &PendingPush) -> Result<(), DiskError> {
+    pub(super) fn push(&mut self, push: &PendingPush) -> Result<(), DiskError> {
         let path = self.dir.join(push_file(self.pushes));
         self.pending.disk.write(&path, PRIVATE, &push.octets())?;
         self.pushes += 1;
@@ -187,13 +192,13 @@ impl PendingDraft<'_> {
     }
 
     /// Keeps the answer of a line that is in no push.
-    pub fn local(&mut self, answer: &Answer) {
+    pub(super) fn local(&mut self, answer: &Answer) {
         serde_json::to_writer(&mut self.local, answer).expect("numbers and strings always serialise");
         self.local.push(b'\n');
     }
 
     /// Makes the piece appear, whole. Gives the number of its pushes.
-    pub fn commit(self) -> Result<u32, DiskError> {
+    pub(super) fn commit(self) -> Result<u32, DiskError> {
         let disk = &self.pending.disk;
         disk.write(&self.dir.join(LOCAL), PRIVATE, &self.local)?;
         disk.sync_dir(&self.dir)?;

@@ -167,7 +167,8 @@ impl Publisher {
             return Ok(self.pending.put_push(work, number, push)?);
         }
         self.counters.refused(lines.len());
-        let message = "the gateway has changed its keys, and the working file has changed since it was claimed".into();
+        let message =
+            "the gateway has changed its keys, and the working file has changed since it was claimed".into();
         Ok(self.pending.put_reply(work, number, &Reply::Refused { message })?)
     }
 
@@ -223,7 +224,7 @@ impl Publisher {
                 self.counters.refused(envelopes);
                 Reply::Refused { message: refused.to_string() }
             }
-            Err(again @ (CallError::Again { .. } | CallError::CursorBeyondEnd)) => return Err(again.into()),
+            Err(again) => return Err(again.into()),
         };
         Ok(self.off(work, move |this, work| Ok(this.pending.put_reply(work, number, &reply)?)).await?)
     }

@@ -17,10 +17,10 @@ use crate::backend::BackendError;
 use crate::work::{EncodedReport, Rejected};
 
 /// Where sealed pushes go.
-pub type Sink<'a> = dyn FnMut(PendingPush) -> Result<(), BackendError> + 'a;
+pub(super) type Sink<'a> = dyn FnMut(PendingPush) -> Result<(), BackendError> + 'a;
 
 /// Gathers reports for the push that is being filled.
-pub struct Sealer<'a> {
+pub(super) struct Sealer<'a> {
     key: &'a PublicKey,
     authority: Authority,
     draft: Draft,
@@ -30,12 +30,12 @@ pub struct Sealer<'a> {
 
 impl<'a> Sealer<'a> {
     /// Seals pushes of an authority to a key and hands them to a sink.
-    pub fn new(key: &'a PublicKey, authority: Authority, sink: &'a mut Sink<'a>) -> Self {
+    pub(super) fn new(key: &'a PublicKey, authority: Authority, sink: &'a mut Sink<'a>) -> Self {
         Self { key, authority, draft: Draft::default(), lines: Vec::new(), sink }
     }
 
     /// Adds a report; seals the push before it if that is full.
-    pub fn add(&mut self, line: u32, report: &EncodedReport) -> Result<(), BackendError> {
+    pub(super) fn add(&mut self, line: u32, report: &EncodedReport) -> Result<(), BackendError> {
         if !self.draft.has_room(report.octets().len()) {
             self.seal()?;
         }
@@ -47,7 +47,7 @@ impl<'a> Sealer<'a> {
     }
 
     /// Seals what is left.
-    pub fn finish(mut self) -> Result<(), BackendError> {
+    pub(super) fn finish(mut self) -> Result<(), BackendError> {
         self.seal()
     }
 
@@ -63,7 +63,7 @@ impl<'a> Sealer<'a> {
 }
 
 /// The gateway's rules on reports, applied before anything is sent: dates, and no report twice in a piece of work.
-pub struct Gate {
+pub(super) struct Gate {
     today: Day,
     seen: HashSet<[u8; 32]>,
 }
@@ -71,12 +71,12 @@ pub struct Gate {
 impl Gate {
     /// For one piece of work on one day.
     #[must_use]
-    pub fn new(today: Day) -> Self {
+    pub(super) fn new(today: Day) -> Self {
         Self { today, seen: HashSet::new() }
     }
 
     /// Lets a report pass or says why not.
-    pub fn check(&mut self, report: &EncodedReport) -> Result<(), Rejected> {
+    pub(super) fn check(&mut self, report: &EncodedReport) -> Result<(), Rejected> {
         report.check_age(self.today)?;
         if !self.seen.insert(sha256(report.octets())) {
             let message = "the same report stands on an earlier line; leave one out".into();

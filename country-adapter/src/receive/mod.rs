@@ -113,6 +113,9 @@ impl Receiver {
         };
         let page = match self.gateway.pull(request).await {
             Err(CallError::CursorBeyondEnd) if after > 0 => return self.rewind(after).await,
+            Err(CallError::Purged { oldest: Some(oldest) }) if oldest > after + 1 => {
+                return self.step_over(after, oldest).await;
+            }
             page => page?,
         };
         if let Some(through) = self.check_order(&page, after)? {
@@ -123,7 +126,11 @@ impl Receiver {
         Ok(())
     }
 
-    async fn acknowledge(&self, position: u64, acknowledged: &mut Option<u64>) -> Result<Acknowledged, ReceiveError> {
+    async fn acknowledge(
+        &self,
+        position: u64,
+        acknowledged: &mut Option<u64>,
+    ) -> Result<Acknowledged, ReceiveError> {
         if position == 0 || *acknowledged == Some(position) {
             return Ok(Acknowledged::Through);
         }
@@ -134,7 +141,9 @@ impl Receiver {
                 return Ok(Acknowledged::Rewound);
             }
             // It cannot be mended here, and what comes next does not depend on it.
-            Err(refused @ CallError::Refused { .. }) => error!(position, error = %refused, "not acknowledged"),
+            Err(refused @ CallError::Refused { .. }) => {
+                error!(position, error = %refused, "not acknowledged")
+            }
             Err(again) => return Err(again.into()),
         }
         *acknowledged = Some(position);
@@ -144,9 +153,25 @@ impl Receiver {
     // The gateway's store was replaced or restored. What it still has comes again; what is known of the origins
     // keeps it from being delivered twice.
     async fn rewind(&self, position: u64) -> Result<(), ReceiveError> {
-        error!(position, "the gateway's delivery stream ends before this position; taking it from its beginning");
+        error!(
+            position,
+            "the gateway's delivery stream ends before this position; taking it from its beginning"
+        );
         let backend = self.backend.clone();
         Ok(blocking(move || backend.rewind()).await?)
+    }
+
+    // What is gone is gone; waiting for it would hold up everything behind it.
+    async fn step_over(&self, after: u64, oldest: u64) -> Result<(), ReceiveError> {
+        error!(
+            from = after + 1,
+            before = oldest,
+            "the gateway has purged these positions before they were received"
+        );
+        self.counters.gap(oldest - after - 1);
+        let backend = self.backend.clone();
+        blocking(move || backend.accept(oldest - 1, &[])).await?;
+        Ok(())
     }
 
     fn check_order(&self, page: &[wire::Delivered], after: u64) -> Result<Option<u64>, ReceiveError> {
@@ -185,13 +210,23 @@ impl Receiver {
         Ok(())
     }
 
-    fn open(&self, position: u64, batch: &wire::SignedBatch, trust: &TrustList) -> Result<OpenedBatch, Refused> {
+    fn open(
+        &self,
+        position: u64,
+        batch: &wire::SignedBatch,
+        trust: &TrustList,
+    ) -> Result<OpenedBatch, Refused> {
         let signed = SignedBatch::parse(batch.clone())?;
         let verified = verify(position, signed, trust, self.authority)?;
         OpenedBatch::open(&verified, &self.keys.hpke, self.authority)
     }
 
-    fn keep_refused(&self, position: u64, batch: &wire::SignedBatch, refused: &Refused) -> Result<(), DiskError> {
+    fn keep_refused(
+        &self,
+        position: u64,
+        batch: &wire::SignedBatch,
+        refused: &Refused,
+    ) -> Result<(), DiskError> {
         error!(position, reason = %refused, "batch in quarantine");
         self.quarantine.keep(position, batch, &refused.to_string())?;
         self.counters.quarantined();

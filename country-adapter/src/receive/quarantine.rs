@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use pki::disk::DiskError;
-use proto::wire;
 use prost::Message;
+use proto::wire;
 
 use crate::durable::{Disk, PRIVATE};
 

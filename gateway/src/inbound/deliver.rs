@@ -44,7 +44,9 @@ pub enum DeliverError {
         last: u64,
     },
     /// It would take an acknowledgement back.
-    #[error("position {position} is before {known}, which was acknowledged already; acknowledgements only move forward")]
+    #[error(
+        "position {position} is before {known}, which was acknowledged already; acknowledgements only move forward"
+    )]
     Backwards {
         /// What it says.
         position: u64,
@@ -63,7 +65,11 @@ impl Delivery {
         Self { node }
     }
 
-    async fn page(&self, authority: Authority, request: PageRequest) -> Result<Vec<wire::Delivered>, DeliverError> {
+    async fn page(
+        &self,
+        authority: Authority,
+        request: PageRequest,
+    ) -> Result<Vec<wire::Delivered>, DeliverError> {
         let entries = page::page(&*self.node.store, names::inbox(authority), request).await?;
         let delivered = |entry: Entry| {
             let batch = SignedBatch::from_parts(&entry.head, entry.body)?.into_wire();

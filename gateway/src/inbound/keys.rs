@@ -57,7 +57,8 @@ impl Keys {
         let trust = self.node.trust_list();
         let active = trust.countries().filter(|country| country.status == Status::Active);
         let foreign = active.filter(|country| country.code != self.node.country);
-        let wanted = foreign.flat_map(|country| country.authorities.keys().map(|authority| (country.code, *authority)));
+        let wanted = foreign
+            .flat_map(|country| country.authorities.keys().map(|authority| (country.code, *authority)));
         let mut fetches = tokio::task::JoinSet::new();
         let mut asked = Vec::new();
         for (country, authority) in wanted {
@@ -79,9 +80,9 @@ async fn fetch(node: &Node, peers: &Peers, country: CountryCode, authority: Auth
         Err(error) => return debug!(%authority, %error, "no key list"),
     };
     let (trust, now) = (node.trust_list(), node.clock.now());
-    let taken = SignedKeyList::parse(reply)
-        .map_err(|malformed| malformed.to_string())
-        .and_then(|list| node.key_lists.take(authority, &list, &trust, now).map_err(|error| error.to_string()));
+    let taken = SignedKeyList::parse(reply).map_err(|malformed| malformed.to_string()).and_then(|list| {
+        node.key_lists.take(authority, &list, &trust, now).map_err(|error| error.to_string())
+    });
     match taken {
         Ok(true) => info!(%authority, "new key list"),
         Ok(false) => {}

@@ -160,7 +160,8 @@ fn check_address(manifest: &Manifest, expected: &Expected<'_>) -> Result<(), Ref
         return Err(Refused::OtherOrigin { found, called });
     }
     let destination = manifest.header.destination;
-    let is_ours = expected.trust.authority(destination).is_some_and(|(country, _)| country.code == expected.own);
+    let is_ours =
+        expected.trust.authority(destination).is_some_and(|(country, _)| country.code == expected.own);
     if is_ours { Ok(()) } else { Err(Refused::OtherDestination(destination)) }
 }
 

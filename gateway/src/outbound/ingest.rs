@@ -64,7 +64,8 @@ impl Ingest {
         }
         let resealed = self.reseal(pusher, push).await?;
         let verdicts = resealed.verdicts.clone();
-        let batches: Vec<_> = resealed.batches.iter().map(|batch| (batch.country, batch.sealed.len())).collect();
+        let batches: Vec<_> =
+            resealed.batches.iter().map(|batch| (batch.country, batch.sealed.len())).collect();
         match outbox::keep(&self.node, (id, digest), resealed).await? {
             Kept::Before { digest: kept, answer } => earlier(digest, kept, &answer),
             Kept::Now(reply) => {

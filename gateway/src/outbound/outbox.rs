@@ -17,7 +17,8 @@ use crate::store::{Append, Change, Committed, Number, Numbered, Once, OnceId, St
 /// Names a push in the store: its authority and its id. Two authorities that use the same id never meet.
 #[must_use]
 pub fn once_id(pusher: Authority, push: &PushId) -> OnceId {
-    OnceId::new(&[pusher.octets().as_slice(), push.octets()].concat()).expect("21 octets are within its bounds")
+    OnceId::new(&[pusher.octets().as_slice(), push.octets()].concat())
+        .expect("21 octets are within its bounds")
 }
 
 /// Keeps a resealed push and its answer. Returns what is to be answered: the answer of the push that was kept

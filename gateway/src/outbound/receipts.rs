@@ -28,7 +28,9 @@ pub enum ReceiptError {
     #[error(transparent)]
     BadSignature(#[from] BadSignature),
     /// It is about another stream.
-    #[error("the receipt is for batches from {origin} to {destination}; the caller may acknowledge only what it gets from here")]
+    #[error(
+        "the receipt is for batches from {origin} to {destination}; the caller may acknowledge only what it gets from here"
+    )]
     OtherStream {
         /// Who sent.
         origin: CountryCode,
@@ -50,7 +52,9 @@ pub enum ReceiptError {
         through: u64,
     },
     /// It would take an acknowledgement back.
-    #[error("{through} is before {known}, which was acknowledged already; acknowledgements only move forward")]
+    #[error(
+        "{through} is before {known}, which was acknowledged already; acknowledgements only move forward"
+    )]
     Backwards {
         /// What it says.
         through: u64,
@@ -66,7 +70,11 @@ pub enum ReceiptError {
 }
 
 /// Checks a receipt of a peer, keeps it, and moves the peer's acknowledgement forward.
-pub async fn take(node: &Node, caller: CountryCode, message: wire::AcknowledgeRequest) -> Result<(), ReceiptError> {
+pub async fn take(
+    node: &Node,
+    caller: CountryCode,
+    message: wire::AcknowledgeRequest,
+) -> Result<(), ReceiptError> {
     let receipt = check(node, caller, &message)?;
     let through = receipt.through.number();
     let stream = names::outbox(caller);
@@ -93,7 +101,11 @@ pub async fn take(node: &Node, caller: CountryCode, message: wire::AcknowledgeRe
     Ok(())
 }
 
-fn check(node: &Node, caller: CountryCode, message: &wire::AcknowledgeRequest) -> Result<Receipt, ReceiptError> {
+fn check(
+    node: &Node,
+    caller: CountryCode,
+    message: &wire::AcknowledgeRequest,
+) -> Result<Receipt, ReceiptError> {
     let key = KeyId::parse(&message.signing_key)?;
     let trust = node.trust_list();
     let now = node.clock.now();

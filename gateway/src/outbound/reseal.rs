@@ -89,7 +89,9 @@ pub enum Refused {
     #[error("ingress key {0} is not in use here; ask for the current ingress keys and seal the push anew")]
     UnknownIngressKey(KeyId),
     /// The seal does not open.
-    #[error("the push does not open: its headers, its id or its reports were altered, or another authority sealed it")]
+    #[error(
+        "the push does not open: its headers, its id or its reports were altered, or another authority sealed it"
+    )]
     DoesNotOpen(SealError),
     /// What is sealed is not one report for each header.
     #[error("the sealed reports do not match the headers: {reason}")]
@@ -166,7 +168,12 @@ impl<'a> Sorting<'a> {
         Ok(self.place(&header, &report, octets))
     }
 
-    fn place(&mut self, header: &EnvelopeHeader, report: &Report<'_>, octets: &'a [u8]) -> Result<(), Rejected> {
+    fn place(
+        &mut self,
+        header: &EnvelopeHeader,
+        report: &Report<'_>,
+        octets: &'a [u8],
+    ) -> Result<(), Rejected> {
         let destination = self.desk.routes.destination(header, self.pusher);
         let destination = destination.map_err(|verdict| Rejected::route(verdict, header))?;
         report.check_age(self.desk.today).map_err(Rejected::age)?;
@@ -180,7 +187,10 @@ impl<'a> Sorting<'a> {
         }
         let authority = destination.authority;
         let key = (self.desk.key)(authority).ok_or_else(|| {
-            Rejected(Verdict::NoKeyYet, format!("no key of {authority} is in force here yet; push it again later"))
+            Rejected(
+                Verdict::NoKeyYet,
+                format!("no key of {authority} is in force here yet; push it again later"),
+            )
         })?;
         self.batches.insert(destination, (key, vec![octets]));
         Ok(())
@@ -260,7 +270,9 @@ impl Rejected {
             (Verdict::Unroutable, Some(swapped)) => format!(
                 "{issuer} is not in the trust list; the header looks byte-swapped: {swapped} is a country, so write it big endian"
             ),
-            (Verdict::Unroutable, None) => format!("{issuer} is not in the trust list, nor its national authority"),
+            (Verdict::Unroutable, None) => {
+                format!("{issuer} is not in the trust list, nor its national authority")
+            }
             (Verdict::OwnAuthority, _) => format!("{issuer} is answered for by the pushing authority itself"),
             (other, _) => format!("{issuer}: {other}"),
         };

@@ -101,7 +101,8 @@ fn report(authority: &str, identifier: u8) -> (EnvelopeHeader, Vec<u8>) {
 fn opened(key: &PrivateKey, batch: &ResealedBatch) -> Vec<Vec<u8>> {
     let (enc, header) = (batch.enc.clone(), batch.header);
     let (sequence, sealed_len) = (Sequence::FIRST, u32::try_from(batch.sealed.len()).unwrap());
-    let manifest = Manifest { header, sequence, previous: [0; 32], sealed_hash: batch.sealed_hash, sealed_len, enc };
+    let manifest =
+        Manifest { header, sequence, previous: [0; 32], sealed_hash: batch.sealed_hash, sealed_len, enc };
     let text = key.open_batch(&manifest, &batch.sealed).unwrap();
     Reports::of_batch(&text).map(|report| report.unwrap().to_vec()).collect()
 }
@@ -109,12 +110,12 @@ fn opened(key: &PrivateKey, batch: &ResealedBatch) -> Vec<Vec<u8>> {
 #[test]
 fn each_destination_gets_its_reports_once_and_only_those() {
     let world = World::new();
-    let envelopes: Vec<_> =
-        (1..=60).map(|n| report(if n % 3 == 0 { "826/1" } else { "250/0" }, n)).collect();
+    let envelopes: Vec<_> = (1..=60).map(|n| report(if n % 3 == 0 { "826/1" } else { "250/0" }, n)).collect();
     let resealed = world.reseal(&world.push(&envelopes)).unwrap();
     assert!(resealed.verdicts.iter().all(|verdict| *verdict == Verdict::Accepted));
     assert_eq!(resealed.batches.len(), 2);
-    for (batch, key, reports) in [(&resealed.batches[0], &world.french, 40), (&resealed.batches[1], &world.english, 20)]
+    for (batch, key, reports) in
+        [(&resealed.batches[0], &world.french, 40), (&resealed.batches[1], &world.english, 20)]
     {
         let mut expected: Vec<_> =
             envelopes.iter().filter(|(header, _)| header.authority() == batch.header.destination).collect();
@@ -243,7 +244,10 @@ fn a_push_whose_reports_do_not_match_its_headers_is_refused_whole() {
     body::put_report(&mut framed, &octets).unwrap();
     let headers = header.octets();
     assert!(is_mismatch(&world.sealed([headers, headers].concat(), framed.clone())), "a report too few");
-    assert!(is_mismatch(&world.sealed(headers.to_vec(), [framed.clone(), framed.clone()].concat())), "one too many");
+    assert!(
+        is_mismatch(&world.sealed(headers.to_vec(), [framed.clone(), framed.clone()].concat())),
+        "one too many"
+    );
     framed.pop();
     assert!(is_mismatch(&world.sealed(headers.to_vec(), framed)), "cut short");
 }

@@ -92,7 +92,11 @@ mod tests {
     #[test]
     fn a_token_goes_to_the_authority_that_issued_it() {
         assert_eq!(destination("36/2", "826/1"), Ok("36/2 by 36".into()));
-        assert_eq!(destination("826/1", "826/0"), Ok("826/1 by 826".into()), "another state of the same country");
+        assert_eq!(
+            destination("826/1", "826/0"),
+            Ok("826/1 by 826".into()),
+            "another state of the same country"
+        );
     }
 
     #[test]
@@ -116,7 +120,11 @@ mod tests {
     #[test]
     fn the_pusher_gets_its_own_tokens_told() {
         assert_eq!(destination("826/1", "826/1"), Err(Verdict::OwnAuthority));
-        assert_eq!(destination("826/77", "826/0"), Err(Verdict::OwnAuthority), "it would fall back to the pusher");
+        assert_eq!(
+            destination("826/77", "826/0"),
+            Err(Verdict::OwnAuthority),
+            "it would fall back to the pusher"
+        );
     }
 
     #[test]

@@ -74,7 +74,8 @@ impl wire::exchange_server::Exchange for Exchange {
         let authority = Authority::parse(&request.into_inner().authority);
         let authority = authority.map_err(|cause| status::malformed(&cause))?;
         let trust = self.node.trust_list();
-        let is_ours = trust.authority(authority).is_some_and(|(country, _)| country.code == self.node.country);
+        let is_ours =
+            trust.authority(authority).is_some_and(|(country, _)| country.code == self.node.country);
         let list = self.node.key_lists.signed(authority).filter(|_| is_ours);
         let list = list.ok_or_else(|| status::no_key_list(authority))?;
         Ok(Response::new(list.into_wire()))

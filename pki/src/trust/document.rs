@@ -115,7 +115,8 @@ impl Document {
     }
 
     fn anchors(&self) -> Result<Anchors, DocumentError> {
-        let keys = self.anchors.iter().map(|key| verifying_key("anchors", key)).collect::<Result<Vec<_>, _>>()?;
+        let keys =
+            self.anchors.iter().map(|key| verifying_key("anchors", key)).collect::<Result<Vec<_>, _>>()?;
         let distinct: BTreeSet<_> = keys.iter().map(VerifyingKey::id).collect();
         if distinct.len() != keys.len() {
             return Err(DocumentError::Twice { what: "an anchor".into() });
@@ -195,7 +196,11 @@ impl CountryDocument {
 }
 
 impl AuthorityDocument {
-    fn parse(&self, country: CountryCode, once: &mut Once) -> Result<(Authority, AuthorityEntry), DocumentError> {
+    fn parse(
+        &self,
+        country: CountryCode,
+        once: &mut Once,
+    ) -> Result<(Authority, AuthorityEntry), DocumentError> {
         let place = format!("authority {}", self.authority);
         let authority: Authority = self.authority.parse().map_err(|_| {
             wrong(format!("country {country}, {place}"), "write 826/1, or x/0000abcd for an opaque authority")

@@ -37,7 +37,9 @@ pub enum KeeperError {
     #[error(transparent)]
     Anchor(#[from] PublicFileError),
     /// The threshold in the configuration cannot be met.
-    #[error("trust.threshold is {threshold} of {anchors} anchors; it must be at least 1 and at most their number")]
+    #[error(
+        "trust.threshold is {threshold} of {anchors} anchors; it must be at least 1 and at most their number"
+    )]
     Threshold {
         /// k.
         threshold: usize,

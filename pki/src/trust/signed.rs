@@ -100,15 +100,21 @@ impl SignedTrustList {
         if file.len() > FILE_LEN {
             return Err(TrustRefused::File(format!("it is longer than {FILE_LEN} octets")));
         }
-        let file: File = serde_json::from_slice(file).map_err(|error| TrustRefused::File(error.to_string()))?;
+        let file: File =
+            serde_json::from_slice(file).map_err(|error| TrustRefused::File(error.to_string()))?;
         if file.format != FORMAT {
-            return Err(TrustRefused::File(format!("its format is `{}`; this software reads `{FORMAT}`", file.format)));
+            return Err(TrustRefused::File(format!(
+                "its format is `{}`; this software reads `{FORMAT}`",
+                file.format
+            )));
         }
         let document = Base64::decode_vec(&file.document);
         let document = document.map_err(|_| TrustRefused::File("`document` is no base64".into()))?;
         let signatures = file.signatures.iter().map(Signature::parse).collect::<Option<_>>();
         let signatures = signatures.ok_or_else(|| {
-            TrustRefused::File("a signature needs an `anchor` of 16 and a `signature` of 128 hex digits".into())
+            TrustRefused::File(
+                "a signature needs an `anchor` of 16 and a `signature` of 128 hex digits".into(),
+            )
         })?;
         Ok(Self { document, signatures })
     }

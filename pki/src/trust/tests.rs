@@ -108,11 +108,15 @@ fn new_anchors_need_the_old_and_the_new() {
         let file = crate::pubfile::PublicFile { algorithm: crate::keyfile::Algorithm::P256, octets };
         std::fs::write(federation.folder().join(name), file.pem()).unwrap();
     }
-    let draft = federation.draft(2).replace("anchor-2.pub", "anchor-4.pub").replace("anchor-3.pub", "anchor-5.pub");
+    let draft =
+        federation.draft(2).replace("anchor-2.pub", "anchor-4.pub").replace("anchor-3.pub", "anchor-5.pub");
     let mut list = federation.unsigned(&draft);
     federation.anchors[..2].iter().for_each(|anchor| list.sign(anchor));
     let refused = list.check_successor(&known, now());
-    assert!(matches!(refused, Err(TrustRefused::Threshold { which: "new", signed: 1, needed: 2 })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(TrustRefused::Threshold { which: "new", signed: 1, needed: 2 })),
+        "{refused:?}"
+    );
     list.sign(&fourth);
     let rolled = list.check_successor(&known, now()).unwrap();
     // From then on the new ones decide.
@@ -164,7 +168,8 @@ fn a_file_that_is_no_trust_list_is_named() {
     assert!(refusal("{").contains("no trust list"));
     let other = r#"{"format":"exchange/v2 trust list","document":"","signatures":[]}"#;
     assert!(refusal(other).contains("this software reads `exchange/v1 trust list`"));
-    let signature = r#"{"format":"exchange/v1 trust list","document":"","signatures":[{"anchor":"00","signature":""}]}"#;
+    let signature =
+        r#"{"format":"exchange/v1 trust list","document":"","signatures":[{"anchor":"00","signature":""}]}"#;
     assert!(refusal(signature).contains("16 and a `signature` of 128 hex digits"));
 }
 
@@ -196,7 +201,10 @@ mod keeper {
         assert!(keeper.reload(now()).unwrap().is_some());
         assert_eq!(watch.borrow().version, 3);
         install(&federation, &federation.draft(2));
-        assert!(matches!(keeper.reload(now()), Err(KeeperError::Refused { reason: TrustRefused::Older { .. }, .. })));
+        assert!(matches!(
+            keeper.reload(now()),
+            Err(KeeperError::Refused { reason: TrustRefused::Older { .. }, .. })
+        ));
         assert_eq!(watch.borrow().version, 3);
         // Nor after a restart.
         let reopened = TrustKeeper::open(&config(&federation), remembered, now());
@@ -210,7 +218,10 @@ mod keeper {
         let remembered = federation.folder().join("accepted");
         let mut keeper = TrustKeeper::open(&config(&federation), remembered, now()).unwrap();
         let later = now() + 91 * 86_400;
-        assert!(matches!(keeper.reload(later), Err(KeeperError::Refused { reason: TrustRefused::Expired { .. }, .. })));
+        assert!(matches!(
+            keeper.reload(later),
+            Err(KeeperError::Refused { reason: TrustRefused::Expired { .. }, .. })
+        ));
     }
 
     #[test]

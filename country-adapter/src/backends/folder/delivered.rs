@@ -20,7 +20,7 @@ use crate::receive::OpenedBatch;
 const PARTIAL: &str = ".tmp";
 
 /// The delivered folder and the state that goes with it.
-pub struct Incoming {
+pub(super) struct Incoming {
     disk: Disk,
     dir: PathBuf,
     aside: PathBuf,
@@ -45,7 +45,7 @@ struct Line {
 }
 
 impl Incoming {
-    pub fn open(dir: &Path, state: &Path, disk: Disk) -> Result<Self, DiskError> {
+    pub(super) fn open(dir: &Path, state: &Path, disk: Disk) -> Result<Self, DiskError> {
         let aside = dir.join(".incoming");
         disk.create_dir(&aside)?;
         disk.create_dir(state)?;
@@ -53,11 +53,12 @@ impl Incoming {
     }
 
     /// How far the folder has come. Finishes what a kill has interrupted.
-    pub fn cursor(&self) -> Result<Cursor, BackendError> {
+    pub(super) fn cursor(&self) -> Result<Cursor, BackendError> {
         let cursor = self.read()?;
         let left = durable::names(&self.aside)?;
-        let (kept, lost): (Vec<_>, Vec<_>) =
-            left.into_iter().partition(|name| position(name).is_some_and(|position| position <= cursor.position));
+        let (kept, lost): (Vec<_>, Vec<_>) = left
+            .into_iter()
+            .partition(|name| position(name).is_some_and(|position| position <= cursor.position));
         for name in lost {
             self.disk.remove(&self.aside.join(name))?;
         }
@@ -66,7 +67,7 @@ impl Incoming {
     }
 
     /// Keeps the batches that are new.
-    pub fn accept(&self, through: u64, batches: &[OpenedBatch]) -> Result<Accepted, BackendError> {
+    pub(super) fn accept(&self, through: u64, batches: &[OpenedBatch]) -> Result<Accepted, BackendError> {
         let mut cursor = self.cursor()?;
         let mut accepted = Accepted::default();
         let mut written = Vec::new();
@@ -89,7 +90,7 @@ impl Incoming {
     }
 
     /// Begins the stream anew.
-    pub fn rewind(&self) -> Result<(), BackendError> {
+    pub(super) fn rewind(&self) -> Result<(), BackendError> {
         let cursor = self.cursor()?;
         Ok(self.put(&Cursor { position: 0, ..cursor })?)
     }
@@ -125,7 +126,8 @@ impl Incoming {
     }
 
     fn put(&self, cursor: &Cursor) -> Result<(), DiskError> {
-        let origins = cursor.origins.iter().map(|(country, sequence)| (country.to_string(), sequence.number()));
+        let origins =
+            cursor.origins.iter().map(|(country, sequence)| (country.to_string(), sequence.number()));
         let state = State { position: cursor.position, origins: origins.collect() };
         let json = serde_json::to_vec(&state).expect("numbers and strings always serialise");
         self.disk.replace(&self.state, PRIVATE, &json)

@@ -19,7 +19,7 @@ use crate::work::{EncodedReport, Rejected};
 const SAID_BY_FRAME: [&str; 8] = ["v", "kind", "code", "country", "state", "authority", "token", "ext"];
 
 /// Reads a line.
-pub fn parse(line: &[u8]) -> Result<EncodedReport, Rejected> {
+pub(crate) fn parse(line: &[u8]) -> Result<EncodedReport, Rejected> {
     let Object { fields, repeated } = serde_json::from_slice(line).map_err(|error| not_json(&error))?;
     if let Some(field) = repeated {
         return Err(JsonProblem::Repeated { field: field.chars().take(40).collect() }.into());
@@ -38,7 +38,8 @@ fn mirror(mut fields: Map<String, Value>) -> Result<Zeroizing<Vec<u8>>, Rejected
         let message = format!("`{field}` stands beside `frame`, which says it already; leave one out");
         return Err(Rejected { verdict: Verdict::Malformed, message });
     }
-    let hidden = || JsonProblem::Hidden { field: "frame", must: "base64url without padding, 6 to 510 octets" };
+    let hidden =
+        || JsonProblem::Hidden { field: "frame", must: "base64url without padding, 6 to 510 octets" };
     let frame = fields.remove("frame");
     let text = frame.as_ref().and_then(Value::as_str).ok_or_else(hidden)?;
     let octets = Zeroizing::new(Base64UrlUnpadded::decode_vec(text).map_err(|_| hidden())?);
@@ -163,7 +164,10 @@ mod tests {
             (&[&UK[..], &[7; 15]].concat()[..], "frame body is 15 octets long"),
             (&[&UK[..], &[0; 16]].concat(), "contact identifier is all zeros"),
             (&[&[0x10, 0, 0, 0, 1][..], &[7; 16]].concat(), "country is 0; it must be"),
-            (&[&[0x11, 3, 0x3a, 0, 1][..], &[7; 16]].concat(), "payload code 0x11 is not assigned (a known family"),
+            (
+                &[&[0x11, 3, 0x3a, 0, 1][..], &[7; 16]].concat(),
+                "payload code 0x11 is not assigned (a known family",
+            ),
             (&[&[0x40, 3, 0x3a, 0, 1][..], &[7; 16]].concat(), "payload code 0x40 is not assigned;"),
             (&[&UK[..], &[7; 506]].concat(), "frame is 511 octets long; it must be 6 to 510"),
             (&[&UK[..], &[7; 16], &[0x40]].concat(), "`frame`: extended data"),
@@ -173,7 +177,10 @@ mod tests {
             assert_eq!(verdict, Verdict::Malformed, "{message}");
             assert!(message.contains(says), "{message}");
         }
-        assert!(parse(line(&[&UK[..], &[7; 16], &[0x3f, 255], &[7; 255]].concat()).to_string().as_bytes()).is_ok());
+        assert!(
+            parse(line(&[&UK[..], &[7; 16], &[0x3f, 255], &[7; 255]].concat()).to_string().as_bytes())
+                .is_ok()
+        );
     }
 
     #[test]
@@ -234,7 +241,10 @@ mod tests {
     #[test]
     fn no_octet_of_a_token_is_told() {
         let mut wrong = good();
-        wrong.as_object_mut().unwrap().insert("duration_min".into(), json!(Base64UrlUnpadded::encode_string(&[7; 16])));
+        wrong
+            .as_object_mut()
+            .unwrap()
+            .insert("duration_min".into(), json!(Base64UrlUnpadded::encode_string(&[7; 16])));
         let (_, message) = rejected(&wrong);
         assert!(message.contains("a text of 22 characters") && !message.contains("BwcH"), "{message}");
     }

@@ -5,10 +5,10 @@ use std::io::{self, Read};
 use zeroize::Zeroizing;
 
 /// The longest line, octets without its end.
-pub const LONGEST: usize = 16 * 1024;
+pub(super) const LONGEST: usize = 16 * 1024;
 
 /// Reads lines from a file.
-pub struct Lines<R> {
+pub(super) struct Lines<R> {
     input: R,
     buffer: Zeroizing<Vec<u8>>,
     start: usize,
@@ -19,7 +19,7 @@ pub struct Lines<R> {
 
 /// One line.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Line<'a> {
+pub(super) enum Line<'a> {
     /// Without its end.
     Text(&'a [u8]),
     /// More than [`LONGEST`]; it was skipped.
@@ -36,13 +36,13 @@ enum Found {
 
 impl<R: Read> Lines<R> {
     /// Begins at the first line.
-    pub fn new(input: R) -> Self {
+    pub(super) fn new(input: R) -> Self {
         let buffer = Zeroizing::new(vec![0; 4 * LONGEST]);
         Self { input, buffer, start: 0, end: 0, number: 0, at_end: false }
     }
 
     /// The next line that is not blank, with its number from 1.
-    pub fn read(&mut self) -> io::Result<Option<(u32, Line<'_>)>> {
+    pub(super) fn read(&mut self) -> io::Result<Option<(u32, Line<'_>)>> {
         loop {
             let found = self.find()?;
             self.number = self.number.saturating_add(1);
@@ -143,7 +143,8 @@ mod tests {
         for longer in [LONGEST + 1, 10 * LONGEST] {
             let content = [&longest[..], b"\n", &vec![b'y'; longer], b"\nz\n", &vec![b'y'; longer]].concat();
             let lines = read(&content);
-            let texts: Vec<_> = lines.iter().map(|(number, text)| (*number, text.as_ref().map(Vec::len))).collect();
+            let texts: Vec<_> =
+                lines.iter().map(|(number, text)| (*number, text.as_ref().map(Vec::len))).collect();
             assert_eq!(texts, [(1, Some(LONGEST)), (2, None), (3, Some(1)), (4, None)], "{longer}");
         }
     }

@@ -20,6 +20,8 @@ use crate::durable::Disk;
 use crate::receive::OpenedBatch;
 use crate::work::{Answer, Outcome, Outgoing, WorkName};
 use delivered::Incoming;
+#[cfg(test)]
+pub(crate) use line::parse as parse_line;
 use outgoing::Outbound;
 
 /// Where the folders are.
@@ -68,7 +70,11 @@ impl Backend for FolderBackend {
         self.outbound.read(work, visit)
     }
 
-    fn answer(&self, work: &WorkName, answers: &mut dyn Iterator<Item = &Answer>) -> Result<(), BackendError> {
+    fn answer(
+        &self,
+        work: &WorkName,
+        answers: &mut dyn Iterator<Item = &Answer>,
+    ) -> Result<(), BackendError> {
         Ok(self.outbound.answer(work, answers)?)
     }
 

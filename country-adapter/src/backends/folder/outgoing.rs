@@ -22,13 +22,13 @@ const ENDING: &str = ".ndjson";
 const LONGEST_STEM: usize = 200;
 
 /// The outgoing folder.
-pub struct Outbound {
+pub(super) struct Outbound {
     disk: Disk,
     dir: PathBuf,
 }
 
 impl Outbound {
-    pub fn open(dir: &Path, disk: Disk) -> Result<Self, DiskError> {
+    pub(super) fn open(dir: &Path, disk: Disk) -> Result<Self, DiskError> {
         for made in [".working", "answers", "published", "failed"] {
             disk.create_dir(&dir.join(made))?;
         }
@@ -36,22 +36,21 @@ impl Outbound {
     }
 
     /// Files that were claimed and are not put away.
-    pub fn claimed(&self) -> Result<Vec<WorkName>, DiskError> {
+    pub(super) fn claimed(&self) -> Result<Vec<WorkName>, DiskError> {
         let names = durable::names(&self.dir.join(".working"))?;
         Ok(names.iter().filter_map(|name| WorkName::new(name.strip_suffix(ENDING)?)).collect())
     }
 
     /// Files that nobody has claimed, by name. Those still being written are left alone: dot files and other endings.
-    pub fn waiting(&self) -> Result<Vec<String>, DiskError> {
+    pub(super) fn waiting(&self) -> Result<Vec<String>, DiskError> {
         let mut names = durable::names(&self.dir)?;
-        names.retain(|name| {
-            name.ends_with(ENDING) && !name.starts_with('.') && self.dir.join(name).is_file()
-        });
+        names
+            .retain(|name| name.ends_with(ENDING) && !name.starts_with('.') && self.dir.join(name).is_file());
         Ok(names)
     }
 
     /// Claims the first file.
-    pub fn claim(&self) -> Result<Option<WorkName>, DiskError> {
+    pub(super) fn claim(&self) -> Result<Option<WorkName>, DiskError> {
         let waiting = self.waiting()?;
         let Some(file) = waiting.first() else { return Ok(None) };
         let work = claimed_name(file.strip_suffix(ENDING).unwrap_or(file));
@@ -60,7 +59,7 @@ impl Outbound {
     }
 
     /// Shows every line of a claimed file.
-    pub fn read(
+    pub(super) fn read(
         &self,
         work: &WorkName,
         visit: &mut dyn FnMut(Outgoing) -> Result<(), BackendError>,
@@ -79,7 +78,11 @@ impl Outbound {
     }
 
     /// Writes the answers; the file appears whole.
-    pub fn answer(&self, work: &WorkName, answers: &mut dyn Iterator<Item = &Answer>) -> Result<(), DiskError> {
+    pub(super) fn answer(
+        &self,
+        work: &WorkName,
+        answers: &mut dyn Iterator<Item = &Answer>,
+    ) -> Result<(), DiskError> {
         let path = self.dir.join("answers").join(file_name(work));
         let written = self.dir.join("answers").join(format!(".{work}.tmp"));
         self.disk.write_with(&written, SHARED, |file| write_lines(file, answers))?;
@@ -87,7 +90,7 @@ impl Outbound {
     }
 
     /// Puts a claimed file away. One that is away already is fine.
-    pub fn finish(&self, work: &WorkName, outcome: Outcome) -> Result<(), DiskError> {
+    pub(super) fn finish(&self, work: &WorkName, outcome: Outcome) -> Result<(), DiskError> {
         let working = self.working(work);
         if !working.exists() {
             return Ok(());

@@ -1,0 +1,411 @@
+//! Who and what is not let in, and what they are told.
+
+use std::sync::Arc;
+
+use pki::fixture::{self, now};
+use pki::tls::{NodeCertificate, Role};
+use proto::ids::{Authority, CountryCode, KeyId, Sequence};
+use proto::wire;
+use proto::wire::exchange_client::ExchangeClient;
+use time::{Duration, OffsetDateTime};
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
+
+use crate::doors::{self, Doors, header, report};
+
+const PULL: wire::PullRequest = wire::PullRequest { after: 0, max_bytes: 1 << 20, wait_ms: 0 };
+
+fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().map(|info| info.reason.clone()).unwrap_or_default()
+}
+
+/// Pulls from the United Kingdom as the holder of a certificate.
+async fn pull_as(doors: &Doors, certificate: &NodeCertificate) -> Result<(), Status> {
+    let mut client = ExchangeClient::new(doors.line(certificate, 826, doors.door(826).peers));
+    client.pull(PULL).await.map(drop)
+}
+
+/// The handshake fails: no call is made.
+async fn is_shut_out(doors: &Doors, certificate: &NodeCertificate, metric: &str) {
+    let refused = pull_as(doors, certificate).await.expect_err("shut out");
+    assert!(matches!(refused.code(), Code::Unavailable | Code::Unknown | Code::Cancelled), "{refused:?}");
+    let counted = format!("exchange_handshakes_failed_total{{reason=\"{metric}\"}}");
+    let metrics = doors.metrics(826).await;
+    assert!(metrics.contains(&counted), "{metric} is not in {metrics}");
+}
+
+fn french(doors: &Doors, issued: OffsetDateTime) -> NodeCertificate {
+    fixture::certificate(&doors.federation.country(250).ca, Role::Gateway, issued)
+}
+
+async fn britain_and_france() -> Doors {
+    Doors::open(&["826/0", "826/1", "250/0"]).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_that_are_not_good_are_shut_out() {
+    let doors = britain_and_france().await;
+    let now = OffsetDateTime::now_utc();
+    pull_as(&doors, &french(&doors, now)).await.expect("a good one is let in");
+    is_shut_out(&doors, &french(&doors, now - Duration::days(100)), "expired").await;
+    is_shut_out(&doors, &french(&doors, now + Duration::days(2)), "not_yet_valid").await;
+    is_shut_out(&doors, &doors::impostor(250, Role::Gateway), "bad_signature").await;
+    is_shut_out(&doors, &doors::impostor(999, Role::Gateway), "unknown_issuer").await;
+    is_shut_out(&doors, &self_signed("exchange://250/gateway"), "unknown_issuer").await;
+}
+
+fn self_signed(uri: &str) -> NodeCertificate {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.subject_alt_names = vec![rcgen::SanType::URI(uri.try_into().unwrap())];
+    params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ClientAuth];
+    let certificate = params.self_signed(&key).unwrap();
+    let secret = pki::secret::Secret::new(key.serialize_der());
+    NodeCertificate::new(vec![certificate.der().clone()], secret).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_without_a_certificate_is_shut_out() {
+    let doors = britain_and_france().await;
+    let trust = doors.trust();
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(trust.country(CountryCode::new(826).unwrap()).unwrap().ca.clone()).unwrap();
+    let mut tls = rustls::ClientConfig::builder_with_provider(pki::tls::provider())
+        .with_protocol_versions(&[&rustls::version::TLS13])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let address = format!("https://{}", doors.door(826).peers);
+    let line = pki::dial::channel(&address, Arc::new(tls)).unwrap();
+    let refused = ExchangeClient::new(line).pull(PULL).await.expect_err("shut out");
+    assert!(matches!(refused.code(), Code::Unavailable | Code::Unknown | Code::Cancelled), "{refused:?}");
+    assert!(doors.metrics(826).await.contains("reason=\"no_certificate\""));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_good_certificate_behind_a_strangers_leaf_helps_nothing() {
+    let doors = britain_and_france().await;
+    let (stranger, key) = fixture::certificate_parts(&doors::stranger(250), Role::Gateway);
+    let good = doors.certificate(250, Role::Gateway);
+    let ca = doors.trust().country(CountryCode::new(250).unwrap()).unwrap().ca.clone();
+    let chain = vec![stranger, good.leaf().clone(), ca];
+    is_shut_out(&doors, &NodeCertificate::new(chain, key).unwrap(), "bad_signature").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_certificate_with_anothers_key_makes_no_connection() {
+    let doors = britain_and_france().await;
+    let trust = doors.trust();
+    let british = trust.country(CountryCode::new(826).unwrap()).unwrap();
+    let parts = |code| fixture::certificate_parts(&doors.federation.country(code).ca, Role::Gateway);
+    let ((certificate, _), (_, key)) = (parts(250), parts(826));
+    let swapped = NodeCertificate::new(vec![certificate], key).unwrap();
+    assert!(pki::tls::client_config(&swapped, british).is_err(), "rustls compares certificate and key");
+}
+
+// The hash of a certificate may begin with any octets: nothing here compares it as text or number.
+#[tokio::test(flavor = "multi_thread")]
+async fn certificates_whose_hash_begins_with_zeros_are_let_in() {
+    let doors = britain_and_france().await;
+    for zeros in [4, 8] {
+        let begins_with_zeros = |certificate: &NodeCertificate| {
+            let hash = pki::sign::sha256(certificate.leaf());
+            u16::from_be_bytes([hash[0], hash[1]]).leading_zeros() >= zeros
+        };
+        let found =
+            std::iter::repeat_with(|| doors.certificate(250, Role::Gateway)).find(begins_with_zeros).unwrap();
+        pull_as(&doors, &found).await.expect("let in");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_may_make_its_own_calls_only() {
+    let doors = britain_and_france().await;
+    let as_role = |code: u16, role: Role, address| doors.line(&doors.certificate(code, role), 826, address);
+    let (peers, national) = (doors.door(826).peers, doors.door(826).national);
+    let adapter = Role::Adapter("826/1".parse().unwrap());
+    for role in [adapter, Role::Operator] {
+        let refused = ExchangeClient::new(as_role(826, role, peers)).pull(PULL).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "WRONG_ROLE"));
+    }
+    let french_adapter = Role::Adapter("250/0".parse().unwrap());
+    let nobody = Role::Adapter("826/9".parse().unwrap());
+    for (code, role) in [(826, Role::Gateway), (250, Role::Gateway), (250, french_adapter), (826, nobody)] {
+        let mut ingest = wire::ingest_client::IngestClient::new(as_role(code, role, national));
+        let push = doors.sealed("826/1", &[("250/0", 1)]).await;
+        let refused = ingest.push(push).await.unwrap_err();
+        assert_eq!(
+            (refused.code(), reason(&refused).as_str()),
+            (Code::PermissionDenied, "WRONG_ROLE"),
+            "{role:?}"
+        );
+        let mut delivery = wire::delivery_client::DeliveryClient::new(as_role(code, role, national));
+        let request = wire::DeliveryPullRequest { after: 0, max_bytes: 1, wait_ms: 0 };
+        let refused = delivery.pull(request).await.unwrap_err();
+        assert_eq!(reason(&refused), "WRONG_ROLE", "{role:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_is_offered_on_its_own_listener_only() {
+    let doors = britain_and_france().await;
+    let certificate = doors.certificate(826, Role::Adapter("826/1".parse().unwrap()));
+    let line = doors.line(&certificate, 826, doors.door(826).peers);
+    let push = doors.sealed("826/1", &[("250/0", 1)]).await;
+    let refused = wire::ingest_client::IngestClient::new(line).push(push).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_of_another_country_is_not_believed_to_be_the_expected_one() {
+    let doors = britain_and_france().await;
+    // Called as France, the United Kingdom's gateway shows its own certificate.
+    let line = doors.line(&doors.certificate(826, Role::Gateway), 250, doors.door(826).peers);
+    let refused = ExchangeClient::new(line).pull(PULL).await.unwrap_err();
+    assert!(matches!(refused.code(), Code::Unavailable | Code::Unknown | Code::Cancelled), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_country_that_is_put_out_loses_its_open_connections() {
+    let doors = britain_and_france().await;
+    let mut open = doors.exchange(250, 826);
+    open.pull(PULL).await.expect("active");
+    let out = doors.draft(2).replace(
+        "name = \"Country 250\"\nstatus = \"active\"",
+        "name = \"Country 250\"\nstatus = \"suspended\"",
+    );
+    doors.install_trust(&out);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    loop {
+        match open.pull(PULL).await {
+            Err(refused) if reason(&refused) == "COUNTRY_OUT" => break,
+            Err(refused) if refused.code() != Code::PermissionDenied => break,
+            _ => assert!(std::time::Instant::now() < deadline, "still served after 60 s"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    is_shut_out(&doors, &doors.certificate(250, Role::Gateway), "revoked").await;
+    assert_eq!(doors.push("826/1", &[("250/0", 1)]).await, [proto::verdict::Verdict::Suspended]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revoked_certificate_is_shut_out_and_its_countrys_others_are_not() {
+    let doors = britain_and_france().await;
+    let (bad, good) = (doors.certificate(250, Role::Gateway), doors.certificate(250, Role::Gateway));
+    let mut open = ExchangeClient::new(doors.line(&bad, 826, doors.door(826).peers));
+    open.pull(PULL).await.expect("not yet revoked");
+    let serial = hex::encode(pki::tls::PeerCertificate::parse(bad.leaf()).unwrap().serial);
+    let from = "ca = \"250.crt\"\n";
+    let draft = doors.draft(2).replace(from, &format!("{from}revoked_serials = [\"{serial}\"]\n"));
+    doors.install_trust(&draft);
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while open.pull(PULL).await.is_ok() {
+        assert!(std::time::Instant::now() < deadline, "still served after 60 s");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    is_shut_out(&doors, &bad, "revoked").await;
+    pull_as(&doors, &good).await.expect("the country's other certificate");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_past_a_limit_is_refused_with_the_field_and_nothing_is_stored() {
+    let doors = britain_and_france().await;
+    let good = doors.sealed("826/1", &[("250/0", 1)]).await;
+    let headers = |count: usize| header("250/0").octets().repeat(count);
+    let refusals = [
+        (
+            wire::PushRequest { headers: headers(5_001).into(), ..good.clone() },
+            "headers is 25005 octets long",
+        ),
+        (
+            wire::PushRequest { sealed: vec![0; (4 << 20) + 1].into(), ..good.clone() },
+            "sealed is 4194305 octets long",
+        ),
+        (wire::PushRequest { push_id: vec![1; 15].into(), ..good.clone() }, "push id is 15 octets long"),
+        (wire::PushRequest { headers: vec![1; 7].into(), ..good.clone() }, "headers is 7 octets long"),
+    ];
+    for (push, expected) in refusals {
+        let refused = doors.ingest("826/1").push(push).await.unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "MALFORMED"));
+        assert!(refused.message().starts_with(expected), "{}", refused.message());
+        let field = refused.get_error_details().bad_request().unwrap().field_violations[0].field.clone();
+        assert!(expected.starts_with(&field), "{field}");
+    }
+    let huge = wire::PushRequest { sealed: vec![0; 8 << 20].into(), ..good };
+    assert_eq!(doors.ingest("826/1").push(huge).await.unwrap_err().code(), Code::OutOfRange);
+    assert!(doors.metrics(826).await.contains("exchange_pushes_total 0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_of_5000_envelopes_is_taken() {
+    let doors = britain_and_france().await;
+    let different: Vec<_> = (1..=250).map(|n| ("250/0", n)).collect();
+    let many: Vec<_> = different.iter().cycle().take(5_000).copied().collect();
+    let verdicts = doors.push("826/1", &many).await;
+    assert_eq!(verdicts.len(), 5_000);
+    assert_eq!(doors.delivered("250/0", 250).await.len(), 250, "all others were duplicates");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_that_does_not_open_or_uses_an_old_key_is_told_why() {
+    let doors = britain_and_france().await;
+    let good = doors.sealed("826/1", &[("250/0", 1)]).await;
+    let edited = wire::PushRequest { headers: header("826/0").octets().to_vec().into(), ..good.clone() };
+    let refused = doors.ingest("826/1").push(edited).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "PUSH_DOES_NOT_OPEN"));
+    let refused = doors.ingest("826/0").push(good.clone()).await.unwrap_err();
+    assert_eq!(reason(&refused), "PUSH_DOES_NOT_OPEN", "another authority's push");
+    let unknown = wire::PushRequest { key_id: vec![0; 8].into(), ..good };
+    let refused = doors.ingest("826/1").push(unknown).await.unwrap_err();
+    assert_eq!(
+        (refused.code(), reason(&refused).as_str()),
+        (Code::FailedPrecondition, "UNKNOWN_INGRESS_KEY")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_beyond_the_end_is_told() {
+    let doors = britain_and_france().await;
+    let refused = doors.exchange(250, 826).pull(wire::PullRequest { after: 7, ..PULL }).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::OutOfRange, "CURSOR_BEYOND_END"));
+    let request = wire::DeliveryPullRequest { after: 7, max_bytes: 1, wait_ms: 0 };
+    let refused = doors.delivery("826/1".parse().unwrap()).pull(request).await.unwrap_err();
+    assert_eq!(reason(&refused), "CURSOR_BEYOND_END");
+    let request = wire::DeliveryAcknowledgeRequest { position: 7 };
+    let refused = doors.delivery("826/1".parse().unwrap()).acknowledge(request).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::OutOfRange, "NEVER_DELIVERED"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_tail_costs_less_than_a_kibibyte() {
+    use prost::Message;
+    let doors = britain_and_france().await;
+    let page = doors.exchange(250, 826).pull(PULL).await.unwrap().into_inner();
+    assert!(page.batches.is_empty() && page.encoded_len() < 1_024);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_refuses_the_push_and_the_process_lives() {
+    let mut doors = Doors::closed(&["826/0", "826/1", "250/0"]);
+    let config = doors.config(826).replace("free_disk_bytes = 1048576", "free_disk_bytes = 9000000000000000");
+    doors.start_as(826, &config).await;
+    doors.start(250).await;
+    doors.publish_keys().await;
+    let push = doors.sealed("826/1", &[("250/0", 1)]).await;
+    let refused = doors.ingest("826/1").push(push.clone()).await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "STORE_FULL"));
+    assert!(refused.get_error_details().retry_info().unwrap().retry_delay.is_some());
+    // With space again the same push is taken: nothing of it was stored before.
+    doors.stop(826).await;
+    doors.start(826).await;
+    doors.ingest("826/1").push(push).await.unwrap();
+    assert_eq!(doors.delivered("250/0", 1).await, [report("250/0", 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_a_store_in_use_and_a_newer_store_say_what_to_do() {
+    let mut doors = Doors::closed(&["826/0"]);
+    doors.start(826).await;
+    let path = doors.path(826).join("gateway.toml");
+    let config = gateway::config::Config::read(&path).unwrap();
+    let taken = gateway::Listeners::bind(&config.listen).await.err().unwrap().to_string();
+    assert!(taken.contains("(listen.peers)") && taken.contains("choose another port"), "{taken}");
+    let clock = gateway::clock::Clock::default;
+    let in_use = gateway::start::prepare(config.clone(), clock()).err().unwrap().to_string();
+    assert!(in_use.contains("in use by another process"), "{in_use}");
+    doors.stop(826).await;
+    std::fs::write(doors.path(826).join("store/FORMAT"), "exchange-store 2\n").unwrap();
+    let newer = gateway::start::prepare(config, clock()).err().unwrap().to_string();
+    assert!(newer.contains("format 2") && newer.contains("knows 1"), "{newer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receipt_that_does_not_hold_is_refused_with_its_reason() {
+    use proto::batch::{Receipt, Stage};
+    // France is called by hand here: its own gateway would acknowledge before us.
+    let mut doors = Doors::open(&["826/0", "826/1", "250/0"]).await;
+    doors.stop(250).await;
+    assert_eq!(doors.push("826/1", &[("250/0", 1)]).await, [proto::verdict::Verdict::Accepted]);
+    let page = doors.exchange(250, 826).pull(PULL).await.unwrap().into_inner();
+    let hash = pki::sign::sha256(&page.batches[0].manifest);
+    let code = |number| CountryCode::new(number).unwrap();
+    let good = Receipt {
+        origin: code(826),
+        destination: code(250),
+        through: Sequence::FIRST,
+        manifest_hash: hash,
+        stage: Stage::Stored,
+    };
+    let signed = |receipt: Receipt, signer: u16| {
+        let (octets, key) = (receipt.octets(), &doors.federation.country(signer).signing);
+        wire::AcknowledgeRequest {
+            signature: key.sign(Receipt::DOMAIN, &octets).to_vec().into(),
+            signing_key: key.public().id().octets().to_vec().into(),
+            receipt: octets.into(),
+        }
+    };
+    let two = Sequence::new(2).unwrap();
+    let mut altered = signed(good, 250);
+    altered.signature = vec![1; 64].into();
+    let unknown = wire::AcknowledgeRequest {
+        signing_key: KeyId::from([0; 8]).octets().to_vec().into(),
+        ..signed(good, 250)
+    };
+    let cases = [
+        (signed(Receipt { origin: code(250), ..good }, 250), "OTHER_STREAM"),
+        (signed(Receipt { destination: code(826), ..good }, 250), "OTHER_STREAM"),
+        (signed(Receipt { through: two, ..good }, 250), "NEVER_SENT"),
+        (signed(Receipt { manifest_hash: [0; 32], ..good }, 250), "OTHER_MANIFEST"),
+        (signed(good, 826), "UNKNOWN_SIGNER"),
+        (unknown, "UNKNOWN_SIGNER"),
+        (altered, "BAD_SIGNATURE"),
+    ];
+    for (request, expected) in cases {
+        let refused = doors.exchange(250, 826).acknowledge(request).await.unwrap_err();
+        assert_eq!(reason(&refused), expected, "{}", refused.message());
+    }
+    doors.exchange(250, 826).acknowledge(signed(good, 250)).await.unwrap();
+    doors.exchange(250, 826).acknowledge(signed(good, 250)).await.expect("the same again");
+    assert!(doors.path(826).join("state/receipts/250-stored.receipt").exists());
+    doors.push("826/1", &[("250/0", 2)]).await;
+    let second =
+        doors.exchange(250, 826).pull(wire::PullRequest { after: 1, ..PULL }).await.unwrap().into_inner();
+    let manifest_hash = pki::sign::sha256(&second.batches[0].manifest);
+    doors
+        .exchange(250, 826)
+        .acknowledge(signed(Receipt { through: two, manifest_hash, ..good }, 250))
+        .await
+        .unwrap();
+    let refused = doors.exchange(250, 826).acknowledge(signed(good, 250)).await.unwrap_err();
+    assert_eq!(reason(&refused), "BACKWARDS");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_list_that_does_not_hold_is_refused_with_its_reason() {
+    let doors = britain_and_france().await;
+    let authority: Authority = "826/1".parse().unwrap();
+    let key = pki::seal::PrivateKey::parse(
+        pki::seal::Suite::P256,
+        &pki::seal::PrivateKey::generate(pki::seal::Suite::P256),
+    )
+    .unwrap();
+    let publish = async |as_authority: &str, list: pki::keylist::SignedKeyList| {
+        let mut client = doors.delivery(as_authority.parse().unwrap());
+        client.publish_keys(list.into_wire()).await.map(drop).map_err(|refused| reason(&refused))
+    };
+    let list = |version| doors.key_list(authority, key.public(), version);
+    assert_eq!(
+        publish("826/0", list(now() + 9)).await,
+        Err("UNKNOWN_SIGNER".into()),
+        "another authority's list"
+    );
+    assert_eq!(publish("826/1", list(1)).await, Err("OLDER_VERSION".into()));
+    assert_eq!(publish("826/1", list(now() + 9)).await, Ok(()));
+    let request = wire::KeyListRequest { authority: authority.octets().to_vec().into() };
+    doors.exchange(250, 826).key_list(request).await.expect("served to peers");
+    let foreign =
+        wire::KeyListRequest { authority: "250/0".parse::<Authority>().unwrap().octets().to_vec().into() };
+    let refused = doors.exchange(250, 826).key_list(foreign).await.unwrap_err();
+    assert_eq!(reason(&refused), "NO_KEY_LIST", "a country tells of its own authorities only");
+}

@@ -1,0 +1,128 @@
+//! How a federation is put together before it starts.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::binaries::Binaries;
+use crate::configs;
+use crate::federation::{Federation, Home, Start};
+use crate::members::{CountryPlan, Node, three_countries};
+use crate::place::{CountryPlace, FederationPlace};
+use crate::ports;
+use crate::process::Launch;
+use crate::setup;
+
+/// How long all processes together may take until they are ready and know each other's keys.
+const READY: Duration = Duration::from_secs(40);
+/// Listeners of a gateway.
+const PORTS: usize = 3;
+
+/// A federation that is not started yet.
+#[derive(Debug)]
+pub struct Builder {
+    plans: Vec<CountryPlan>,
+    log_level: String,
+    keep: Option<PathBuf>,
+}
+
+impl Default for Builder {
+    fn default() -> Self {
+        Self { plans: Vec::new(), log_level: "info".into(), keep: None }
+    }
+}
+
+impl Builder {
+    /// Adds a country. Without any, the federation has those of [`three_countries`].
+    #[must_use]
+    pub fn country(mut self, plan: CountryPlan) -> Self {
+        self.plans.push(plan);
+        self
+    }
+
+    /// How much every process logs, by its configuration and by `RUST_LOG`: error, warn, info, debug or trace; `info`
+    /// unless told otherwise.
+    #[must_use]
+    pub fn log_level(mut self, level: &str) -> Self {
+        self.log_level = level.into();
+        self
+    }
+
+    /// Makes everything in this folder, which must be empty or not there, and leaves it behind.
+    #[must_use]
+    pub fn keep(mut self, folder: &Path) -> Self {
+        self.keep = Some(folder.into());
+        self
+    }
+
+    /// Makes all files, starts all processes, and waits until every gateway can seal to every authority.
+    pub async fn start(self) -> Result<Federation> {
+        let binaries = Binaries::find()?;
+        match self.attempt(&binaries).await {
+            // Somebody may have taken a port between our finding and our using it; twice in a row would be no accident.
+            Err(error) if self.keep.is_none() && is_port_race(&error) => self.attempt(&binaries).await,
+            started => started,
+        }
+    }
+
+    async fn attempt(&self, binaries: &Binaries) -> Result<Federation> {
+        let home = Home::new(self.keep.as_deref())?;
+        let plans = if self.plans.is_empty() { three_countries() } else { self.plans.clone() };
+        let place = FederationPlace::new(home.path());
+        let free = ports::free(PORTS * plans.len())?;
+        let ports = free.chunks_exact(PORTS).map(|ports| [ports[0], ports[1], ports[2]]);
+        let placed = plans.into_iter().zip(ports).map(|(plan, ports)| {
+            let country = CountryPlace::new(home.path(), &plan, ports);
+            (plan, country)
+        });
+        let members: Vec<_> = placed.collect();
+        let commands = setup::make(&binaries.pki, &place, &members).await?;
+        members.iter().try_for_each(|(_, country)| configs::write(&place, country, &self.log_level))?;
+        let launches = self.launches(binaries, &members);
+        let federation = Federation::new(Start { home, place, members, launches, commands });
+        federation.launch_all()?;
+        federation.wait_ready(READY).await?;
+        Ok(federation)
+    }
+
+    fn launches(&self, binaries: &Binaries, members: &[setup::Member]) -> BTreeMap<Node, Launch> {
+        let launch = |node, program: &Path, config: &Path, log: &Path| {
+            let (program, config, log) = (program.into(), config.into(), log.into());
+            (node, Launch { node, program, config, log, log_level: self.log_level.clone() })
+        };
+        let mut launches = BTreeMap::new();
+        for (plan, country) in members {
+            let gateway = &country.gateway;
+            launches.extend([launch(
+                Node::Gateway(plan.code),
+                &binaries.gateway,
+                &gateway.config,
+                &gateway.log,
+            )]);
+            launches.extend(country.adapters.values().map(|adapter| {
+                launch(Node::Adapter(adapter.authority), &binaries.adapter, &adapter.config, &adapter.log)
+            }));
+        }
+        launches
+    }
+}
+
+fn is_port_race(error: &anyhow::Error) -> bool {
+    format!("{error:#}").contains("cannot listen on")
+}
+
+impl Home {
+    fn new(keep: Option<&Path>) -> Result<Self> {
+        let Some(folder) = keep else {
+            let folder = tempfile::Builder::new().prefix("federation-").tempdir();
+            return Ok(Self::Temporary(folder.context("cannot make a temporary folder")?));
+        };
+        std::fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let folder = folder.canonicalize().with_context(|| format!("cannot find {}", folder.display()))?;
+        let is_empty = std::fs::read_dir(&folder).is_ok_and(|mut entries| entries.next().is_none());
+        ensure!(is_empty, "{} is not empty; give a new folder", folder.display());
+        Ok(Self::Kept(folder))
+    }
+}

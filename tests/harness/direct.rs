@@ -1,0 +1,132 @@
+//! An adapter's call made by hand: what a gateway says to pushes that no good adapter would send.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use pki::dial;
+use pki::identity::{IdentityConfig, NodeKeys};
+use pki::keylist::{Expected, Kind, SignedKeyList};
+use pki::seal::{self, PublicKey};
+use pki::tls;
+use pki::trust::{TrustConfig, TrustKeeper, TrustList};
+use proto::body;
+use proto::ids::Authority;
+use proto::verdict::Verdict;
+use proto::wire;
+use proto::wire::delivery_client::DeliveryClient;
+use proto::wire::ingest_client::IngestClient;
+use tonic::Status;
+use tonic::transport::Channel;
+use zeroize::Zeroizing;
+
+use crate::federation::Federation;
+use crate::place::{AdapterPlace, CountryPlace};
+use crate::reports::Contact;
+
+/// How long a call may take.
+const CALL: Duration = Duration::from_secs(20);
+
+/// A line from an authority to its own country's gateway, with the certificate of its adapter.
+#[derive(Clone)]
+pub struct Line {
+    authority: Authority,
+    channel: Channel,
+    ingress: PublicKey,
+}
+
+impl Line {
+    /// Dials with the adapter's own certificate and fetches the key that pushes are sealed to.
+    pub async fn open(federation: &Federation, authority: Authority) -> Result<Self> {
+        let (country, adapter) = (federation.country_of(authority)?, federation.adapter(authority)?);
+        let trust = trust_list(federation)?;
+        let channel = dial(country, adapter, &trust)?;
+        let reply = IngestClient::new(channel.clone()).ingress_keys(wire::IngressKeysRequest {}).await?;
+        let entry =
+            trust.country(country.code).context("the trust list has every country of the federation")?;
+        let expected = Expected {
+            kind: Kind::Ingress,
+            authority: Authority::national(country.code),
+            signers: &entry.signing_keys,
+            now: now(),
+        };
+        let list = SignedKeyList::parse(reply.into_inner())?.check(expected)?;
+        let ingress = list.in_force(now()).context("the gateway has no ingress key now")?.clone();
+        Ok(Self { authority, channel, ingress })
+    }
+
+    /// Who pushes.
+    #[must_use]
+    pub fn authority(&self) -> Authority {
+        self.authority
+    }
+
+    /// Seals reports under the headers that they name, into a push with a fresh id.
+    pub fn seal(&self, contacts: &[Contact]) -> Result<wire::PushRequest> {
+        let headers = contacts.iter().flat_map(|contact| contact.header).collect();
+        let reports: Vec<_> = contacts.iter().map(Contact::octets).collect();
+        self.seal_parts(headers, &reports)
+    }
+
+    /// Seals any octets under any headers.
+    pub fn seal_parts(&self, headers: Vec<u8>, reports: &[Vec<u8>]) -> Result<wire::PushRequest> {
+        let mut text = Zeroizing::new(Vec::new());
+        reports.iter().try_for_each(|report| body::put_report(&mut text, report))?;
+        Ok(seal::seal_push(&self.ingress, self.authority, headers, text)?)
+    }
+
+    /// Pushes.
+    pub async fn push(&self, request: wire::PushRequest) -> Result<wire::PushReply, Status> {
+        let mut ingest = IngestClient::new(self.channel.clone());
+        let call = tokio::time::timeout(CALL, ingest.push(request));
+        let answered = call.await.map_err(|_| Status::deadline_exceeded("no answer in time"))?;
+        Ok(answered?.into_inner())
+    }
+
+    /// Pushes contacts, and gives the verdict on each.
+    pub async fn verdicts(&self, contacts: &[Contact]) -> Result<Vec<Verdict>> {
+        verdicts(&self.push(self.seal(contacts)?).await?)
+    }
+
+    /// The batches for this authority behind a position, without waiting for more. Acknowledges nothing.
+    pub async fn pull(&self, after: u64) -> Result<Vec<wire::Delivered>, Status> {
+        let request = wire::DeliveryPullRequest { after, max_bytes: 1 << 20, wait_ms: 0 };
+        Ok(DeliveryClient::new(self.channel.clone()).pull(request).await?.into_inner().delivered)
+    }
+}
+
+/// The verdicts in a reply.
+pub fn verdicts(reply: &wire::PushReply) -> Result<Vec<Verdict>> {
+    let verdicts = reply.verdicts.iter().map(|number| Verdict::from_number(*number));
+    verdicts.collect::<Option<_>>().context("the gateway gives verdicts that are known")
+}
+
+/// The federation's trust list, checked by the anchors' keys.
+pub fn trust_list(federation: &Federation) -> Result<TrustList> {
+    let place = federation.place();
+    let public = |key: &std::path::PathBuf| Path::new(&format!("{}.pub", key.display())).to_path_buf();
+    let config = TrustConfig {
+        list: place.trust_list.clone(),
+        anchors: place.anchors.iter().map(public).collect(),
+        threshold: place.threshold,
+    };
+    Ok(TrustKeeper::check(&config, now())?)
+}
+
+fn dial(country: &CountryPlace, adapter: &AdapterPlace, trust: &TrustList) -> Result<Channel> {
+    let keys = NodeKeys::read(&IdentityConfig {
+        certificate: adapter.certificate.clone(),
+        key: adapter.key.clone(),
+        passphrase_file: country.passphrase.clone(),
+        hpke_keys: vec![adapter.country_key.clone()],
+    })?;
+    let gateway =
+        trust.country(country.code).context("the trust list has every country of the federation")?;
+    let tls = Arc::new(tls::client_config(&keys.certificate, gateway)?);
+    Ok(dial::channel(&format!("https://{}", country.gateway.national), tls)?)
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
