@@ -173,7 +173,7 @@ pub struct Wrong {
 }
 
 impl Wrong {
-    fn new(
+    fn at(
         name: &str,
         text: &str,
         (message, help): (String, &str),
@@ -198,10 +198,10 @@ impl Config {
     pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
         let config: Self = toml::from_str(text).map_err(|error| {
             let help = "every key stands in deploy/gateway.example.toml with its default";
-            Wrong::new(name, text, (error.message().to_owned(), help), error.span().map(SourceSpan::from))
+            Wrong::at(name, text, (error.message().to_owned(), help), error.span().map(SourceSpan::from))
         })?;
         match config.problem() {
-            Some((key, message, help)) => Err(Wrong::new(name, text, (message, help), place(text, key))),
+            Some((key, message, help)) => Err(Wrong::at(name, text, (message, help), place(text, key))),
             None => Ok(config),
         }
     }
@@ -263,7 +263,7 @@ impl ConfigError {
     pub fn blame(path: &Path, problem: &str) -> Self {
         let text = std::fs::read_to_string(path).unwrap_or_default();
         let help = "put this right and run `gateway check` again";
-        Wrong::new(&path.display().to_string(), &text, (problem.to_owned(), help), blamed(&text, problem))
+        Wrong::at(&path.display().to_string(), &text, (problem.to_owned(), help), blamed(&text, problem))
     }
 }
 

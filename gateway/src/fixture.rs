@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pki::fixture::Federation;
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -26,6 +27,6 @@ pub(crate) fn node() -> Fixture {
         .replace("free_disk_bytes = 268435456", "free_disk_bytes = 1048576");
     let path = folder.path().join("gateway.toml");
     std::fs::write(&path, config).unwrap();
-    let (node, _) = start::prepare(Config::read(&path).unwrap(), Clock::default()).unwrap();
+    let (node, _) = start::prepare(Config::read(&path).unwrap(), Clock::default(), CancellationToken::new()).unwrap();
     Fixture { node: Arc::new(node), _folder: folder }
 }

@@ -9,6 +9,7 @@ use pki::tls::NodeCertificate;
 use pki::trust::TrustList;
 use proto::ids::CountryCode;
 use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
@@ -40,6 +41,8 @@ pub struct Node {
     pub metrics: Metrics,
     /// Rings when a cursor moved that a receipt tells of.
     pub progress: Notify,
+    /// Set when the gateway stops: whoever waits at a tail then gets an empty page.
+    pub stop: CancellationToken,
 }
 
 impl Node {

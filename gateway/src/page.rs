@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use proto::limits;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
-use crate::store::{Entry, Store, StoreError, Stream};
+use crate::node::Node;
+use crate::store::{Entry, StoreError, Stream};
 
 /// Why there is no page.
 #[derive(Debug, thiserror::Error)]
@@ -45,11 +46,11 @@ pub struct PageRequest {
 }
 
 /// The entries behind a cursor; at the tail, waits until there are some or the time is over.
-pub async fn page(store: &dyn Store, stream: Stream, request: PageRequest) -> Result<Vec<Entry>, PageError> {
+pub async fn page(node: &Node, stream: Stream, request: PageRequest) -> Result<Vec<Entry>, PageError> {
     let PageRequest { after, max_bytes, wait_ms } = request;
     let wait = Duration::from_millis(wait_ms.into()).min(limits::LONGEST_WAIT);
     let until = Instant::now() + wait;
-    let mut tail = store.tail(stream);
+    let mut tail = node.store.tail(stream);
     loop {
         let last = tail.borrow_and_update().last;
         if after > last {
@@ -57,13 +58,13 @@ pub async fn page(store: &dyn Store, stream: Stream, request: PageRequest) -> Re
         }
         if after < last {
             let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(limits::PAGE_LEN);
-            let entries = store.after(stream, after, max_bytes).await?;
+            let entries = node.store.after(stream, after, max_bytes).await?;
             return dense(after, last, entries);
         }
-        match timeout_at(until, tail.changed()).await {
-            Ok(Ok(())) => {}
-            // The time is over, or the store closes: an empty page either way.
-            Err(_) | Ok(Err(_)) => return Ok(Vec::new()),
+        tokio::select! {
+            changed = tail.changed() => if changed.is_err() { return Ok(Vec::new()) },
+            () = sleep_until(until) => return Ok(Vec::new()),
+            () = node.stop.cancelled() => return Ok(Vec::new()),
         }
     }
 }
@@ -84,7 +85,7 @@ mod tests {
 
     use super::*;
     use crate::fixture;
-    use crate::store::{Append, Change, Numbered, Tail};
+    use crate::store::{Append, Change, Numbered, Store, Tail};
 
     const STREAM: Stream = Stream::new(*b"test    ");
 
@@ -102,8 +103,8 @@ mod tests {
     #[tokio::test]
     async fn a_reader_at_the_tail_is_woken_by_a_commit() {
         let fixture = fixture::node();
-        let store = fixture.node.store.clone();
-        let waiting = tokio::spawn(async move { page(&*store, STREAM, ask(0, 30_000)).await });
+        let node = fixture.node.clone();
+        let waiting = tokio::spawn(async move { page(&node, STREAM, ask(0, 30_000)).await });
         append(&*fixture.node.store, b"one").await;
         let entries = tokio::time::timeout(Duration::from_secs(10), waiting).await.unwrap().unwrap().unwrap();
         assert_eq!(entries[0].body, Bytes::from_static(b"one"));
@@ -112,14 +113,21 @@ mod tests {
     #[tokio::test]
     async fn a_reader_at_the_tail_gets_an_empty_page_when_its_time_is_over() {
         let fixture = fixture::node();
-        assert!(page(&*fixture.node.store, STREAM, ask(0, 1)).await.unwrap().is_empty());
+        assert!(page(&fixture.node, STREAM, ask(0, 1)).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_reader_at_the_tail_gets_an_empty_page_when_the_gateway_stops() {
+        let fixture = fixture::node();
+        fixture.node.stop.cancel();
+        assert!(page(&fixture.node, STREAM, ask(0, 30_000)).await.unwrap().is_empty());
     }
 
     #[tokio::test]
     async fn a_cursor_beyond_the_end_is_an_error() {
         let fixture = fixture::node();
         append(&*fixture.node.store, b"one").await;
-        let refused = page(&*fixture.node.store, STREAM, ask(2, 0)).await;
+        let refused = page(&fixture.node, STREAM, ask(2, 0)).await;
         assert!(matches!(refused, Err(PageError::BeyondEnd { after: 2, last: 1 })), "{refused:?}");
     }
 
@@ -130,11 +138,11 @@ mod tests {
             append(&*fixture.node.store, body).await;
         }
         fixture.node.store.purge(STREAM, 2).await.unwrap();
-        let refused = page(&*fixture.node.store, STREAM, ask(1, 0)).await;
+        let refused = page(&fixture.node, STREAM, ask(1, 0)).await;
         assert!(matches!(refused, Err(PageError::Purged { after: 1, oldest: 3 })), "{refused:?}");
-        assert_eq!(page(&*fixture.node.store, STREAM, ask(2, 0)).await.unwrap().len(), 1);
+        assert_eq!(page(&fixture.node, STREAM, ask(2, 0)).await.unwrap().len(), 1);
         fixture.node.store.purge(STREAM, 3).await.unwrap();
-        let refused = page(&*fixture.node.store, STREAM, ask(0, 0)).await;
+        let refused = page(&fixture.node, STREAM, ask(0, 0)).await;
         assert!(matches!(refused, Err(PageError::Purged { after: 0, oldest: 4 })), "{refused:?}");
     }
 }

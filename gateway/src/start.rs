@@ -123,7 +123,7 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
 }
 
 /// Everything that is read and checked before the first socket is served.
-pub fn prepare(config: Config, clock: Clock) -> Result<(Node, TrustKeeper), StartError> {
+pub fn prepare(config: Config, clock: Clock, stop: CancellationToken) -> Result<(Node, TrustKeeper), StartError> {
     let wrong = |reason: String| StartError::NotInTrustList(reason);
     let country = CountryCode::new(config.country).map_err(|cause| wrong(cause.to_string()))?;
     create_private(&config.state)?;
@@ -149,6 +149,7 @@ pub fn prepare(config: Config, clock: Clock) -> Result<(Node, TrustKeeper), Star
         clock,
         metrics: Metrics::default(),
         progress: Notify::new(),
+        stop,
         config,
     };
     Ok((node, keeper))
@@ -221,7 +222,10 @@ pub async fn run_with(
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<(), StartError> {
-    let (node, keeper) = tokio::task::spawn_blocking(move || prepare(config, clock))
+    let (node, keeper) = tokio::task::spawn_blocking({
+        let stop = stop.clone();
+        move || prepare(config, clock, stop)
+    })
         .await
         .map_err(|cause| StartError::NotInTrustList(cause.to_string()))??;
     let node = Arc::new(node);

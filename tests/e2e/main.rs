@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod demo;
 mod doors;
 mod invariants;
+mod life_of_a_token;
+mod privacy;
+mod recovery;
 mod refusals;

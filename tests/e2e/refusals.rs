@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
+use gateway::clock::Clock;
 use pki::fixture::{self, now};
 use pki::tls::{NodeCertificate, Role};
 use proto::ids::{Authority, CountryCode, KeyId, Sequence};
 use proto::wire;
 use proto::wire::exchange_client::ExchangeClient;
 use time::{Duration, OffsetDateTime};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
@@ -311,12 +313,12 @@ async fn a_port_in_use_a_store_in_use_and_a_newer_store_say_what_to_do() {
     let config = gateway::config::Config::read(&path).unwrap();
     let taken = gateway::Listeners::bind(&config.listen).await.err().unwrap().to_string();
     assert!(taken.contains("(listen.peers)") && taken.contains("choose another port"), "{taken}");
-    let clock = gateway::clock::Clock::default;
-    let in_use = gateway::start::prepare(config.clone(), clock()).err().unwrap().to_string();
+    let prepare = |config| gateway::start::prepare(config, Clock::default(), CancellationToken::new());
+    let in_use = prepare(config.clone()).err().unwrap().to_string();
     assert!(in_use.contains("in use by another process"), "{in_use}");
     doors.stop(826).await;
     std::fs::write(doors.path(826).join("store/FORMAT"), "exchange-store 2\n").unwrap();
-    let newer = gateway::start::prepare(config, clock()).err().unwrap().to_string();
+    let newer = prepare(config).err().unwrap().to_string();
     assert!(newer.contains("format 2") && newer.contains("knows 1"), "{newer}");
 }
 

@@ -11,9 +11,8 @@ use crate::configs;
 use crate::federation::{Federation, Home, Start};
 use crate::members::{CountryPlan, Node, three_countries};
 use crate::place::{CountryPlace, FederationPlace};
-use crate::ports;
 use crate::process::Launch;
-use crate::setup;
+use crate::{ports, setup, turn};
 
 /// How long all processes together may take until they are ready and know each other's keys.
 const READY: Duration = Duration::from_secs(40);
@@ -59,12 +58,13 @@ impl Builder {
 
     /// Makes all files, starts all processes, and waits until every gateway can seal to every authority.
     pub async fn start(self) -> Result<Federation> {
-        let binaries = Binaries::find()?;
-        match self.attempt(&binaries).await {
+        let (binaries, turn) = (Binaries::find()?, turn::mine().await);
+        let started = match self.attempt(&binaries).await {
             // Somebody may have taken a port between our finding and our using it; twice in a row would be no accident.
             Err(error) if self.keep.is_none() && is_port_race(&error) => self.attempt(&binaries).await,
             started => started,
-        }
+        };
+        Ok(started?.hold(turn))
     }
 
     async fn attempt(&self, binaries: &Binaries) -> Result<Federation> {

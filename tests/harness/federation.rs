@@ -16,6 +16,7 @@ use crate::members::{CountryPlan, Node};
 use crate::place::{AdapterPlace, CountryPlace, FederationPlace};
 use crate::process::{Launch, Process, Signal};
 use crate::setup::Member;
+use crate::turn::Turn;
 use crate::{admin, wait};
 
 /// How long a process may take to stop after SIGTERM: a gateway gives open calls 10 seconds.
@@ -32,6 +33,7 @@ pub struct Federation {
     place: FederationPlace,
     commands: Vec<String>,
     home: Home,
+    _turn: Option<Turn>,
 }
 
 /// The folder of a federation.
@@ -68,7 +70,12 @@ impl Federation {
     pub(crate) fn new(start: Start) -> Self {
         let Start { home, place, members, launches, commands } = start;
         let members = members.into_iter().map(|(plan, country)| (plan.code, (plan, country))).collect();
-        Self { processes: Mutex::default(), launches, members, place, commands, home }
+        Self { processes: Mutex::default(), launches, members, place, commands, home, _turn: None }
+    }
+
+    /// Keeps others from starting a federation until this one is dropped.
+    pub(crate) fn hold(self, turn: Turn) -> Self {
+        Self { _turn: Some(turn), ..self }
     }
 
     /// The folder of everything.

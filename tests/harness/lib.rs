@@ -12,6 +12,7 @@ mod configs;
 pub mod demo;
 pub mod direct;
 pub mod federation;
+pub mod keys;
 pub mod leaks;
 pub mod members;
 mod operator;
@@ -21,6 +22,7 @@ mod ports;
 pub mod process;
 pub mod reports;
 mod setup;
+pub mod turn;
 pub mod wait;
 
 pub use builder::Builder;

@@ -70,7 +70,7 @@ impl Delivery {
         authority: Authority,
         request: PageRequest,
     ) -> Result<Vec<wire::Delivered>, DeliverError> {
-        let entries = page::page(&*self.node.store, names::inbox(authority), request).await?;
+        let entries = page::page(&self.node, names::inbox(authority), request).await?;
         let delivered = |entry: Entry| {
             let batch = SignedBatch::from_parts(&entry.head, entry.body)?.into_wire();
             Ok(wire::Delivered { position: entry.sequence, batch: Some(batch) })

@@ -29,7 +29,7 @@ impl Exchange {
 
     async fn page(&self, peer: CountryCode, request: PageRequest) -> Result<Vec<SignedBatch>, ServeError> {
         // The stream is chosen by the caller's certificate: there is no way to ask for another country's.
-        let entries = page::page(&*self.node.store, names::outbox(peer), request).await?;
+        let entries = page::page(&self.node, names::outbox(peer), request).await?;
         let batches = entries.into_iter().map(|entry| SignedBatch::from_parts(&entry.head, entry.body));
         Ok(batches.collect::<Result<_, _>>()?)
     }

@@ -1,9 +1,9 @@
 //! Who must not be able to read a token, and whether they could: section 3 of the protocol, from the outside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use proto::ids::{Authority, CountryCode};
 
 use super::ledger::Ledger;
@@ -25,12 +25,17 @@ pub(super) fn leaks(
     let kept = kept(federation, ledger)?;
     let octets: Vec<_> = kept.iter().map(|kept| kept.octets).collect();
     let secrets = Secrets::new(&octets)?;
-    let mut leaks = BTreeMap::new();
+    let (mut leaks, mut at_home) = (BTreeMap::new(), BTreeSet::new());
     for found in secrets.find_below(federation.folder())? {
-        if !kept[found.secret].allowed.iter().any(|folder| found.file.starts_with(folder)) {
+        if kept[found.secret].allowed.iter().any(|folder| found.file.starts_with(folder)) {
+            at_home.insert(found.secret);
+        } else {
             *leaks.entry(found.file).or_default() += 1;
         }
     }
+    // A search that cannot find what is there would find no leak either.
+    let accepted = ledger.accepted();
+    ensure!(at_home.len() >= accepted, "the search finds {} of {accepted} accepted tokens at all", at_home.len());
     for (code, text) in metrics {
         let found = secrets.find(text.as_bytes()).len();
         if found > 0 {
