@@ -71,6 +71,12 @@ pub enum OpenError {
     /// The address of the gateway.
     #[error("the gateway's address cannot be used")]
     Gateway(#[from] tonic::transport::Error),
+    /// Another adapter runs on the same state.
+    #[error("{path} is in use by another adapter; stop it first")]
+    InUse {
+        /// The directory.
+        path: PathBuf,
+    },
     /// A directory that cannot be made or read.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -85,7 +91,7 @@ impl OpenError {
             Self::Trust(_) => "trust",
             Self::UnknownAuthority { .. } => "authority",
             Self::Gateway(_) => "gateway",
-            Self::Disk(_) => "state",
+            Self::InUse { .. } | Self::Disk(_) => "state",
         }
     }
 }
@@ -107,9 +113,9 @@ pub struct Adapter {
 impl Adapter {
     /// Opens everything that the configuration names. Blocks: key files may be slow to decrypt.
     pub fn open(config: Config, clock: Clock) -> Result<Self, OpenError> {
-        let disk = Disk::default();
         let keys = NodeKeys::read(&config.identity)?;
-        disk.create_dir(&config.state)?;
+        let disk =
+            Disk::locked(&config.state)?.ok_or_else(|| OpenError::InUse { path: config.state.clone() })?;
         let keeper = TrustKeeper::open(&config.trust, remembered(&config), clock.now())?;
         let trust = keeper.watch().borrow().clone();
         let country = check_identity(config.authority, keys.certificate.identity(), &trust)?;
@@ -299,3 +305,7 @@ impl TrustFollower {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "adapter_tests.rs"]
+mod tests;

@@ -9,6 +9,8 @@ use pki::disk::DiskError;
 use pki::identity::NodeKeys;
 use pki::keylist::KeyList;
 use pki::trust::{KeeperError, TrustKeeper, TrustList};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
 use rustix::fs::{Access, access};
 
 use crate::adapter::{OpenError, check_identity, remembered};
@@ -202,7 +204,8 @@ struct Scratch(PathBuf);
 
 impl Scratch {
     fn new() -> Result<Self, DiskError> {
-        let path = std::env::temp_dir().join(format!("country-adapter-check-{}", std::process::id()));
+        let path = std::env::temp_dir()
+            .join(format!("country-adapter-check-{:016x}", StdRng::from_os_rng().random::<u64>()));
         fs::create_dir(&path).map_err(|source| DiskError::Write { path: path.clone(), source })?;
         Ok(Self(path))
     }
@@ -213,3 +216,7 @@ impl Drop for Scratch {
         let _ = fs::remove_dir_all(&self.0);
     }
 }
+
+#[cfg(test)]
+#[path = "check_tests.rs"]
+mod tests;

@@ -231,23 +231,21 @@ pub struct Problem {
 
 impl ConfigFile {
     /// Reads and parses the file.
-    pub fn read(path: &Path) -> Result<Self, Problem> {
-        let text = std::fs::read_to_string(path).map_err(|error| Problem {
-            message: format!("cannot read {}: {error}", path.display()),
-            file: NamedSource::new(path.display().to_string(), String::new()),
-            at: None,
-            help: "name the configuration file; deploy/country-adapter.example.toml is one to begin with"
-                .into(),
+    pub fn read(path: &Path) -> Result<Self, Box<Problem>> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            let help =
+                "name the configuration file; deploy/country-adapter.example.toml is one to begin with";
+            let message = format!("cannot read {}: {error}", path.display());
+            Box::new(Problem { message, file: source(path, ""), at: None, help: help.into() })
         })?;
         Self::parse(path, text)
     }
 
-    fn parse(path: &Path, text: String) -> Result<Self, Problem> {
-        let mut config: Config = toml::from_str(&text).map_err(|error| Problem {
-            message: error.message().trim_end().replace('\n', ", "),
-            file: NamedSource::new(path.display().to_string(), text.clone()),
-            at: error.span().map(Into::into),
-            help: "country-adapter.example.toml explains every key".into(),
+    fn parse(path: &Path, text: String) -> Result<Self, Box<Problem>> {
+        let mut config: Config = toml::from_str(&text).map_err(|error| {
+            let message = error.message().trim_end().replace('\n', ", ");
+            let help = "country-adapter.example.toml explains every key".into();
+            Box::new(Problem { message, file: source(path, &text), at: error.span().map(Into::into), help })
         })?;
         config.resolve(path.parent().unwrap_or(Path::new(".")));
         Ok(Self { config, path: path.into(), text })
@@ -258,7 +256,7 @@ impl ConfigFile {
     pub fn problem(&self, key: &str, message: impl Into<String>, help: impl Into<String>) -> Problem {
         Problem {
             message: format!("{key}: {}", message.into()),
-            file: NamedSource::new(self.path.display().to_string(), self.text.clone()),
+            file: source(&self.path, &self.text),
             at: span(&self.text, key).map(Into::into),
             help: help.into(),
         }
@@ -276,6 +274,10 @@ impl Config {
             *path = folder.join(&*path);
         }
     }
+}
+
+fn source(path: &Path, text: &str) -> NamedSource<String> {
+    NamedSource::new(path.display().to_string(), text.to_owned())
 }
 
 /// Where a key's value stands, or the nearest table around it.
@@ -338,7 +340,7 @@ mod tests {
     #[test]
     fn a_wrong_value_is_shown_where_it_stands_with_what_would_do() {
         for (right, wrong, says, at) in [
-            ("authority = \"826/1\"", "authority = \"826\"", "`826` is not a authority", "\"826\""),
+            ("authority = \"826/1\"", "authority = \"826\"", "`826` is not a", "\"826\""),
             (
                 "https://127.0.0.1:7444",
                 "http://127.0.0.1:7444",

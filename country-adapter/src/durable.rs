@@ -8,8 +8,10 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pki::disk::DiskError;
+use rustix::fs::{FlockOperation, flock};
 
 /// Mode of state files: nobody else's business.
 pub const PRIVATE: u32 = 0o600;
@@ -19,11 +21,32 @@ pub const SHARED: u32 = 0o640;
 /// The file system, as a sequence of durable steps.
 #[derive(Clone, Default)]
 pub struct Disk {
+    /// Held by everything that writes, down to the last background thread.
+    _lock: Option<Arc<File>>,
     #[cfg(test)]
-    left: Option<std::sync::Arc<std::sync::atomic::AtomicIsize>>,
+    left: Option<Arc<std::sync::atomic::AtomicIsize>>,
 }
 
 impl Disk {
+    /// A disk whose directory no other process may write to. Gives nothing if one does.
+    pub fn locked(dir: &Path) -> Result<Option<Self>, DiskError> {
+        let disk = Self::default();
+        disk.create_dir(dir)?;
+        let path = dir.join("lock");
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE).open(&path);
+        let file = opened.map_err(|source| failed(&path, source))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(Some(disk.holding(file))),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(error) => Err(failed(&path, error.into())),
+        }
+    }
+
+    fn holding(mut self, lock: File) -> Self {
+        self._lock = Some(Arc::new(lock));
+        self
+    }
+
     /// Creates a directory with its parents, if it is not there.
     pub fn create_dir(&self, path: &Path) -> Result<(), DiskError> {
         if path.is_dir() {
@@ -104,7 +127,7 @@ impl Disk {
     /// A disk on which every step after so many fails.
     #[cfg(test)]
     pub(crate) fn dying_after(steps: isize) -> Self {
-        Self { left: Some(std::sync::Arc::new(steps.into())) }
+        Self { _lock: None, left: Some(Arc::new(steps.into())) }
     }
 
     /// Whether a step has failed.
@@ -172,6 +195,17 @@ mod tests {
             // Once the rename has happened the new content is there, whether or not the directory was synced.
             assert_eq!(content, if steps < 3 { &b"first"[..] } else { b"second" }, "{steps}");
         }
+    }
+
+    #[test]
+    fn a_directory_has_one_writer_until_its_last_clone_is_gone() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::locked(dir.path()).unwrap().unwrap();
+        let clone = disk.clone();
+        drop(disk);
+        assert!(Disk::locked(dir.path()).unwrap().is_none());
+        drop(clone);
+        assert!(Disk::locked(dir.path()).unwrap().is_some());
     }
 
     #[test]

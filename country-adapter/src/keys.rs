@@ -1,6 +1,6 @@
 //! Publishing the authority's own key list: at the start, whenever its file changes, and now and then.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -114,11 +114,11 @@ impl KeyPublisher {
 }
 
 /// Reads a key list file; nothing is checked but the form.
-pub fn read(path: &PathBuf) -> Result<SignedKeyList, KeysError> {
+pub fn read(path: &Path) -> Result<SignedKeyList, KeysError> {
     let octets = disk::read(path, limits::KEY_LIST_LEN + 1_024)?;
-    let not_a_list = |_| KeysError::NotAKeyList { path: path.clone() };
+    let not_a_list = |_| KeysError::NotAKeyList { path: path.into() };
     let message = wire::SignedKeyList::decode(octets.as_slice()).map_err(not_a_list)?;
-    SignedKeyList::parse(message).map_err(|reason| KeysError::Malformed { path: path.clone(), reason })
+    SignedKeyList::parse(message).map_err(|reason| KeysError::Malformed { path: path.into(), reason })
 }
 
 /// Checks an authority's list by the keys that the trust list gives the authority.

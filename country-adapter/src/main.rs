@@ -79,7 +79,7 @@ fn main() -> ExitCode {
 
 fn check(path: &Path) -> anyhow::Result<ExitCode> {
     let problems = match ConfigFile::read(path) {
-        Err(problem) => vec![problem],
+        Err(problem) => vec![*problem],
         Ok(file) => country_adapter::problems(&file, Clock::default().now()),
     };
     if problems.is_empty() {
@@ -92,7 +92,7 @@ fn check(path: &Path) -> anyhow::Result<ExitCode> {
 fn run(path: &Path) -> anyhow::Result<ExitCode> {
     harden().context("cannot switch core dumps off")?;
     let file = match ConfigFile::read(path) {
-        Err(problem) => return Ok(invalid([problem])),
+        Err(problem) => return Ok(invalid([*problem])),
         Ok(file) => file,
     };
     console::log_to_stderr(&file.config.log);

@@ -3,6 +3,8 @@
 //! What is random (encapsulated keys, signatures) was recorded once and must open and verify; all else is made anew
 //! and must be the same. After a change of a layout, `print_the_example_anew` gives the blocks to put in its place.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 use std::collections::BTreeMap;
 
 use bytes::Bytes;

@@ -161,7 +161,11 @@ def open_base(name, enc, info, aad, sealed):
     psk_id_hash = labeled_extract(suite_id, b"", b"psk_id_hash", b"")
     info_hash = labeled_extract(suite_id, b"", b"info_hash", info)
     context = bytes([0]) + psk_id_hash + info_hash
-    secret = labeled_extract(suite_id, KEYS[name].decap(enc), b"secret", b"")
+    try:
+        shared_secret = KEYS[name].decap(enc)
+    except ValueError as error:
+        fail(f"the encapsulated key of {name}: {error}")
+    secret = labeled_extract(suite_id, shared_secret, b"secret", b"")
     key = labeled_expand(suite_id, secret, b"key", context, key_len)
     nonce = labeled_expand(suite_id, secret, b"base_nonce", context, 12)
     try:
@@ -190,6 +194,8 @@ def check_keys():
         same(f"key id {name}", key_id(0, octets(f"public-{name}")), octets(f"id-{name}"))
     for name, key in KEYS.items():
         same(f"key id {name}", key_id(SUITES[name][0], key.public), octets(f"id-{name}"))
+    for name in ("p256", "x25519"):
+        same(f"public key {name}", KEYS[name].public, octets(f"public-{name}"))
 
 
 def check_reports():

@@ -1,9 +1,11 @@
 //! The command that everybody runs first says the truth, in a form that machines read.
 
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use harness::binaries::Binaries;
-use harness::turn;
+use harness::members::CountryPlan;
+use harness::{Federation, turn};
 use serde_json::Value;
 
 /// Accepted -> readable by the destination's adapter: section 8 of the protocol.
@@ -38,4 +40,18 @@ fn wrong_usage_ends_with_2() {
     let federation = Binaries::find().unwrap().federation;
     let output = std::process::Command::new(federation).args(["demo", "--nothing"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_federation_that_is_dropped_leaves_nothing_behind() {
+    let plan = CountryPlan::new(826, "United Kingdom", &[("826/0", "United Kingdom")]);
+    let federation = Federation::builder().country(plan).start().await.unwrap();
+    let folder: PathBuf = federation.folder().into();
+    let nodes: Vec<_> = federation.nodes().collect();
+    let processes: Vec<_> =
+        nodes.iter().map(|node| format!("/proc/{}", federation.pid(*node).unwrap())).collect();
+    assert_eq!(processes.len(), 2);
+    assert!(folder.is_dir() && processes.iter().all(|process| Path::new(process).is_dir()));
+    drop(federation);
+    assert!(!folder.exists() && !processes.iter().any(|process| Path::new(process).exists()));
 }

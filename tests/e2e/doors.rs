@@ -51,8 +51,8 @@ pub(crate) struct Door {
     pub(crate) peers: SocketAddr,
     pub(crate) national: SocketAddr,
     pub(crate) admin: SocketAddr,
-    stop: DropGuard,
-    running: JoinHandle<Result<(), StartError>>,
+    /// Of a gateway in this process.
+    running: Option<(DropGuard, JoinHandle<Result<(), StartError>>)>,
 }
 
 impl Doors {
@@ -144,11 +144,19 @@ impl Doors {
         self.doors.insert(code, door);
     }
 
+    /// Takes a gateway of another process in, once it answers.
+    pub(crate) async fn adopt(&mut self, code: u16, door: Door) {
+        let admin = door.admin;
+        until("the other process answers", || std::net::TcpStream::connect(admin).is_ok()).await;
+        self.doors.insert(code, door);
+    }
+
     /// Stops a gateway gracefully.
     pub(crate) async fn stop(&mut self, code: u16) {
         let door = self.doors.remove(&code).unwrap();
-        drop(door.stop);
-        tokio::time::timeout(PATIENCE, door.running).await.expect("stops in time").unwrap().unwrap();
+        let (stop, running) = door.running.expect("it runs in this process");
+        drop(stop);
+        tokio::time::timeout(PATIENCE, running).await.expect("stops in time").unwrap().unwrap();
     }
 
     pub(crate) fn door(&self, code: u16) -> &Door {
@@ -291,19 +299,19 @@ impl Door {
             (address(&listeners.peers), address(&listeners.national), address(&listeners.admin));
         let stop = CancellationToken::new();
         let running = tokio::spawn(gateway::run(config, listeners, stop.clone()));
-        let stop = stop.drop_guard();
-        let mut door = Self { peers, national, admin, stop, running };
-        door.wait_ready().await;
-        door
+        let mut running = running;
+        // The admin page answers once everything is up; a start that fails shows its reason here.
+        tokio::select! {
+            ended = &mut running => panic!("the gateway did not start: {:?}", ended.unwrap().err()),
+            () = answers(admin) => {}
+        }
+        Self { peers, national, admin, running: Some((stop.drop_guard(), running)) }
     }
 
-    async fn wait_ready(&mut self) {
-        // The admin page answers once everything is up; a start that fails shows its reason here.
-        let url = self.admin;
-        tokio::select! {
-            ended = &mut self.running => panic!("the gateway did not start: {:?}", ended.unwrap().err()),
-            () = answers(url) => {}
-        }
+    /// A gateway in another process.
+    pub(crate) fn elsewhere(peers: u16, national: u16, admin: u16) -> Self {
+        let at = |port| SocketAddr::from(([127, 0, 0, 1], port));
+        Self { peers: at(peers), national: at(national), admin: at(admin), running: None }
     }
 }
 
@@ -366,7 +374,7 @@ pub(crate) fn stranger(code: u16) -> CertificateAuthority {
     CertificateAuthority::open(&issued.pem, &key).unwrap()
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     // Held by nobody in between: the range lies below the ports that systems give to outgoing calls.
     static NEXT: std::sync::atomic::AtomicU16 = std::sync::atomic::AtomicU16::new(0);
     let base = 10_000 + u16::try_from(std::process::id() % 400).unwrap() * 10;

@@ -35,7 +35,11 @@ async fn one_token_goes_from_england_to_france() {
 }
 
 /// 1 to 4, ingest to outbox: the answer names the push that carried the line.
-async fn the_gateway_answers_after_its_commit(federation: &Federation, england: Authority, contact: &Contact) {
+async fn the_gateway_answers_after_its_commit(
+    federation: &Federation,
+    england: Authority,
+    contact: &Contact,
+) {
     let answers = federation.push(england, &[contact.line()]).await.unwrap();
     assert_eq!(answers.len(), 1);
     assert_eq!((answers[0].line, answers[0].verdict.as_str()), (1, "accepted"));
@@ -43,13 +47,17 @@ async fn the_gateway_answers_after_its_commit(federation: &Federation, england: 
     assert_eq!(answers[0].message, None);
     let outgoing = &federation.adapter(england).unwrap().outgoing;
     let published = || std::fs::read_dir(outgoing.join("published")).unwrap().count();
-    federation.wait_until("the file is put away", SOON, async || (published() == 1).then_some(())).await.unwrap();
+    federation
+        .wait_until("the file is put away", SOON, async || (published() == 1).then_some(()))
+        .await
+        .unwrap();
 }
 
 /// 4 outbox: one batch for France, none for anybody else.
 async fn the_outbox_of_the_united_kingdom_holds_one_batch(federation: &Federation) {
     let metrics = federation.metrics(country(826)).await.unwrap();
-    let out = |peer| admin::metric(&metrics, "exchange_batches_total", &[("peer", peer), ("direction", "out")]);
+    let out =
+        |peer| admin::metric(&metrics, "exchange_batches_total", &[("peer", peer), ("direction", "out")]);
     assert_eq!((out("250"), out("36"), out("826")), (1.0, 0.0, 0.0));
     assert_eq!(admin::metric(&metrics, "exchange_envelopes_total", &[("verdict", "accepted")]), 1.0);
 }
@@ -68,7 +76,8 @@ async fn france_pulls_it_and_its_adapter_delivers_it_once(
     assert_eq!(delivered[0].report["country"], json!(250));
     let counted = async || {
         let metrics = federation.metrics(country(250)).await.ok()?;
-        let pulled = admin::metric(&metrics, "exchange_batches_total", &[("peer", "826"), ("direction", "in")]);
+        let pulled =
+            admin::metric(&metrics, "exchange_batches_total", &[("peer", "826"), ("direction", "in")]);
         let taken = admin::metric(&metrics, "exchange_batches_delivered_total", &[("authority", "250/0")]);
         (pulled == 1.0 && taken == 1.0).then_some(())
     };
@@ -80,7 +89,8 @@ async fn both_receipts_come_back_signed(federation: &Federation) {
     let receipts = federation.country(country(826)).unwrap().gateway.state.join("receipts");
     let trust = direct::trust_list(federation).unwrap();
     let signer = signer(trust.country(country(250)).unwrap());
-    for (file, stage) in [("250-stored.receipt", Stage::Stored), ("250-delivered.receipt", Stage::Delivered)] {
+    for (file, stage) in [("250-stored.receipt", Stage::Stored), ("250-delivered.receipt", Stage::Delivered)]
+    {
         let path = receipts.join(file);
         let there = async || std::fs::read(&path).ok().filter(|octets| !octets.is_empty());
         let octets = federation.wait_until(file, SOON, there).await.unwrap();
@@ -103,7 +113,11 @@ async fn nobody_else_got_anything(federation: &Federation) {
 }
 
 /// The batch names origin and destination in the clear and nothing else; one key of all opens it.
-async fn only_the_french_authority_can_open_it(federation: &Federation, france: Authority, contact: &Contact) {
+async fn only_the_french_authority_can_open_it(
+    federation: &Federation,
+    france: Authority,
+    contact: &Contact,
+) {
     let offered = Line::open(federation, france).await.unwrap().pull(0).await.unwrap();
     assert_eq!(offered.len(), 1);
     let message = offered[0].batch.clone().unwrap();

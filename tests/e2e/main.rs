@@ -4,6 +4,7 @@
 
 mod demo;
 mod doors;
+mod durability;
 mod invariants;
 mod life_of_a_token;
 mod privacy;

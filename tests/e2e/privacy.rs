@@ -26,7 +26,8 @@ async fn no_process_writes_what_it_must_not_read() {
     let federation = Federation::builder().log_level("trace").start().await.unwrap();
     push_through_the_adapter(&federation).await;
     push_straight_to_the_gateway(&federation).await;
-    let arrived = async || federation.delivered(authority("250/0")).ok().filter(|delivered| delivered.len() == 2);
+    let arrived =
+        async || federation.delivered(authority("250/0")).ok().filter(|delivered| delivered.len() == 2);
     federation.wait_until("both good canaries arrive", Duration::from_secs(15), arrived).await.unwrap();
     no_metric_names_them(&federation).await;
     federation.stop().await.unwrap();

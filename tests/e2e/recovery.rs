@@ -41,7 +41,10 @@ async fn a_kill_at_any_moment_loses_and_doubles_nothing() {
             federation.kill_now(node).await.unwrap();
             federation.restart(node).await.unwrap();
             let answers = backend::answers(sender, &name, lines.len()).await.unwrap();
-            assert!(answers.iter().all(|answer| answer.verdict == "accepted"), "{node}, {moment:?}: {answers:?}");
+            assert!(
+                answers.iter().all(|answer| answer.verdict == "accepted"),
+                "{node}, {moment:?}: {answers:?}"
+            );
             sent.extend(contacts);
             all_arrive_once(&federation, france, &sent).await;
         }
@@ -82,7 +85,8 @@ async fn what_was_accepted_outlives_every_process_in_turn() {
     federation.restart(way[2]).await.unwrap();
     let pulled = async || {
         let metrics = federation.metrics(members::country(250)).await.ok()?;
-        let batches = admin::metric(&metrics, "exchange_batches_total", &[("peer", "826"), ("direction", "in")]);
+        let batches =
+            admin::metric(&metrics, "exchange_batches_total", &[("peer", "826"), ("direction", "in")]);
         (batches == 1.0).then_some(())
     };
     federation.wait_until("France pulls the batch", SOON, pulled).await.unwrap();

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use harness::demo::{self, End, Options};
@@ -80,12 +80,7 @@ fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(demo: &Demo) -> ExitCode {
-    // When the signal wins, the federation is dropped, and its processes and its folder go with it.
-    let ran = tokio::select! {
-        ran = demo.run() => ran,
-        signalled = demo::until_interrupted() => signalled.and_then(|()| anyhow::bail!("interrupted")),
-    };
-    ran.unwrap_or_else(|error| {
+    demo.run().await.unwrap_or_else(|error| {
         eprintln!("federation: {error:#}");
         ExitCode::from(FAILED)
     })
@@ -95,7 +90,11 @@ impl Demo {
     async fn run(&self) -> Result<ExitCode> {
         let end = if self.stay { End::Stay } else { End::Stop };
         let options = Options { keep: self.keep.clone(), verbose: self.verbose, end };
-        let (federation, summary) = demo::run(&options).await?;
+        // When the signal wins, the federation is dropped, and its processes and its folder go with it.
+        let (federation, summary) = tokio::select! {
+            ran = demo::run(&options) => ran?,
+            signalled = demo::until_interrupted() => return signalled.and_then(|()| bail!("interrupted")),
+        };
         if self.json {
             println!("{}", serde_json::to_string_pretty(&summary)?);
         } else {
@@ -103,7 +102,8 @@ impl Demo {
         }
         if self.stay {
             println!("\n{}", demo::instructions(&federation)?);
-            std::future::pending::<()>().await;
+            demo::until_interrupted().await?;
+            federation.stop().await?;
         }
         Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }

@@ -7,7 +7,9 @@ static TURNS: Semaphore = Semaphore::const_new(2);
 
 /// The right to run one, until it is dropped.
 #[derive(Debug)]
-pub struct Turn(#[expect(dead_code, reason = "it is given back when it is dropped")] SemaphorePermit<'static>);
+pub struct Turn(
+    #[expect(dead_code, reason = "it is given back when it is dropped")] SemaphorePermit<'static>,
+);
 
 /// Waits for a turn. [`crate::Builder::start`] does so itself; whoever starts the `federation` command does it here.
 pub async fn mine() -> Turn {

@@ -99,6 +99,9 @@ impl Queue {
         let this = publisher.clone();
         let left = blocking(move || {
             let sealed = this.pending.works()?;
+            for work in &sealed {
+                this.counters.sealed(this.pending.unanswered_envelopes(work)?);
+            }
             Ok::<_, BackendError>(this.backend.claimed()?.into_iter().chain(sealed).collect::<BTreeSet<_>>())
         });
         let pieces = left.await?.into_iter().map(Piece::new).collect();

@@ -5,6 +5,8 @@
 //! verdicts only. The directory appears whole, by a rename: from then on the same octets are sent whatever happens.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use pki::disk::DiskError;
@@ -97,6 +99,18 @@ impl Pending {
     pub(super) fn unanswered(&self, work: &WorkName) -> Result<Vec<u32>, DiskError> {
         let answered = self.numbers(work, ".reply")?;
         Ok(self.pushes(work)?.into_iter().filter(|number| !answered.contains(number)).collect())
+    }
+
+    /// How many envelopes of a piece wait for an answer. Reads no more than the beginning of each push.
+    pub(super) fn unanswered_envelopes(&self, work: &WorkName) -> Result<usize, DiskError> {
+        let envelopes = |number| {
+            let path = self.path(work).join(push_file(number));
+            let mut count = [0; 4];
+            let read = File::open(&path).and_then(|mut file| file.read_exact(&mut count));
+            read.map_err(|source| DiskError::Read { path, source })?;
+            Ok(usize::try_from(u32::from_be_bytes(count)).unwrap_or(usize::MAX))
+        };
+        self.unanswered(work)?.into_iter().map(envelopes).sum()
     }
 
     /// Reads a push.
@@ -264,6 +278,7 @@ mod tests {
         pending.put_reply(&work(), 0, &reply).unwrap();
         assert_eq!(pending.reply(&work(), 0).unwrap(), Some(reply));
         assert_eq!(pending.unanswered(&work()).unwrap(), [1]);
+        assert_eq!(pending.unanswered_envelopes(&work()).unwrap(), 1);
         pending.forget(&work()).unwrap();
         pending.forget(&work()).unwrap();
         assert!(pending.works().unwrap().is_empty());

@@ -142,7 +142,7 @@ impl Receiver {
             }
             // It cannot be mended here, and what comes next does not depend on it.
             Err(refused @ CallError::Refused { .. }) => {
-                error!(position, error = %refused, "not acknowledged")
+                error!(position, error = %refused, "not acknowledged");
             }
             Err(again) => return Err(again.into()),
         }

@@ -137,13 +137,13 @@ impl World {
         fs::write(folder.join(name), lines.join("\n")).unwrap();
     }
 
-    /// The lines of all files of a folder whose name ends in `.ndjson`, by file name.
+    /// The lines of all files of a folder, null where they are no JSON. Only files whose name ends in `.ndjson`, by file name.
     pub(crate) fn lines(&self, folder: &str) -> Vec<(String, Vec<Value>)> {
         let names = crate::durable::names(&self.path(folder)).unwrap_or_default();
         let files = names.into_iter().filter(|name| name.ends_with(".ndjson"));
         let read = |name: String| {
             let text = fs::read_to_string(self.path(folder).join(&name)).unwrap();
-            let lines = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let lines = text.lines().map(|line| serde_json::from_str(line).unwrap_or_default()).collect();
             (name, lines)
         };
         files.map(read).collect()
@@ -242,4 +242,25 @@ pub(crate) fn write_key_list(federation: &Federation, folder: &Path, version: u6
     let list = KeyList { kind: Kind::Authority, authority: World::own(), version, issued: now, keys };
     let signed = list.sign(&federation.country(826).authorities[&World::own()]).into_wire();
     fs::write(folder.join("authority.keys"), wire::SignedKeyList::encode_to_vec(&signed)).unwrap();
+}
+
+/// Writes a configuration for the files of [`install`], and gives its path.
+pub(crate) fn write_config(folder: &Path, gateway: &str, alter: impl Fn(String) -> String) -> PathBuf {
+    let example = include_str!("../../../deploy/country-adapter.example.toml");
+    let text = [
+        ("https://127.0.0.1:7444", gateway),
+        ("/var/lib/country-adapter", "state"),
+        ("passphrase_file = \"adapter.passphrase\"\n", ""),
+        ("\"country-2026-11.key\", \"country-2026-10.key\"", "\"country.key\""),
+        ("/srv/exchange/", ""),
+        ("poll_ms = 1000", "poll_ms = 10"),
+        ("max_wait_ms = 30000", "max_wait_ms = 50"),
+    ];
+    let text = text.into_iter().fold(example.to_owned(), |text, (from, to)| {
+        assert!(text.contains(from), "{from}");
+        text.replace(from, to)
+    });
+    let path = folder.join("adapter.toml");
+    fs::write(&path, alter(text)).unwrap();
+    path
 }

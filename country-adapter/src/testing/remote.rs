@@ -9,6 +9,7 @@ use hyper_util::service::TowerToHyperService;
 use pki::fixture::Federation;
 use pki::keylist::{KeyList, Kind, ListedKey};
 use pki::seal::{PrivateKey, Suite};
+use pki::tls::Role;
 use prost::Message;
 use proto::batch::SignedBatch;
 use proto::body::Reports;
@@ -112,6 +113,23 @@ impl Remote {
         Gateway::new(receiver)
     }
 
+    /// Serves over mutual TLS as the country's gateway, and gives its address.
+    pub(crate) async fn serve_tls(self: Arc<Self>) -> String {
+        let certificate = self.federation.country(826).certificate(Role::Gateway);
+        let config = pki::tls::server_config(&certificate, &self.federation.trust_list()).unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                if let Ok(stream) = acceptor.accept(stream).await {
+                    tokio::spawn(self.clone().serve(stream));
+                }
+            }
+        });
+        format!("https://{address}")
+    }
+
     /// Serves one connection.
     pub(crate) async fn serve<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
         self: Arc<Self>,
@@ -148,6 +166,16 @@ impl State {
         if let Some(code) = self.refuse {
             return Err(refused(code, "BY_REQUEST"));
         }
+        let reply = self.answer(request)?;
+        if self.lost_answers > 0 {
+            self.lost_answers -= 1;
+            return Err(Status::unavailable("the answer is lost"));
+        }
+        Ok(reply)
+    }
+
+    /// Stores a push, or finds the answer that it had before.
+    fn answer(&mut self, request: wire::PushRequest) -> Result<wire::PushReply, Status> {
         let octets = request.encode_to_vec();
         if let Some((known, reply)) = self.answered.get(request.push_id.as_ref()) {
             let same = *known == octets;
@@ -173,10 +201,6 @@ impl State {
         }
         let reply = wire::PushReply { verdicts: verdicts.into(), problems: Vec::new() };
         self.answered.insert(id, (octets, reply.clone()));
-        if self.lost_answers > 0 {
-            self.lost_answers -= 1;
-            return Err(Status::unavailable("the answer is lost"));
-        }
         Ok(reply)
     }
 

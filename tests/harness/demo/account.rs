@@ -24,20 +24,30 @@ pub(super) struct Account {
     pub(super) arrived: BTreeMap<Authority, BTreeMap<u64, usize>>,
 }
 
+/// Compares what lies in all delivered folders with what was sent.
 pub(super) fn account(federation: &Federation, ledger: &Ledger) -> Result<Account> {
-    // A report and its duplicate in the same file share a token; the accepted one decides.
-    let mut accepted: HashMap<&[u8], &Sent> = HashMap::new();
-    accepted.extend(ledger.sent().iter().filter(|sent| sent.is_accepted()).map(|sent| (sent.token(), sent)));
-    let mut account = Account::default();
-    let mut seen = HashSet::new();
+    let mut delivered = Vec::new();
     for adapter in federation.adapters() {
-        for delivered in federation.delivered(adapter.authority)? {
-            account.add(adapter.authority, &delivered, accepted.get(delivered.token.as_slice()).copied());
-            seen_once(&mut seen, &mut account, adapter.authority, &delivered);
+        let there = federation.delivered(adapter.authority)?;
+        delivered.extend(there.into_iter().map(|report| (adapter.authority, report)));
+    }
+    Ok(compare(&delivered, ledger))
+}
+
+fn compare(delivered: &[(Authority, Delivered)], ledger: &Ledger) -> Account {
+    // A report and its duplicate in the same file share a token; the accepted one decides.
+    let accepted = ledger.sent().iter().filter(|sent| sent.is_accepted());
+    let accepted: HashMap<&[u8], &Sent> = accepted.map(|sent| (sent.token(), sent)).collect();
+    let (mut account, mut seen) = (Account::default(), HashSet::new());
+    for (at, report) in delivered {
+        account.add(*at, report, accepted.get(report.token.as_slice()).copied());
+        if !seen.insert((*at, report.token.as_slice())) {
+            account.duplicated += 1;
         }
     }
-    account.lost = accepted.iter().filter(|(token, sent)| !arrived(&seen, sent, token)).count();
-    Ok(account)
+    let has_come = |token: &&[u8], sent: &Sent| sent.plan.to.is_some_and(|to| seen.contains(&(to, *token)));
+    account.lost = accepted.iter().filter(|(token, sent)| !has_come(token, sent)).count();
+    account
 }
 
 impl Account {
@@ -51,17 +61,55 @@ impl Account {
     }
 }
 
-fn seen_once(
-    seen: &mut HashSet<(Authority, Vec<u8>)>,
-    account: &mut Account,
-    at: Authority,
-    delivered: &Delivered,
-) {
-    if !seen.insert((at, delivered.token.clone())) {
-        account.duplicated += 1;
-    }
-}
+#[cfg(test)]
+mod tests {
+    use proto::day::Day;
+    use proto::verdict::Verdict;
 
-fn arrived(seen: &HashSet<(Authority, Vec<u8>)>, sent: &Sent, token: &[u8]) -> bool {
-    sent.plan.to.is_some_and(|to| seen.contains(&(to, token.to_vec())))
+    use super::super::ledger::Plan;
+    use super::*;
+    use crate::authority;
+    use crate::reports::Contact;
+
+    fn contact(octet: u8) -> Contact {
+        Contact::simple(authority("250/0"), &[octet; 16], Day::new(20_780))
+    }
+
+    /// One accepted token for France, and one that was refused.
+    fn ledger() -> Ledger {
+        let (by, france) = (authority("826/1"), authority("250/0"));
+        let mut ledger = Ledger::default();
+        ledger.add(by, Plan::accepted(contact(1), france), "accepted");
+        ledger.add(by, Plan::refused(contact(1), Verdict::Duplicate), "duplicate");
+        ledger.add(by, Plan::refused(contact(2), Verdict::TooOld), "too_old");
+        ledger
+    }
+
+    /// Lost, duplicated, misdelivered, altered.
+    fn faults(delivered: &[(&str, Contact)]) -> [usize; 4] {
+        let delivered = delivered.iter().map(|(at, contact)| {
+            let (token, report) = (contact.token.clone(), contact.mirror());
+            (authority(at), Delivered { file: "file".into(), origin: 826, report, token })
+        });
+        let Account { lost, duplicated, misdelivered, altered, .. } =
+            compare(&delivered.collect::<Vec<_>>(), &ledger());
+        [lost, duplicated, misdelivered, altered]
+    }
+
+    #[test]
+    fn every_fault_is_told_apart() {
+        let altered = Contact { day: Day::new(20_781), ..contact(1) };
+        assert_eq!(faults(&[("250/0", contact(1))]), [0, 0, 0, 0]);
+        assert_eq!(faults(&[]), [1, 0, 0, 0]);
+        assert_eq!(faults(&[("250/0", contact(1)), ("250/0", contact(1))]), [0, 1, 0, 0]);
+        assert_eq!(faults(&[("36/2", contact(1))]), [1, 0, 1, 0], "at the wrong authority");
+        assert_eq!(faults(&[("250/0", contact(1)), ("36/2", contact(1))]), [0, 0, 1, 0]);
+        assert_eq!(
+            faults(&[("250/0", contact(1)), ("250/0", contact(2))]),
+            [0, 0, 1, 0],
+            "refused and delivered"
+        );
+        assert_eq!(faults(&[("250/0", contact(1)), ("250/0", contact(9))]), [0, 0, 1, 0], "sent by nobody");
+        assert_eq!(faults(&[("250/0", altered)]), [0, 0, 0, 1]);
+    }
 }

@@ -35,7 +35,11 @@ pub(super) fn leaks(
     }
     // A search that cannot find what is there would find no leak either.
     let accepted = ledger.accepted();
-    ensure!(at_home.len() >= accepted, "the search finds {} of {accepted} accepted tokens at all", at_home.len());
+    ensure!(
+        at_home.len() >= accepted,
+        "the search finds {} of {accepted} accepted tokens at all",
+        at_home.len()
+    );
     for (code, text) in metrics {
         let found = secrets.find(text.as_bytes()).len();
         if found > 0 {

@@ -31,12 +31,11 @@ pub fn instructions(federation: &Federation) -> Result<String> {
         let _ =
             writeln!(text, "  curl {}    {}; its log is {logs}", country.gateway.metrics_url(), plan.name);
     }
-    text.push_str(
-        "\nHow each process was started; end one and start it yourself with another configuration:\n",
-    );
-    for launch in federation.launches() {
-        let _ = writeln!(text, "  {launch}");
+    text.push_str("\nEnd a process and run it yourself; change its configuration before, if you like:\n");
+    for (node, launch) in federation.nodes().zip(federation.launches()) {
+        let _ = writeln!(text, "  kill {}; {launch}", federation.pid(node)?);
     }
+    text.push_str("A gateway of your own: deploy/gateway.example.toml explains each key.\n");
     text.push_str("\nCtrl-C ends it all.");
     Ok(text)
 }
