@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn a_wrong_value_is_shown_where_it_stands_with_what_would_do() {
         for (right, wrong, says, at) in [
-            ("authority = \"826/1\"", "authority = \"826\"", "`826` is not a", "\"826\""),
+            ("authority = \"826/1\"", "authority = \"826\"", "`826` is no ", "\"826\""),
             (
                 "https://127.0.0.1:7444",
                 "http://127.0.0.1:7444",

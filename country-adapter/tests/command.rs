@@ -29,7 +29,7 @@ fn an_invalid_configuration_ends_with_3_and_shows_the_line() {
         let output = country_adapter(&[command, path.to_str().unwrap()]);
         assert_eq!(output.status.code(), Some(3));
         let shown = error_of(&output);
-        assert!(shown.contains("`826` is not a") && shown.contains("authority = \"826\""), "{shown}");
+        assert!(shown.contains("`826` is no authority") && shown.contains("authority = \"826\""), "{shown}");
         let output = country_adapter(&[command, "/nowhere/adapter.toml"]);
         assert_eq!(output.status.code(), Some(3));
         assert!(error_of(&output).contains("cannot read /nowhere/adapter.toml"));

@@ -173,12 +173,7 @@ pub struct Wrong {
 }
 
 impl Wrong {
-    fn at(
-        name: &str,
-        text: &str,
-        (message, help): (String, &str),
-        place: Option<SourceSpan>,
-    ) -> ConfigError {
+    fn at(name: &str, text: &str, (message, help): (String, &str), place: Option<SourceSpan>) -> ConfigError {
         let file = NamedSource::new(name, text.to_owned()).with_language("TOML");
         Box::new(Self { message, help: help.into(), file, place }).into()
     }

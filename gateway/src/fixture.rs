@@ -27,6 +27,7 @@ pub(crate) fn node() -> Fixture {
         .replace("free_disk_bytes = 268435456", "free_disk_bytes = 1048576");
     let path = folder.path().join("gateway.toml");
     std::fs::write(&path, config).unwrap();
-    let (node, _) = start::prepare(Config::read(&path).unwrap(), Clock::default(), CancellationToken::new()).unwrap();
+    let (node, _) =
+        start::prepare(Config::read(&path).unwrap(), Clock::default(), CancellationToken::new()).unwrap();
     Fixture { node: Arc::new(node), _folder: folder }
 }

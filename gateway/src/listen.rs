@@ -24,9 +24,9 @@ use crate::caller::Caller;
 use crate::node::Node;
 
 /// How long a handshake may take; whoever is slower holds a place only for so long.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+const HANDSHAKE: Duration = Duration::from_secs(5);
 /// Handshakes at the same time.
-const HANDSHAKES: usize = 64;
+const HANDSHAKES: usize = 256;
 /// How often an open connection's certificate is looked at again.
 const RECHECK: Duration = Duration::from_secs(10);
 /// A connection ends after this time, so that new certificates and settings take effect.

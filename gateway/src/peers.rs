@@ -11,6 +11,7 @@ use proto::limits;
 use proto::wire::exchange_client::ExchangeClient;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status as CallStatus};
+use tonic_types::StatusExt;
 
 use crate::node::Node;
 
@@ -35,6 +36,9 @@ pub enum PeerError {
     /// The trust list has no such peer, or none that is active.
     #[error("country {0} is not active in the trust list")]
     NotActive(CountryCode),
+    /// The trust list's time is over.
+    #[error("the trust list has expired; install a newer one")]
+    ListExpired,
     /// The trust list has no address for it.
     #[error("country {0} has no endpoint in the trust list")]
     NoEndpoint(CountryCode),
@@ -57,6 +61,17 @@ pub enum PeerError {
     /// It did not answer in time.
     #[error("country {0} did not answer in time")]
     Late(CountryCode),
+}
+
+impl PeerError {
+    /// If the peer says that what we ask for is purged: the oldest that it still keeps.
+    #[must_use]
+    pub fn oldest_kept(&self) -> Option<u64> {
+        let Self::Answer { status, .. } = self else { return None };
+        let details = status.get_error_details();
+        let info = details.error_info().filter(|info| info.reason == "PURGED")?;
+        info.metadata.get("oldest")?.parse().ok()
+    }
 }
 
 fn text(status: &CallStatus) -> String {
@@ -114,6 +129,9 @@ impl Peers {
 
     fn channel(&self, code: CountryCode) -> Result<Channel, PeerError> {
         let trust = self.node.trust_list();
+        if trust.expires <= self.node.clock.now() {
+            return Err(PeerError::ListExpired);
+        }
         let country = trust.country(code).filter(|country| country.status == Status::Active);
         let country = country.ok_or(PeerError::NotActive(code))?;
         let mut channels = self.channels.lock().unwrap_or_else(PoisonError::into_inner);

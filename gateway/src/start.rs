@@ -123,7 +123,11 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
 }
 
 /// Everything that is read and checked before the first socket is served.
-pub fn prepare(config: Config, clock: Clock, stop: CancellationToken) -> Result<(Node, TrustKeeper), StartError> {
+pub fn prepare(
+    config: Config,
+    clock: Clock,
+    stop: CancellationToken,
+) -> Result<(Node, TrustKeeper), StartError> {
     let wrong = |reason: String| StartError::NotInTrustList(reason);
     let country = CountryCode::new(config.country).map_err(|cause| wrong(cause.to_string()))?;
     create_private(&config.state)?;
@@ -226,8 +230,8 @@ pub async fn run_with(
         let stop = stop.clone();
         move || prepare(config, clock, stop)
     })
-        .await
-        .map_err(|cause| StartError::NotInTrustList(cause.to_string()))??;
+    .await
+    .map_err(|cause| StartError::NotInTrustList(cause.to_string()))??;
     let node = Arc::new(node);
     let tasks = TaskTracker::new();
     let tls = listen::follow_trust(&node, stop.clone(), &tasks)?;

@@ -66,6 +66,9 @@ impl From<NotAllowed> for Status {
             NotAllowed::NotAdmitted(NotAdmitted::CountryOut) => "COUNTRY_OUT",
             NotAllowed::NotAdmitted(NotAdmitted::Revoked) => "CERTIFICATE_REVOKED",
             NotAllowed::NotAdmitted(NotAdmitted::Expired) => "CERTIFICATE_EXPIRED",
+            NotAllowed::NotAdmitted(NotAdmitted::ListExpired) => {
+                return status(Code::Unavailable, "TRUST_LIST_EXPIRED", refused.to_string());
+            }
             NotAllowed::WrongRole { .. } => "WRONG_ROLE",
         };
         status(Code::PermissionDenied, reason, refused.to_string())
@@ -129,7 +132,11 @@ impl From<PageError> for Status {
         let message = failed.to_string();
         match failed {
             PageError::BeyondEnd { .. } => status(Code::OutOfRange, "CURSOR_BEYOND_END", message),
-            PageError::Purged { .. } => status(Code::FailedPrecondition, "PURGED", message),
+            PageError::Purged { oldest, .. } => {
+                let metadata = HashMap::from([("oldest".to_owned(), oldest.to_string())]);
+                let details = ErrorDetails::with_error_info("PURGED", DOMAIN, metadata);
+                Status::with_error_details(Code::FailedPrecondition, message, details)
+            }
             PageError::Store(failed) => failed.into(),
         }
     }

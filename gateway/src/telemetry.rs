@@ -27,6 +27,8 @@ pub struct Metrics {
     unacknowledged_age: Family<PeerLabel, Gauge<u64, AtomicU64>>,
     store_bytes: Gauge<u64, AtomicU64>,
     purged: Counter,
+    trust_expires: Gauge<u64, AtomicU64>,
+    certificate_expires: Gauge<u64, AtomicU64>,
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -76,6 +78,8 @@ impl Default for Metrics {
             unacknowledged_age: Family::default(),
             store_bytes: Gauge::default(),
             purged: Counter::default(),
+            trust_expires: Gauge::default(),
+            certificate_expires: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -109,6 +113,15 @@ impl Metrics {
             "Octets of the store's segments",
             Unit::Bytes,
             self.store_bytes.clone(),
+        );
+        let help = "When the trust list in force expires, seconds since 1970";
+        to.register_with_unit("trust_list_expiry_timestamp", help, Unit::Seconds, self.trust_expires.clone());
+        let help = "When this gateway's certificate expires, seconds since 1970";
+        to.register_with_unit(
+            "certificate_expiry_timestamp",
+            help,
+            Unit::Seconds,
+            self.certificate_expires.clone(),
         );
         to.register("batches_purged", "Batches removed after their time", self.purged.clone());
     }
@@ -166,6 +179,12 @@ impl Metrics {
     /// How old the oldest batch is that a peer has not acknowledged; 0 if it has all.
     pub fn unacknowledged(&self, peer: CountryCode, seconds: u64) {
         self.unacknowledged_age.get_or_create(&PeerLabel { peer: peer.to_string() }).set(seconds);
+    }
+
+    /// When the trust list and our certificate expire, seconds since 1970.
+    pub fn expiries(&self, trust_list: u64, certificate: u64) {
+        self.trust_expires.set(trust_list);
+        self.certificate_expires.set(certificate);
     }
 
     /// What the store takes up.

@@ -127,6 +127,9 @@ impl PeerCertificate {
     /// Whether the trust list still lets the holder in: its country is active and has not revoked the certificate.
     /// Asked again on every call, since connections outlive lists.
     pub fn check(&self, trust: &TrustList, now: u64) -> Result<Identity, NotAdmitted> {
+        if trust.expires <= now {
+            return Err(NotAdmitted::ListExpired);
+        }
         let country = trust.country(self.identity.country).ok_or(NotAdmitted::UnknownCountry)?;
         check_country(country, &self.serial)?;
         if i64::try_from(now).is_ok_and(|now| now > self.not_after) {
@@ -148,6 +151,9 @@ pub enum NotAdmitted {
     /// The serial number is on the country's list.
     #[error("the certificate is revoked in the trust list")]
     Revoked,
+    /// Nobody can be believed by a list whose time is over.
+    #[error("the trust list of this gateway has expired; its operator must install a newer one")]
+    ListExpired,
     /// Its time ran out while the connection was open.
     #[error("the certificate has expired")]
     Expired,

@@ -55,7 +55,7 @@ pub enum Malformed {
         allowed: &'static str,
     },
     /// A text form that does not parse.
-    #[error("`{text}` is not a {what}")]
+    #[error("`{text}` is no {what}")]
     Text {
         /// What it should have been.
         what: &'static str,

@@ -1,6 +1,7 @@
 //! A push: headers that the gateway reads, side by side, and the reports sealed in one piece behind them.
 
 use bytes::Bytes;
+use zeroize::Zeroizing;
 
 use crate::body;
 use crate::header::EnvelopeHeader;
@@ -84,11 +85,18 @@ pub fn aad(id: &PushId, key: &KeyId, pusher: Authority, headers: &[u8]) -> Vec<u
     [id.octets().as_slice(), key.octets(), &pusher.octets(), headers].concat()
 }
 
-/// Reports gathered for one push, until it is full. Holds plaintext: wipe what [`Draft::into_parts`] gives.
-#[derive(Default)]
+/// Reports gathered for one push, until it is full. They are wiped when they are dropped.
 pub struct Draft {
     headers: Vec<u8>,
-    body: Vec<u8>,
+    body: Zeroizing<Vec<u8>>,
+}
+
+impl Default for Draft {
+    // The full size from the start: a buffer that grows leaves copies of the reports behind. Pages that are never
+    // written take no memory.
+    fn default() -> Self {
+        Self { headers: Vec::new(), body: Zeroizing::new(Vec::with_capacity(limits::PUSH_LEN)) }
+    }
 }
 
 impl Draft {
@@ -117,7 +125,7 @@ impl Draft {
 
     /// Headers and plaintext body.
     #[must_use]
-    pub fn into_parts(self) -> (Vec<u8>, Vec<u8>) {
+    pub fn into_parts(self) -> (Vec<u8>, Zeroizing<Vec<u8>>) {
         (self.headers, self.body)
     }
 }

@@ -32,7 +32,6 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tonic::transport::Channel;
-use zeroize::Zeroizing;
 
 /// How long anything here may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -233,7 +232,7 @@ impl Doors {
         }
         let (headers, body) = draft.into_parts();
         let key = self.ingress_key(pusher).await;
-        seal_push(&key, pusher.parse().unwrap(), headers, Zeroizing::new(body)).unwrap()
+        seal_push(&key, pusher.parse().unwrap(), headers, body).unwrap()
     }
 
     pub(crate) async fn ingress_key(&self, pusher: &str) -> PublicKey {

@@ -75,7 +75,8 @@ impl Drop for Traced {
     fn drop(&mut self) {
         // strace ends with the process that it follows; killed itself, it would let that one go on.
         let strace = self.0.id();
-        let children = std::fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).unwrap_or_default();
+        let children =
+            std::fs::read_to_string(format!("/proc/{strace}/task/{strace}/children")).unwrap_or_default();
         for child in children.split_whitespace().filter_map(|pid| Pid::from_raw(pid.parse().ok()?)) {
             let _ = kill_process(child, Signal::KILL);
         }

@@ -18,6 +18,7 @@ use proto::wire::exchange_server::{Exchange, ExchangeServer};
 use tokio::net::TcpListener;
 use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, StatusExt};
 
 use crate::doors::{Doors, header, report, until, verdicts};
 
@@ -109,11 +110,18 @@ async fn tokens_for_another_state_go_by_loopback_and_unknown_states_to_the_natio
 struct Liar {
     pages: Arc<std::sync::Mutex<Vec<wire::SignedBatch>>>,
     hang: bool,
+    /// The oldest batch that it says it keeps.
+    oldest: u64,
 }
 
 #[tonic::async_trait]
 impl Exchange for Liar {
-    async fn pull(&self, _: Request<wire::PullRequest>) -> Result<Response<wire::PullReply>, Status> {
+    async fn pull(&self, request: Request<wire::PullRequest>) -> Result<Response<wire::PullReply>, Status> {
+        if request.get_ref().after + 1 < self.oldest {
+            let metadata = std::collections::HashMap::from([("oldest".to_owned(), self.oldest.to_string())]);
+            let details = ErrorDetails::with_error_info("PURGED", "exchange.v1", metadata);
+            return Err(Status::with_error_details(Code::FailedPrecondition, "purged", details));
+        }
         if self.hang {
             std::future::pending::<()>().await;
         }
@@ -250,6 +258,23 @@ async fn only_a_verified_batch_enters_the_inbox() {
     // It goes on sending number 2: a repeat, which changes nothing.
     alarm(&doors, "repeat").await;
     assert_eq!(delivery().await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_origin_has_purged_raises_an_alarm_and_is_stepped_over() {
+    let mut doors = Doors::closed(&["826/0", "826/1", "250/0"]);
+    let liar = Liar { oldest: 5, ..Liar::default() };
+    liar.clone().serve(&doors, 250).await;
+    liar.sends(vec![batch(&doors, |manifest| {
+        manifest.sequence = Sequence::new(5).unwrap();
+        manifest.previous = [4; 32];
+    })]);
+    doors.start(826).await;
+    alarm(&doors, "purged").await;
+    let request = wire::DeliveryPullRequest { after: 0, max_bytes: 1 << 20, wait_ms: 20_000 };
+    let page = doors.delivery("826/1".parse().unwrap()).pull(request).await.unwrap().into_inner();
+    let manifest = Manifest::parse(&page.delivered[0].batch.as_ref().unwrap().manifest).unwrap();
+    assert_eq!(manifest.sequence.number(), 5);
 }
 
 // Invariant 6 and 7: killed between any two steps, an adapter that asks again gets the same, and a receiver that

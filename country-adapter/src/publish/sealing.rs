@@ -10,7 +10,6 @@ use proto::day::Day;
 use proto::ids::Authority;
 use proto::push::Draft;
 use proto::verdict::Verdict;
-use zeroize::Zeroizing;
 
 use super::pending::PendingPush;
 use crate::backend::BackendError;
@@ -56,7 +55,7 @@ impl<'a> Sealer<'a> {
             return Ok(());
         }
         let (headers, body) = std::mem::take(&mut self.draft).into_parts();
-        let sealed = seal::seal_push(self.key, self.authority, headers, Zeroizing::new(body));
+        let sealed = seal::seal_push(self.key, self.authority, headers, body);
         let request = sealed.expect("a push of 4 MiB is far below what AES-GCM can seal");
         (self.sink)(PendingPush { lines: std::mem::take(&mut self.lines), request })
     }

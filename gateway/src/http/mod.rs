@@ -46,5 +46,7 @@ async fn ready(State(node): State<Arc<Node>>) -> impl IntoResponse {
 
 async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
     node.metrics.store_size(node.store.size().bytes);
+    let certificate = u64::try_from(node.certificate.not_after()).unwrap_or_default();
+    node.metrics.expiries(node.trust_list().expires, certificate);
     ([(header::CONTENT_TYPE, METRICS)], node.metrics.text())
 }

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::pull::PullError;
+use super::verify::HOLE;
 use crate::backoff::Backoff;
 use crate::names;
 use crate::node::Node;
@@ -73,6 +74,10 @@ impl Acknowledge {
 
     async fn send(&mut self, stage: Stage, cursor: Cursor) -> Result<(), PullError> {
         let Ok(through) = Sequence::new(cursor.through) else { return Ok(()) };
+        // Nothing is signed for what was never received.
+        if cursor.link == HOLE {
+            return Ok(());
+        }
         if self.sent.get(&stage).is_some_and(|sent| *sent >= cursor.through) {
             return Ok(());
         }
@@ -95,12 +100,11 @@ impl Acknowledge {
 /// An authority that has taken all that is stored for it holds nobody back. For one that has not, only its last
 /// delivered batch is known: the result may be a little low, never too high.
 async fn delivered_through(node: &Node, origin: CountryCode, stored: Cursor) -> Result<Cursor, StoreError> {
-    let trust = node.trust_list();
     let mut through = stored;
-    let authorities = trust.country(node.country).into_iter().flat_map(|country| country.authorities.keys());
-    for authority in authorities {
-        let kept = node.store.cursor(names::stored(origin, *authority)).await?;
-        let taken = node.store.cursor(names::delivered(origin, *authority)).await?;
+    // Every inbox counts, also that of an authority which has left the trust list and takes nothing any more.
+    for authority in node.store.streams().await?.into_iter().filter_map(names::inbox_authority) {
+        let kept = node.store.cursor(names::stored(origin, authority)).await?;
+        let taken = node.store.cursor(names::delivered(origin, authority)).await?;
         if taken.through < kept.through && taken.through < through.through {
             through = taken;
         }

@@ -8,15 +8,15 @@ use proto::batch::SignedBatch;
 use proto::ids::CountryCode;
 use proto::wire;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument, debug, info, info_span, warn};
+use tracing::{Instrument, debug, error, info, info_span, warn};
 
-use super::verify::{Expected, Refused, verify};
+use super::verify::{Expected, HOLE, Refused, VerifiedBatch, verify};
 use super::{evidence, inbox};
 use crate::backoff::Backoff;
 use crate::names;
 use crate::node::Node;
 use crate::peers::{PeerError, Peers};
-use crate::store::{Cursor, StoreError};
+use crate::store::{Advance, Change, Cursor, StoreError};
 
 /// The time that an answer may take beyond the wait that we asked for.
 const GRACE: Duration = Duration::from_secs(15);
@@ -83,7 +83,14 @@ impl Pull {
     /// Pulls one page, and gives how many batches of it were kept.
     pub async fn step(&self) -> Result<usize, PullError> {
         let from = self.node.store.cursor(names::pulled(self.origin)).await?;
-        let batches = self.fetch(from.through).await?;
+        let batches = match self.fetch(from.through).await {
+            Err(PullError::Peer(purged))
+                if purged.oldest_kept().is_some_and(|oldest| oldest > from.through + 1) =>
+            {
+                return self.step_over(from, purged.oldest_kept().unwrap_or_default() - 1).await;
+            }
+            fetched => fetched?,
+        };
         if batches.is_empty() {
             return Ok(0);
         }
@@ -97,6 +104,21 @@ impl Pull {
             info!(batches = verified.len(), octets, after = from.through, "batches kept");
         }
         refused.map_or(Ok(verified.len()), |refused| Err(refused.into()))
+    }
+
+    /// The origin has given up what we did not fetch in time. It is lost; what follows is not.
+    async fn step_over(&self, from: Cursor, through: u64) -> Result<usize, PullError> {
+        error!(
+            first = from.through + 1,
+            last = through,
+            "batches are lost: their time was over before we fetched them"
+        );
+        self.node.metrics.refused(self.origin, "purged");
+        let advance =
+            Advance { cursor: names::pulled(self.origin), from, to: Cursor { through, link: HOLE } };
+        let change = Change { at: self.node.clock.now(), advances: vec![advance], ..Change::default() };
+        self.node.store.commit(change).await?;
+        Ok(0)
     }
 
     async fn fetch(&self, after: u64) -> Result<Vec<SignedBatch>, PullError> {
@@ -116,7 +138,7 @@ impl Pull {
         batches: Vec<SignedBatch>,
         trust: &TrustList,
         mut cursor: Cursor,
-    ) -> Result<(Vec<super::verify::VerifiedBatch>, Option<Refused>), PullError> {
+    ) -> Result<(Vec<VerifiedBatch>, Option<Refused>), PullError> {
         let origin = trust.country(self.origin).filter(|country| country.status == Status::Active);
         let origin = origin.ok_or(PullError::NotActive)?;
         let (own, now) = (self.node.country, self.node.clock.now());

@@ -15,6 +15,10 @@ const CLOCK_SKEW: u32 = 10;
 /// A batch is kept for 14 days at its origin; what is older than this was dug up, minutes.
 const OLDEST: u32 = 21 * 24 * 60;
 
+/// The link of a cursor that stands before a hole: the origin has purged what came next, so nobody knows what the
+/// manifest behind the hole is chained to. No manifest has this hash but by an accident that never happens.
+pub const HOLE: [u8; 32] = [0xff; 32];
+
 /// A batch whose origin, signature, sequence and age were checked. Only [`verify`] makes one.
 #[derive(Debug)]
 pub struct VerifiedBatch {
@@ -184,7 +188,7 @@ fn check_place(manifest: &Manifest, cursor: &Cursor) -> Result<(), Refused> {
     if found != cursor + 1 {
         return Err(Refused::Gap { found, cursor });
     }
-    if manifest.previous == link { Ok(()) } else { Err(Refused::BrokenChain(found)) }
+    if manifest.previous == link || link == HOLE { Ok(()) } else { Err(Refused::BrokenChain(found)) }
 }
 
 #[cfg(test)]

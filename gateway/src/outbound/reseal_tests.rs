@@ -56,9 +56,10 @@ impl World {
         self.sealed(headers, body)
     }
 
-    fn sealed(&self, headers: Vec<u8>, body: Vec<u8>) -> Push {
+    fn sealed(&self, headers: Vec<u8>, body: impl Into<Zeroizing<Vec<u8>>>) -> Push {
+        let body = body.into();
         let to = self.ingress.all()[0].public();
-        Push::parse(seal_push(to, pusher(), headers, Zeroizing::new(body)).unwrap()).unwrap()
+        Push::parse(seal_push(to, pusher(), headers, body).unwrap()).unwrap()
     }
 
     fn verdicts(&self, envelopes: &[(EnvelopeHeader, Vec<u8>)]) -> Vec<Verdict> {
