@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 use super::{Anchors, AuthorityEntry, CertifiedKey, Country, Status, TrustList};
 use crate::sign::VerifyingKey;
+use crate::tls::canonical_serial;
 
 /// What the anchors sign, as JSON. Unknown fields are tolerated: a later minor version may add some.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -189,7 +190,9 @@ impl CountryDocument {
     fn revoked_serials(&self, place: &str) -> Result<BTreeSet<Vec<u8>>, DocumentError> {
         let decode = |serial: &String| {
             let reason = || format!("`{serial}` is no serial number in hex");
-            hex::decode(serial).map_err(|_| wrong(format!("{place}, revoked_serials"), reason()))
+            let serial =
+                hex::decode(serial).map_err(|_| wrong(format!("{place}, revoked_serials"), reason()))?;
+            Ok(canonical_serial(&serial))
         };
         self.revoked_serials.iter().map(decode).collect()
     }
