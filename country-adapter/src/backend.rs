@@ -1,8 +1,10 @@
 //! What an adapter needs of a national backend, whatever software that is.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::PathBuf;
 
+use bytes::Bytes;
 use pki::disk::DiskError;
 use proto::ids::{CountryCode, Sequence};
 
@@ -41,8 +43,8 @@ pub trait Backend: Send + Sync + 'static {
     /// How far the backend has come with what was delivered to it.
     fn cursor(&self) -> Result<Cursor, BackendError>;
 
-    /// Keeps delivered batches and the position through which they go, durably and each batch once.
-    fn accept(&self, through: u64, batches: &[OpenedBatch]) -> Result<Accepted, BackendError>;
+    /// Keeps delivered batches and the mark through which they go, durably and each batch once.
+    fn accept(&self, through: Mark, batches: &[OpenedBatch]) -> Result<Accepted, BackendError>;
 
     /// Goes back to position 0, because the gateway's numbers begin anew. What is known of the origins stays.
     fn rewind(&self) -> Result<(), BackendError>;
@@ -51,10 +53,28 @@ pub trait Backend: Send + Sync + 'static {
 /// How far a backend has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursor {
-    /// The last position of the gateway's delivery stream; 0 at the beginning.
-    pub position: u64,
+    /// The last batch taken from the gateway's delivery stream.
+    pub at: Mark,
     /// The last sequence of each origin. What is not above it has been accepted before.
     pub origins: BTreeMap<CountryCode, Sequence>,
+}
+
+/// A place in the gateway's delivery stream. The hash tells whether the position still means the same batch: a store
+/// that was restored from a backup gives its positions to other ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Mark {
+    /// The position; 0 at the beginning.
+    pub position: u64,
+    /// SHA-256 of the manifest there; nothing if the batch there was never seen.
+    pub manifest_hash: Option<[u8; 32]>,
+}
+
+impl Mark {
+    /// The hash as it goes over the wire: empty if there is none.
+    #[must_use]
+    pub fn hash_octets(&self) -> Bytes {
+        self.manifest_hash.map_or_else(Bytes::new, |hash| Bytes::copy_from_slice(&hash))
+    }
 }
 
 /// What became of some delivered batches.
@@ -68,12 +88,21 @@ pub struct Accepted {
     pub replayed: usize,
 }
 
-/// Why a backend could not do its part. All of these are tried again.
+/// Why a backend could not do its part. All of these are tried again; only a piece that stays unreadable is set aside
+/// in the end.
 #[derive(Debug, thiserror::Error)]
 pub enum BackendError {
     /// A file or directory.
     #[error(transparent)]
     Disk(#[from] DiskError),
+    /// A piece of work that was claimed.
+    #[error("the claimed file {path} cannot be read")]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
     /// A state file that this software did not write so.
     #[error("{path} is damaged: {reason}; restore it from a backup, or move it away to begin anew")]
     Damaged {

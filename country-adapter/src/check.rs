@@ -3,6 +3,7 @@
 //! Changes nothing on the disk.
 
 use std::fs;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use pki::disk::DiskError;
@@ -15,6 +16,7 @@ use rustix::fs::{Access, access};
 
 use crate::adapter::{OpenError, check_identity, remembered};
 use crate::config::{ConfigFile, Problem};
+use crate::durable::PRIVATE_DIR;
 use crate::keys::{self, KeysError};
 use crate::outage::chain;
 
@@ -135,7 +137,7 @@ impl Found<'_> {
                 }
                 _ => "write the authority as it stands in the trust list",
             };
-            self.add(error.key(), error.to_string(), help);
+            self.add(error.key(), chain(&error), help);
         }
     }
 
@@ -206,7 +208,7 @@ impl Scratch {
     fn new() -> Result<Self, DiskError> {
         let path = std::env::temp_dir()
             .join(format!("country-adapter-check-{:016x}", StdRng::from_os_rng().random::<u64>()));
-        fs::create_dir(&path).map_err(|source| DiskError::Write { path: path.clone(), source })?;
+        fs::DirBuilder::new().mode(PRIVATE_DIR).create(&path).map_err(|source| DiskError::Write { path: path.clone(), source })?;
         Ok(Self(path))
     }
 }

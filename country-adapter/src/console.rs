@@ -16,7 +16,8 @@ pub(crate) static BAR: LazyLock<ProgressBar> =
         },
     );
 
-/// Sends events of this level and above to standard error. The libraries below tell warnings only.
+/// Sends events of this level and above to standard error. The libraries below tell warnings only, unless `RUST_LOG`
+/// says otherwise.
 pub(crate) fn log_to_stderr(config: &LogConfig) {
     let level = match config.level {
         LogLevel::Error => LevelFilter::ERROR,
@@ -26,7 +27,8 @@ pub(crate) fn log_to_stderr(config: &LogConfig) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let libraries = LevelFilter::WARN.min(level);
-    let filter = EnvFilter::new(format!("{libraries},country_adapter={level},pki={level},proto={level}"));
+    let configured = || EnvFilter::new(format!("{libraries},country_adapter={level},pki={level},proto={level}"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| configured());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| AboveBar);
     match config.format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),

@@ -4,9 +4,9 @@
 //! kill the adapter between any two of them.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +17,11 @@ use rustix::fs::{FlockOperation, flock};
 pub const PRIVATE: u32 = 0o600;
 /// Mode of files that the backend reads: its user shares a group with the adapter.
 pub const SHARED: u32 = 0o640;
+
+/// Mode of directories of state files.
+pub const PRIVATE_DIR: u32 = 0o700;
+/// Mode of directories that the backend looks into.
+pub const SHARED_DIR: u32 = 0o750;
 
 /// The file system, as a sequence of durable steps.
 #[derive(Clone, Default)]
@@ -31,7 +36,7 @@ impl Disk {
     /// A disk whose directory no other process may write to. Gives nothing if one does.
     pub fn locked(dir: &Path) -> Result<Option<Self>, DiskError> {
         let disk = Self::default();
-        disk.create_dir(dir)?;
+        disk.create_dir(dir, PRIVATE_DIR)?;
         let path = dir.join("lock");
         let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE).open(&path);
         let file = opened.map_err(|source| failed(&path, source))?;
@@ -47,12 +52,13 @@ impl Disk {
         self
     }
 
-    /// Creates a directory with its parents, if it is not there.
-    pub fn create_dir(&self, path: &Path) -> Result<(), DiskError> {
+    /// Creates a directory with its parents, if it is not there. They have no right that is not in the mode, whatever
+    /// the umask.
+    pub fn create_dir(&self, path: &Path, mode: u32) -> Result<(), DiskError> {
         if path.is_dir() {
             return Ok(());
         }
-        self.run(path, || fs::create_dir_all(path))?;
+        self.run(path, || DirBuilder::new().recursive(true).mode(mode).create(path))?;
         self.sync_dir(parent(path))
     }
 
@@ -139,13 +145,28 @@ impl Disk {
 
 /// The names in a directory, sorted; those that are no UTF-8 are left out.
 pub fn names(path: &Path) -> Result<Vec<String>, DiskError> {
-    let read = |source| DiskError::Read { path: path.into(), source };
-    let mut names = Vec::new();
-    for entry in fs::read_dir(path).map_err(read)? {
-        names.extend(entry.map_err(read)?.file_name().into_string());
-    }
+    let entries = entries(path)?.into_iter();
+    let mut names: Vec<_> = entries.filter_map(|(name, _)| name.into_string().ok()).collect();
     names.sort_unstable();
     Ok(names)
+}
+
+/// What is in a directory, in no order; links are not followed.
+pub fn entries(path: &Path) -> Result<Vec<(OsString, FileType)>, DiskError> {
+    let entries = fs::read_dir(path).and_then(|entries| {
+        let kind = |entry: fs::DirEntry| Ok((entry.file_name(), entry.file_type()?));
+        entries.map(|entry| entry.and_then(kind)).collect()
+    });
+    entries.map_err(|source| DiskError::Read { path: path.into(), source })
+}
+
+/// Whether anything of this name is there; links are not followed.
+pub fn is_there(path: &Path) -> Result<bool, DiskError> {
+    match fs::symlink_metadata(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(source) => Err(DiskError::Read { path: path.into(), source }),
+    }
 }
 
 /// The content of a file, or nothing if it is not there.
@@ -206,6 +227,20 @@ mod tests {
         assert!(Disk::locked(dir.path()).unwrap().is_none());
         drop(clone);
         assert!(Disk::locked(dir.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_directory_has_no_more_rights_than_its_mode_and_neither_have_its_parents() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        for (name, mode) in [("private", PRIVATE_DIR), ("shared", SHARED_DIR)] {
+            let (parent, child) = (dir.path().join(name), dir.path().join(name).join("child"));
+            Disk::default().create_dir(&child, mode).unwrap();
+            for made in [parent, child] {
+                let found = fs::metadata(&made).unwrap().permissions().mode() & 0o7777;
+                assert_eq!(found & !mode, 0, "{}: {found:o}", made.display());
+            }
+        }
     }
 
     #[test]

@@ -10,10 +10,14 @@ use tonic_types::StatusExt;
 use wire::delivery_client::DeliveryClient;
 use wire::ingest_client::IngestClient;
 
+use crate::backend::Mark;
+
 /// How long a call may take that does not wait for anything.
 const CALL: Duration = Duration::from_secs(60);
 /// How much longer than its own waiting a pull may take.
 const PULL_MARGIN: Duration = Duration::from_secs(30);
+/// The longest pause that a gateway may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// The gateway of the own country. Clones share one connection, which changes with the trust list.
 #[derive(Clone)]
@@ -33,12 +37,14 @@ pub enum CallError {
         reason: String,
         /// The gateway's words.
         message: String,
+        /// How long the gateway asks to be left alone; zero if it does not.
+        pause: Duration,
     },
     /// The push is sealed to a key that the gateway no longer has.
     #[error("the gateway does not know the ingress key of this push")]
     UnknownIngressKey,
-    /// The gateway has fewer batches than this adapter has taken from it.
-    #[error("the gateway has no batch as far as this adapter has come: its store was replaced or restored")]
+    /// The gateway has fewer batches than this adapter has taken from it, or another one where it has come to.
+    #[error("the gateway has not the batch that this adapter has come to: its store was replaced or restored")]
     CursorBeyondEnd,
     /// What comes next was kept as long as it may be, and is gone.
     #[error("the gateway has purged what comes next{}", .oldest.map_or_else(String::new, |oldest| format!("; the oldest that it keeps is {oldest}")))]
@@ -66,6 +72,7 @@ impl From<Status> for CallError {
     fn from(status: Status) -> Self {
         let (reason, metadata) =
             status.get_details_error_info().map(|info| (info.reason, info.metadata)).unwrap_or_default();
+        let pause = status.get_details_retry_info().and_then(|info| info.retry_delay).unwrap_or_default();
         let (code, message) = (status.code(), status.message().to_owned());
         match (code, reason.as_str()) {
             (Code::FailedPrecondition, "UNKNOWN_INGRESS_KEY") => Self::UnknownIngressKey,
@@ -76,7 +83,21 @@ impl From<Status> for CallError {
             (Code::AlreadyExists | Code::InvalidArgument | Code::OutOfRange, _)
             | (Code::FailedPrecondition, "BACKWARDS") => Self::Refused { code, reason, message },
             // Whoever is not let in today may be tomorrow; what waits to be sent must not be lost for it.
-            _ => Self::Again { code, reason, message },
+            _ => Self::Again { code, reason, message, pause: pause.min(LONGEST_PAUSE) },
+        }
+    }
+}
+
+impl CallError {
+    /// The least pause before the next try, as the gateway asks.
+    #[must_use]
+    pub fn pause(&self) -> Duration {
+        match self {
+            Self::Again { pause, .. } => *pause,
+            Self::UnknownIngressKey
+            | Self::CursorBeyondEnd
+            | Self::Purged { .. }
+            | Self::Refused { .. } => Duration::ZERO,
         }
     }
 }
@@ -107,10 +128,14 @@ impl Gateway {
         answer(longest, delivery.pull(request)).await.map(|reply| reply.delivered)
     }
 
-    /// Tells that everything up to a position is kept durably here.
-    pub async fn acknowledge(&self, position: u64) -> Result<(), CallError> {
+    /// Tells that everything up to a mark is kept durably here.
+    pub async fn acknowledge(&self, through: Mark) -> Result<(), CallError> {
         let mut delivery = self.delivery();
-        answer(CALL, delivery.acknowledge(wire::DeliveryAcknowledgeRequest { position })).await.map(drop)
+        let request = wire::DeliveryAcknowledgeRequest {
+            position: through.position,
+            manifest_hash: through.hash_octets(),
+        };
+        answer(CALL, delivery.acknowledge(request)).await.map(drop)
     }
 
     /// Publishes the authority's own key list.
@@ -173,6 +198,17 @@ mod tests {
             assert_eq!(matches!(error, CallError::Refused { .. }), never, "{code:?}");
             assert_eq!(matches!(error, CallError::Again { .. }), !never, "{code:?}");
         }
+    }
+
+    #[test]
+    fn a_full_store_says_how_long_to_wait() {
+        let full = |seconds| {
+            let mut details = ErrorDetails::with_error_info("STORE_FULL", "exchange.v1", [].into());
+            details.set_retry_info(Some(Duration::from_secs(seconds)));
+            CallError::from(Status::with_error_details(Code::ResourceExhausted, "words", details)).pause()
+        };
+        assert_eq!([full(30), full(1_000_000)], [Duration::from_secs(30), LONGEST_PAUSE]);
+        assert_eq!(with_reason(Code::ResourceExhausted, "STORE_FULL").pause(), Duration::ZERO);
     }
 
     #[test]

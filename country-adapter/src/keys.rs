@@ -73,6 +73,18 @@ pub enum KeysError {
     Call(#[from] CallError),
 }
 
+impl KeysError {
+    /// The least pause before the next try.
+    fn pause(&self) -> Duration {
+        match self {
+            Self::Call(error) => error.pause(),
+            Self::Disk(_) | Self::NotAKeyList { .. } | Self::Malformed { .. } | Self::Refused { .. } => {
+                Duration::ZERO
+            }
+        }
+    }
+}
+
 /// Publishes until the stop.
 pub async fn run(publisher: Arc<KeyPublisher>, stop: CancellationToken) {
     let (mut outage, mut published) = (Outage::new("publish keys"), None);
@@ -85,7 +97,7 @@ pub async fn run(publisher: Arc<KeyPublisher>, stop: CancellationToken) {
             }
             Some(Err(error)) => {
                 outage.failed(&error);
-                outage.pause(&stop).await;
+                outage.pause(error.pause(), &stop).await;
             }
         }
     }

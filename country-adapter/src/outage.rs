@@ -50,9 +50,13 @@ impl Outage {
         self.since.get_or_insert_with(Instant::now);
     }
 
-    /// Waits before the next attempt, or until the stop.
-    pub async fn pause(&self, stop: &CancellationToken) {
-        stop.run_until_cancelled(tokio::time::sleep(delay(self.failures))).await;
+    /// Waits before the next attempt, or until the stop; not less than is asked for.
+    pub async fn pause(&self, least: Duration, stop: &CancellationToken) {
+        stop.run_until_cancelled(tokio::time::sleep(self.delay(least))).await;
+    }
+
+    fn delay(&self, least: Duration) -> Duration {
+        delay(self.failures).max(least)
     }
 }
 
@@ -92,6 +96,15 @@ mod tests {
         assert!(delay(1) <= SHORTEST && delay(50) >= LONGEST / 2);
         let delays: std::collections::HashSet<_> = (0..20).map(|_| delay(10)).collect();
         assert!(delays.len() > 10, "jitter");
+    }
+
+    #[test]
+    fn a_pause_that_is_asked_for_is_the_least_one() {
+        let mut outage = Outage::new("test");
+        outage.failed(&std::io::Error::other("full"));
+        assert_eq!(outage.delay(Duration::from_secs(30)), Duration::from_secs(30));
+        (0..50).for_each(|_| outage.failed(&std::io::Error::other("full")));
+        assert!(outage.delay(Duration::from_secs(1)) >= LONGEST / 2);
     }
 
     #[test]

@@ -37,6 +37,20 @@ fn an_invalid_configuration_ends_with_3_and_shows_the_line() {
 }
 
 #[test]
+fn a_file_that_cannot_be_read_is_named_with_the_words_of_the_operating_system() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adapter.toml");
+    let example = include_str!("../../deploy/country-adapter.example.toml");
+    let state = folder.path().join("state");
+    std::fs::write(&path, example.replace("/var/lib/country-adapter", state.to_str().unwrap())).unwrap();
+    for command in ["run", "check"] {
+        let output = country_adapter(&[command, path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(3));
+        assert!(error_of(&output).contains("No such file or directory"), "{}", error_of(&output));
+    }
+}
+
+#[test]
 fn help_version_and_completions_are_there() {
     for (arguments, says) in [
         (&["--help"][..], "Exit codes:"),

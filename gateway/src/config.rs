@@ -99,7 +99,7 @@ impl PullConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
-    /// Batches and push ids that nobody acknowledged, days.
+    /// Batches and push ids that nobody acknowledged, 1 to 21 days.
     pub unacknowledged_days: u64,
     /// Batches after they were delivered and acknowledged, hours.
     pub acknowledged_hours: u8,
@@ -216,12 +216,34 @@ impl Config {
             let message = format!("pull.wait_seconds is {}", self.pull.wait_seconds);
             return Some(("wait_seconds", message, "1 to 30; peers end a longer wait themselves"));
         }
-        if !(1..=90).contains(&unacknowledged_days) || !(1..=168).contains(&acknowledged_hours) {
+        // Peers refuse what was sealed more than 22 days ago.
+        if !(1..=21).contains(&unacknowledged_days) || !(1..=168).contains(&acknowledged_hours) {
             let message = format!("retention is {unacknowledged_days} days and {acknowledged_hours} hours");
-            return Some(("retention", message, "1 to 90 days (14), and 1 to 168 hours (24)"));
+            return Some(("retention", message, "1 to 21 days (14), and 1 to 168 hours (24)"));
         }
-        if self.limits.pushes_at_work == 0 || self.limits.connections == 0 {
-            return Some(("limits", "a limit is 0".into(), "at least 1, or nothing is ever accepted"));
+        let Limits { pushes_at_work, connections, .. } = self.limits;
+        if !(1..=1_024).contains(&pushes_at_work) {
+            return Some((
+                "pushes_at_work",
+                format!("limits.pushes_at_work is {pushes_at_work}"),
+                "1 to 1024 (8)",
+            ));
+        }
+        if !(1..=100_000).contains(&connections) {
+            return Some((
+                "connections",
+                format!("limits.connections is {connections}"),
+                "1 to 100000 (1024)",
+            ));
+        }
+        if !(65_536..=2 << 20).contains(&self.pull.page_bytes) {
+            let message = format!("pull.page_bytes is {}", self.pull.page_bytes);
+            return Some(("page_bytes", message, "65536 to 2097152 (2097152)"));
+        }
+        let level = self.log.level.as_str();
+        if !["error", "warn", "info", "debug", "trace"].contains(&level) && !level.contains('=') {
+            let help = "error, warn, info, debug or trace; or a filter as \"gateway=debug,info\"";
+            return Some(("level", format!("log.level is \"{level}\""), help));
         }
         if !self.listen.admin.ip().is_loopback() {
             let message = format!("listen.admin is {}", self.listen.admin);
@@ -349,6 +371,16 @@ mod tests {
         assert!(line.is_some());
         let (message, _) = refusal("country = 826", "country = 0");
         assert!(message.starts_with("country is 0; an ISO 3166-1 number"), "{message}");
+        for (from, to, expected) in [
+            ("pushes_at_work = 8", "pushes_at_work = 8000000000000000000", "1 to 1024"),
+            ("connections = 1024", "connections = 0", "1 to 100000"),
+            ("page_bytes = 2097152", "page_bytes = 0", "65536 to 2097152"),
+            ("level = \"info\"", "level = \"verbose\"", "error, warn, info, debug or trace"),
+            ("unacknowledged_days = 14", "unacknowledged_days = 22", "1 to 21 days"),
+        ] {
+            let (message, line) = refusal(from, to);
+            assert!(message.contains(expected) && line.is_some(), "{message}");
+        }
         let (message, _) = refusal("127.0.0.1:7445", "0.0.0.0:7445");
         assert!(message.contains("a loopback address"), "{message}");
     }

@@ -42,15 +42,15 @@ impl KeyLists {
     pub fn open(folder: PathBuf, trust: &TrustList, now: u64) -> Result<Self, DiskError> {
         let failed = |source| DiskError::Read { path: folder.clone(), source };
         fs::create_dir_all(&folder).map_err(failed)?;
-        let lists = Self { folder: folder.clone(), lists: RwLock::default() };
-        for country in trust.countries() {
-            for authority in country.authorities.keys() {
-                let path = lists.path(*authority);
-                if let Some(signed) = read(&path)?
-                    && let Err(error) = lists.check(*authority, &signed, trust, now)
-                {
-                    warn!(%authority, %error, "a kept key list is no longer good");
+        let mut lists = Self { folder, lists: RwLock::default() };
+        for authority in trust.countries().flat_map(|country| country.authorities.keys()) {
+            let Some(signed) = read(&lists.path(*authority))? else { continue };
+            match check((*authority, &signed), None, trust, now) {
+                Ok(list) => {
+                    let known = lists.lists.get_mut().unwrap_or_else(PoisonError::into_inner);
+                    known.insert(*authority, (list, signed));
                 }
+                Err(error) => warn!(%authority, %error, "a kept key list is no longer good"),
             }
         }
         Ok(lists)
@@ -64,28 +64,29 @@ impl KeyLists {
         trust: &TrustList,
         now: u64,
     ) -> Result<bool, KeyListError> {
-        let before = self.signed(authority);
-        self.check(authority, signed, trust, now)?;
-        let is_news = before.as_ref() != Some(signed);
-        if is_news {
-            disk::replace_public(&self.path(authority), &signed.clone().into_wire().encode_to_vec())?;
+        let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
+        let known = lists.get(&authority);
+        let list = check((authority, signed), known.map(|(list, _)| list), trust, now)?;
+        if known.is_some_and(|(_, known)| known == signed) {
+            return Ok(false);
         }
-        Ok(is_news)
+        // The file first, under the same lock: what is in memory is on the disk, in the same order.
+        disk::replace_public(&self.path(authority), &signed.clone().into_wire().encode_to_vec())?;
+        lists.insert(authority, (list, signed.clone()));
+        Ok(true)
     }
 
-    fn check(
-        &self,
-        authority: Authority,
-        signed: &SignedKeyList,
-        trust: &TrustList,
-        now: u64,
-    ) -> Result<(), KeyListError> {
-        let (_, entry) = trust.authority(authority).ok_or(KeyListError::UnknownAuthority(authority))?;
-        let expected = Expected { kind: Kind::Authority, authority, signers: &entry.signing_keys, now };
+    /// Drops every list whose signer a new trust list no longer certifies: nothing more is sealed to its keys, and
+    /// its version stands in nobody's way.
+    pub fn recheck(&self, trust: &TrustList, now: u64) {
         let mut lists = self.lists.write().unwrap_or_else(PoisonError::into_inner);
-        let list = signed.check_newer(expected, lists.get(&authority).map(|(known, _)| known))?;
-        lists.insert(authority, (list, signed.clone()));
-        Ok(())
+        lists.retain(|authority, (_, signed)| match check((*authority, signed), None, trust, now) {
+            Ok(_) => true,
+            Err(error) => {
+                warn!(%authority, %error, "a key list is no longer good");
+                false
+            }
+        });
     }
 
     /// The list of an authority as it was signed.
@@ -105,6 +106,17 @@ impl KeyLists {
     fn path(&self, authority: Authority) -> PathBuf {
         self.folder.join(format!("{}.keys", authority.to_string().replace('/', "-")))
     }
+}
+
+fn check(
+    (authority, signed): (Authority, &SignedKeyList),
+    known: Option<&KeyList>,
+    trust: &TrustList,
+    now: u64,
+) -> Result<KeyList, KeyListError> {
+    let (_, entry) = trust.authority(authority).ok_or(KeyListError::UnknownAuthority(authority))?;
+    let expected = Expected { kind: Kind::Authority, authority, signers: &entry.signing_keys, now };
+    Ok(signed.check_newer(expected, known)?)
 }
 
 fn read(path: &Path) -> Result<Option<SignedKeyList>, DiskError> {
@@ -149,6 +161,18 @@ mod tests {
         let refused = reopened.take(authority, &list(&federation, 1), &trust, now());
         assert!(matches!(refused, Err(KeyListError::Refused(KeyListRefused::Older { .. }))));
         assert!(reopened.take(authority, &list(&federation, 3), &trust, now()).unwrap());
+    }
+
+    #[test]
+    fn a_list_whose_signer_is_withdrawn_is_dropped_whatever_its_version() {
+        let federation = Federation::of(&["826/0", "250/0"]);
+        let (trust, authority) = (federation.trust_list(), "250/0".parse().unwrap());
+        let lists = KeyLists::open(federation.folder().join("keylists"), &trust, now()).unwrap();
+        lists.take(authority, &list(&federation, u64::MAX), &trust, now()).unwrap();
+        let other = Federation::of(&["826/0", "250/0"]);
+        lists.recheck(&other.trust_list(), now());
+        assert!(lists.in_force(authority, now()).is_none());
+        assert!(lists.take(authority, &list(&other, 1), &other.trust_list(), now()).unwrap());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The acceptor: mutual TLS, one task a connection, and an end to connections that trust no longer covers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,9 +9,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
 use pki::tls::{self, PeerCertificate};
+use proto::ids::CountryCode;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -22,6 +24,8 @@ use tracing::{debug, error, info};
 
 use crate::caller::Caller;
 use crate::node::Node;
+use crate::places::{Place, Places};
+use crate::stage::Stages;
 
 /// How long a handshake may take; whoever is slower holds a place only for so long.
 const HANDSHAKE: Duration = Duration::from_secs(5);
@@ -31,10 +35,13 @@ const HANDSHAKES: usize = 256;
 const RECHECK: Duration = Duration::from_secs(10);
 /// A connection ends after this time, so that new certificates and settings take effect.
 const OLDEST: Duration = Duration::from_secs(3_600);
-/// HTTP/2: flow-control windows, streams at once, header octets, pings.
+/// How long open calls may take to finish then: longer than a pull waits.
+const FAREWELL: Duration = Duration::from_secs(45);
+/// Connections of one address that have not shaken hands.
+const STRANGERS: usize = 64;
+/// HTTP/2: flow-control windows, header octets, pings.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
-const STREAMS: u32 = 128;
 const HEADER_OCTETS: u32 = 16 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(15);
 const PING_ANSWER: Duration = Duration::from_secs(10);
@@ -44,20 +51,25 @@ pub struct Acceptor {
     node: Arc<Node>,
     routes: Routes,
     config: watch::Receiver<Arc<ServerConfig>>,
-    handshakes: Arc<Semaphore>,
+    /// Calls at once on one connection.
+    streams: u32,
+    handshakes: Semaphore,
+    /// Strangers by address: whoever opens many connections without a handshake is in nobody's way but its own.
+    strangers: Places<IpAddr>,
+    /// Connections after their handshake, in all and by country.
     connections: Arc<Semaphore>,
+    countries: Places<CountryCode>,
 }
 
 /// A whole new TLS configuration whenever the trust list changes; a list that TLS cannot use changes nothing.
 pub fn follow_trust(
     node: &Arc<Node>,
-    stop: CancellationToken,
-    tasks: &TaskTracker,
+    stages: &Stages,
 ) -> Result<watch::Receiver<Arc<ServerConfig>>, rustls::Error> {
     let first = tls::server_config(&node.certificate, &node.trust_list())?;
     let (publish, config) = watch::channel(Arc::new(first));
-    let (node, mut trust) = (node.clone(), node.trust.clone());
-    tasks.spawn(async move {
+    let (node, mut trust, stop) = (node.clone(), node.trust.clone(), node.stop.clone());
+    stages.spawn("tls", stop.clone(), async move {
         loop {
             tokio::select! {
                 changed = trust.changed() => if changed.is_err() { return },
@@ -78,9 +90,16 @@ pub fn follow_trust(
 impl Acceptor {
     /// Accepts for these services.
     #[must_use]
-    pub fn new(node: Arc<Node>, routes: Routes, config: watch::Receiver<Arc<ServerConfig>>) -> Self {
-        let connections = Arc::new(Semaphore::new(node.config.limits.connections));
-        Self { node, routes, config, handshakes: Arc::new(Semaphore::new(HANDSHAKES)), connections }
+    pub fn new(
+        node: Arc<Node>,
+        routes: Routes,
+        streams: u32,
+        config: watch::Receiver<Arc<ServerConfig>>,
+    ) -> Self {
+        let limit = node.config.limits.connections;
+        let (strangers, countries) = (Places::new(STRANGERS), Places::new(limit.div_ceil(4)));
+        let (handshakes, connections) = (Semaphore::new(HANDSHAKES), Arc::new(Semaphore::new(limit)));
+        Self { node, routes, config, streams, handshakes, strangers, connections, countries }
     }
 
     /// Accepts until it is stopped; then lets the open calls finish.
@@ -92,9 +111,9 @@ impl Acceptor {
                 () = stop.cancelled() => return,
             };
             match accepted {
-                Ok((stream, _)) => {
-                    let Ok(place) = acceptor.connections.clone().try_acquire_owned() else {
-                        acceptor.node.metrics.handshake_failed("too_many_connections");
+                Ok((stream, from)) => {
+                    let Some(place) = acceptor.strangers.take(from.ip()) else {
+                        acceptor.node.metrics.handshake_failed("too_many_from_one_address");
                         continue;
                     };
                     tasks.spawn(acceptor.clone().connection(stream, stop.clone(), place));
@@ -112,9 +131,17 @@ impl Acceptor {
         self: Arc<Self>,
         stream: TcpStream,
         stop: CancellationToken,
-        _place: OwnedSemaphorePermit,
+        stranger: Place<IpAddr>,
     ) {
-        let Some((stream, certificate)) = self.handshake(stream).await else { return };
+        let shaken = timeout(HANDSHAKE, self.handshake(stream)).await;
+        drop(stranger);
+        let Ok(shaken) = shaken else { return self.node.metrics.handshake_failed("timeout") };
+        let Some((stream, certificate)) = shaken else { return };
+        let country = self.countries.take(certificate.identity.country);
+        let (Some(_country), Ok(_place)) = (country, self.connections.clone().try_acquire_owned()) else {
+            info!(peer = %certificate.identity, "too many connections");
+            return self.node.metrics.handshake_failed("too_many_connections");
+        };
         debug!(peer = %certificate.identity, "connected");
         self.serve(stream, certificate, stop).await;
     }
@@ -123,16 +150,11 @@ impl Acceptor {
         let _turn = self.handshakes.acquire().await.ok()?;
         stream.set_nodelay(true).ok()?;
         let config = self.config.borrow().clone();
-        let shaken = timeout(HANDSHAKE, TlsAcceptor::from(config).accept(stream)).await;
-        let stream = match shaken {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(cause)) => {
+        let stream = match TlsAcceptor::from(config).accept(stream).await {
+            Ok(stream) => stream,
+            Err(cause) => {
                 self.node.metrics.handshake_failed(reason(&cause));
                 info!(reason = reason(&cause), %cause, "handshake refused");
-                return None;
-            }
-            Err(_) => {
-                self.node.metrics.handshake_failed("timeout");
                 return None;
             }
         };
@@ -152,63 +174,50 @@ impl Acceptor {
             request.extensions_mut().insert(caller.clone());
             request
         });
-        let builder = builder();
+        let builder = builder(self.streams);
         let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
         tokio::pin!(connection);
-        let ends = self.ends(&certificate, stop);
-        tokio::pin!(ends);
-        let mut is_ending = false;
-        loop {
-            tokio::select! {
-                served = connection.as_mut() => {
-                    if let Err(cause) = served {
-                        debug!(peer = %certificate.identity, %cause, "connection ended");
-                    }
-                    return;
-                }
-                end = ends.as_mut(), if !is_ending => match end {
-                    End::Gracefully => {
-                        connection.as_mut().graceful_shutdown();
-                        is_ending = true;
-                    }
-                    End::AtOnce => return,
-                },
-            }
-        }
-    }
-
-    /// Comes when the connection should end: we stop, it is old, or trust no longer covers its certificate.
-    async fn ends(&self, certificate: &PeerCertificate, stop: CancellationToken) -> End {
-        let watch = async {
-            loop {
-                tokio::time::sleep(RECHECK).await;
-                if let Err(cause) = certificate.check(&self.node.trust_list(), self.node.clock.now()) {
-                    info!(peer = %certificate.identity, %cause, "connection closed");
-                    return;
-                }
-            }
-        };
         tokio::select! {
-            () = watch => End::AtOnce,
-            () = stop.cancelled() => End::Gracefully,
-            () = tokio::time::sleep(OLDEST) => End::Gracefully,
+            served = connection.as_mut() => return ended(&certificate, served),
+            () = self.untrusted(&certificate) => return,
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep(OLDEST) => {}
+        }
+        // Open calls finish; the other side makes a new connection for the next one.
+        connection.as_mut().graceful_shutdown();
+        tokio::select! {
+            served = connection => ended(&certificate, served),
+            () = self.untrusted(&certificate) => {}
+            () = tokio::time::sleep(FAREWELL) => {}
+        }
+    }
+
+    /// Comes when trust no longer covers a connection's certificate.
+    async fn untrusted(&self, certificate: &PeerCertificate) {
+        loop {
+            tokio::time::sleep(RECHECK).await;
+            if let Err(cause) = certificate.check(&self.node.trust_list(), self.node.clock.now()) {
+                info!(peer = %certificate.identity, %cause, "connection closed");
+                return;
+            }
         }
     }
 }
 
-enum End {
-    Gracefully,
-    AtOnce,
+fn ended(certificate: &PeerCertificate, served: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
+    if let Err(cause) = served {
+        debug!(peer = %certificate.identity, %cause, "connection ended");
+    }
 }
 
-fn builder() -> Builder<TokioExecutor> {
+fn builder(streams: u32) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new()).http2_only();
     builder
         .http2()
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_concurrent_streams(STREAMS)
+        .max_concurrent_streams(streams)
         .max_header_list_size(HEADER_OCTETS)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER);

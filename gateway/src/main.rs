@@ -104,7 +104,7 @@ async fn run(_: &Path, config: Config) -> ExitCode {
     match ran.await {
         Ok(()) => ExitCode::SUCCESS,
         Err(cause) => {
-            eprintln!("gateway: {cause}");
+            eprintln!("gateway: {}", start::chain(cause.as_ref()));
             ExitCode::from(FAILED)
         }
     }

@@ -127,6 +127,11 @@ impl Peers {
         }
     }
 
+    /// Drops the line to a country that is no longer in the federation.
+    pub fn hang_up(&self, country: CountryCode) {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(&country);
+    }
+
     fn channel(&self, code: CountryCode) -> Result<Channel, PeerError> {
         let trust = self.node.trust_list();
         if trust.expires <= self.node.clock.now() {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use pki::disk::DiskError;
 use pki::identity::{self, IdentityError, NodeKeys};
 use pki::sign::SigningKey;
-use pki::tls::{Identity, Role};
+use pki::tls::{self, Identity, Role};
 use pki::trust::{KeeperError, Status, TrustKeeper, TrustList};
 use proto::ids::CountryCode;
 use proto::limits;
@@ -35,6 +35,7 @@ use crate::node::Node;
 use crate::outbound::ingest::Ingest;
 use crate::outbound::serve::Exchange;
 use crate::peers::Peers;
+use crate::stage::Stages;
 use crate::store::StoreError;
 use crate::store::sled::{SledOptions, SledStore};
 use crate::telemetry::Metrics;
@@ -44,6 +45,13 @@ use crate::{http, retention};
 const TRUST_EVERY: Duration = Duration::from_secs(5);
 /// How long open calls may take to finish when we stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// Calls at once on one connection: adapters send whole pushes, peers a few small requests.
+const NATIONAL_STREAMS: u32 = 16;
+const PEER_STREAMS: u32 = 64;
+/// The longest request of a peer: a receipt.
+const SMALL_MESSAGE: usize = 16 * 1024;
+/// The longest request to the delivery service: a key list.
+const KEY_LIST_MESSAGE: usize = limits::KEY_LIST_LEN + 4 * 1024;
 /// The longest message of a push: its limits and the fields around them.
 const PUSH_MESSAGE: usize = limits::PUSH_LEN + 256 * 1024;
 
@@ -92,8 +100,13 @@ pub enum StartError {
         /// Why.
         cause: StoreError,
     },
+    /// A part of the gateway ended; its log says why.
+    #[error("the stage `{0}` ended by itself; see the log, and start the gateway again")]
+    StageEnded(&'static str),
     /// TLS.
-    #[error("TLS cannot be set up: {0}")]
+    #[error(
+        "TLS cannot be set up: {0}; the certificate and the key (identity.certificate, identity.key) must belong together"
+    )]
     Tls(#[from] rustls::Error),
 }
 
@@ -137,7 +150,7 @@ pub fn prepare(
     let signing = identity::signing_key(&config.signing_key, config.identity.passphrase_file.as_deref())?;
     check_identity(&keys, country)?;
     let list = trust.borrow().clone();
-    check_membership(&signing, &list, country)?;
+    check_membership(&signing, &list, country, clock.now())?;
     let key_lists = KeyLists::open(config.state.join("keylists"), &list, clock.now())?;
     let options = SledOptions { free_floor_bytes: config.limits.free_disk_bytes, ..SledOptions::default() };
     let path = config.store.display().to_string();
@@ -163,7 +176,7 @@ pub fn prepare(
 /// every problem that could be found.
 pub fn check(config: &Config, clock: &Clock) -> Result<String, Vec<String>> {
     let mut problems = Vec::new();
-    let mut note = |problem: &dyn std::fmt::Display| problems.push(problem.to_string());
+    let mut note = |problem: &dyn std::error::Error| problems.push(chain(problem));
     let keys = NodeKeys::read(&config.identity).map_err(|cause| note(&cause)).ok();
     let signing = identity::signing_key(&config.signing_key, config.identity.passphrase_file.as_deref());
     let signing = signing.map_err(|cause| note(&cause)).ok();
@@ -175,9 +188,14 @@ pub fn check(config: &Config, clock: &Clock) -> Result<String, Vec<String>> {
         note(&cause);
     }
     if let (Some(signing), Some(trust), Some(country)) = (&signing, &trust, country)
-        && let Err(cause) = check_membership(signing, trust, country)
+        && let Err(cause) = check_membership(signing, trust, country, clock.now())
     {
         note(&cause);
+    }
+    if let (Some(keys), Some(trust)) = (&keys, &trust)
+        && let Err(cause) = tls::check_own(&keys.certificate, trust, clock.now())
+    {
+        note(&StartError::Tls(cause));
     }
     match (problems.is_empty(), trust) {
         (true, Some(trust)) => Ok(format!(
@@ -190,13 +208,42 @@ pub fn check(config: &Config, clock: &Clock) -> Result<String, Vec<String>> {
     }
 }
 
-fn check_membership(signing: &SigningKey, trust: &TrustList, country: CountryCode) -> Result<(), StartError> {
+/// An error with its causes, on one line.
+#[must_use]
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut out = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        if !out.contains(&text) {
+            out = format!("{out}: {text}");
+        }
+        cause = error.source();
+    }
+    out
+}
+
+fn check_membership(
+    signing: &SigningKey,
+    trust: &TrustList,
+    country: CountryCode,
+    now: u64,
+) -> Result<(), StartError> {
     let wrong = |reason: String| StartError::NotInTrustList(reason);
     let entry =
         trust.country(country).ok_or_else(|| wrong(format!("country {country} is not in the trust list")))?;
+    if entry.status != Status::Active {
+        return Err(wrong(format!(
+            "country {country} is {:?} in the trust list; no peer lets it in",
+            entry.status
+        )));
+    }
     let key = signing.public().id();
-    if entry.signing_key(key).is_some() {
-        return Ok(());
+    if let Some(certified) = entry.signing_key(key) {
+        let is_valid = certified.is_valid_at(now);
+        let late =
+            || wrong(format!("signing_key {key} is not valid now in the trust list; ask for a new list"));
+        return is_valid.then_some(()).ok_or_else(late);
     }
     Err(wrong(format!(
         "signing_key {key} is none of country {country}'s in the trust list; peers would refuse every batch"
@@ -233,29 +280,34 @@ pub async fn run_with(
     .await
     .map_err(|cause| StartError::NotInTrustList(cause.to_string()))??;
     let node = Arc::new(node);
-    let tasks = TaskTracker::new();
-    let tls = listen::follow_trust(&node, stop.clone(), &tasks)?;
+    let stages = Stages::new(stop.clone());
+    let tls = listen::follow_trust(&node, &stages)?;
     let loopback = listeners.peers.local_addr().map(loopback).unwrap_or_default();
     info!(country = %node.country, peers = ?listeners.peers.local_addr().ok(), national = ?listeners.national.local_addr().ok(), admin = ?listeners.admin.local_addr().ok(), trust = node.trust_list().version, "gateway started");
 
     // Our tokens out: 1 ingest and 5 serve answer calls; 2 to 4 work inside them.
-    let acceptor = Acceptor::new(node.clone(), national(&node), tls.clone());
-    tasks.spawn(acceptor.run(listeners.national, stop.clone(), tasks.clone()));
-    let acceptor = Acceptor::new(node.clone(), peers(&node), tls);
-    tasks.spawn(acceptor.run(listeners.peers, stop.clone(), tasks.clone()));
+    let (node_stop, tasks) = (stop.clone(), stages.tasks().clone());
+    let acceptor = Acceptor::new(node.clone(), national(&node), NATIONAL_STREAMS, tls.clone());
+    stages.spawn(
+        "national",
+        stop.clone(),
+        acceptor.run(listeners.national, node_stop.clone(), tasks.clone()),
+    );
+    let acceptor = Acceptor::new(node.clone(), peers(&node), PEER_STREAMS, tls);
+    stages.spawn("peers", stop.clone(), acceptor.run(listeners.peers, node_stop, tasks));
 
     // Peers' tokens in: 6 to 8 for each country of the trust list; 9 answers calls above.
     let callers = Arc::new(Peers::new(node.clone(), loopback));
-    tasks.spawn(follow_countries(node.clone(), callers.clone(), stop.clone(), tasks.clone()));
-    tasks.spawn(Keys::new(node.clone(), callers).run(stop.clone()));
+    stages.spawn("countries", stop.clone(), follow_countries(node.clone(), callers.clone(), stages.clone()));
+    stages.spawn("keys", stop.clone(), Keys::new(node.clone(), callers).run(stop.clone()));
 
     // Around both.
-    tasks.spawn(follow_file(keeper, node.clock.clone(), stop.clone()));
-    tasks.spawn(retention::run(node.clone(), stop.clone()));
-    tasks.spawn(admin(node.clone(), listeners.admin, stop.clone()));
+    stages.spawn("trust", stop.clone(), follow_file(keeper, node.clock.clone(), stop.clone()));
+    stages.spawn("retention", stop.clone(), retention::run(node.clone(), stop.clone()));
+    stages.spawn("admin", stop.clone(), admin(node.clone(), listeners.admin, stop.clone()));
     stop.cancelled().await;
-    finish(&node, &tasks).await;
-    Ok(())
+    finish(&node, stages.tasks()).await;
+    stages.ended().map_or(Ok(()), |stage| Err(StartError::StageEnded(stage)))
 }
 
 async fn finish(node: &Node, tasks: &TaskTracker) {
@@ -273,13 +325,15 @@ async fn finish(node: &Node, tasks: &TaskTracker) {
 /// What adapters may call.
 fn national(node: &Arc<Node>) -> Routes {
     let ingest = IngestServer::new(Ingest::new(node.clone())).max_decoding_message_size(PUSH_MESSAGE);
-    let delivery = DeliveryServer::new(Delivery::new(node.clone()));
+    let delivery =
+        DeliveryServer::new(Delivery::new(node.clone())).max_decoding_message_size(KEY_LIST_MESSAGE);
     Routes::new(ingest).add_service(delivery).prepare()
 }
 
 /// What peers may call.
 fn peers(node: &Arc<Node>) -> Routes {
-    Routes::new(ExchangeServer::new(Exchange::new(node.clone()))).prepare()
+    let exchange = ExchangeServer::new(Exchange::new(node.clone())).max_decoding_message_size(SMALL_MESSAGE);
+    Routes::new(exchange).prepare()
 }
 
 /// Where our own listener is reached from this machine.
@@ -294,7 +348,8 @@ fn loopback(bound: SocketAddr) -> String {
 }
 
 /// A pull and a receipt loop for every active country; they start and end as the trust list says.
-async fn follow_countries(node: Arc<Node>, peers: Arc<Peers>, stop: CancellationToken, tasks: TaskTracker) {
+async fn follow_countries(node: Arc<Node>, peers: Arc<Peers>, stages: Stages) {
+    let stop = node.stop.clone();
     let mut trust = node.trust.clone();
     let mut running: HashMap<CountryCode, CancellationToken> = HashMap::new();
     loop {
@@ -305,14 +360,17 @@ async fn follow_countries(node: Arc<Node>, peers: Arc<Peers>, stop: Cancellation
             if !stays {
                 info!(country = %code, "no longer pulled: the trust list has it no more, or not as active");
                 stop.cancel();
+                peers.hang_up(*code);
             }
             stays
         });
         for country in list.countries().filter(|country| is_active(country.code)) {
             running.entry(country.code).or_insert_with(|| {
                 let stop = stop.child_token();
-                tasks.spawn(Pull::new(node.clone(), peers.clone(), country.code).run(stop.clone()));
-                tasks.spawn(Acknowledge::new(node.clone(), peers.clone(), country.code).run(stop.clone()));
+                let pull = Pull::new(node.clone(), peers.clone(), country.code);
+                stages.spawn("pull", stop.clone(), pull.run(stop.clone()));
+                let acknowledge = Acknowledge::new(node.clone(), peers.clone(), country.code);
+                stages.spawn("acknowledge", stop.clone(), acknowledge.run(stop.clone()));
                 stop
             });
         }
@@ -334,7 +392,7 @@ async fn follow_file(mut keeper: TrustKeeper, clock: Clock, stop: CancellationTo
             Ok(Some(list)) => info!(version = list.version, "new trust list in force"),
             Ok(None) => last.clear(),
             Err(cause) if cause.to_string() != last => {
-                error!(%cause, "the trust list's file is refused; the one before stays in force");
+                error!(%cause, "the trust list's file is refused; the one before stays in force until it expires");
                 last = cause.to_string();
             }
             Err(_) => {}

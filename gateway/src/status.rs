@@ -157,6 +157,7 @@ impl From<DeliverError> for Status {
         match failed {
             DeliverError::Page(failed) => failed.into(),
             DeliverError::Kept(cause) => internal(&cause),
+            DeliverError::OtherHistory { .. } => status(Code::OutOfRange, "CURSOR_BEYOND_END", message),
             DeliverError::NeverDelivered { .. } => status(Code::OutOfRange, "NEVER_DELIVERED", message),
             DeliverError::Backwards { .. } => status(Code::FailedPrecondition, "BACKWARDS", message),
             DeliverError::Store(failed) => failed.into(),

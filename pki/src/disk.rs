@@ -108,7 +108,10 @@ pub fn create_public(path: &Path, octets: &[u8]) -> Result<(), DiskError> {
 /// Puts new content in place of a public file: whoever reads meanwhile sees the old or the new one, never a part.
 pub fn replace_public(path: &Path, octets: &[u8]) -> Result<(), DiskError> {
     let mut name = path.file_name().unwrap_or_default().to_os_string();
-    name.push(format!(".{}.tmp", std::process::id()));
+    // At random: a name that a killed process has left behind, or that another thread uses, must not be in the way.
+    let mut random = [0; 8];
+    getrandom::fill(&mut random).expect("the operating system gives random octets");
+    name.push(format!(".{}.tmp", hex::encode(random)));
     let written = path.with_file_name(name);
     create_public(&written, octets)?;
     fs::rename(&written, path).and_then(|()| sync_parent(path)).map_err(|source| {

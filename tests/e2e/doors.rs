@@ -258,7 +258,12 @@ impl Doors {
         let authority: Authority = authority.parse().unwrap();
         let deadline = Instant::now() + PATIENCE;
         loop {
-            let request = wire::DeliveryPullRequest { after: 0, max_bytes: 2 << 20, wait_ms: 200 };
+            let request = wire::DeliveryPullRequest {
+                after: 0,
+                max_bytes: 2 << 20,
+                wait_ms: 200,
+                manifest_hash: bytes::Bytes::new(),
+            };
             let page = self.delivery(authority).pull(request).await.unwrap().into_inner();
             let reports: Vec<_> = page
                 .delivered

@@ -240,7 +240,12 @@ async fn only_a_verified_batch_enters_the_inbox() {
     let after_gap = batch(&doors, |manifest| manifest.sequence = Sequence::new(3).unwrap());
     liar.sends(vec![good, after_gap]);
     let delivery = || async {
-        let request = wire::DeliveryPullRequest { after: 0, max_bytes: 1 << 20, wait_ms: 500 };
+        let request = wire::DeliveryPullRequest {
+            after: 0,
+            max_bytes: 1 << 20,
+            wait_ms: 500,
+            manifest_hash: Bytes::new(),
+        };
         doors.delivery("826/1".parse().unwrap()).pull(request).await.unwrap().into_inner().delivered.len()
     };
     let deadline = Instant::now() + crate::doors::PATIENCE;
@@ -271,7 +276,12 @@ async fn what_an_origin_has_purged_raises_an_alarm_and_is_stepped_over() {
     })]);
     doors.start(826).await;
     alarm(&doors, "purged").await;
-    let request = wire::DeliveryPullRequest { after: 0, max_bytes: 1 << 20, wait_ms: 20_000 };
+    let request = wire::DeliveryPullRequest {
+        after: 0,
+        max_bytes: 1 << 20,
+        wait_ms: 20_000,
+        manifest_hash: Bytes::new(),
+    };
     let page = doors.delivery("826/1".parse().unwrap()).pull(request).await.unwrap().into_inner();
     let manifest = Manifest::parse(&page.delivered[0].batch.as_ref().unwrap().manifest).unwrap();
     assert_eq!(manifest.sequence.number(), 5);
@@ -294,15 +304,67 @@ async fn cursor_and_entry_move_in_one_commit_and_delivery_is_at_least_once() {
     assert_eq!(doors.delivered("250/0", 20).await, expected, "each once, in order");
     assert_eq!(doors.delivered("250/0", 20).await, expected, "unacknowledged, so they come again");
     let mut delivery = doors.delivery("250/0".parse().unwrap());
-    delivery.acknowledge(wire::DeliveryAcknowledgeRequest { position: 20 }).await.unwrap();
-    delivery.acknowledge(wire::DeliveryAcknowledgeRequest { position: 20 }).await.expect("the same again");
-    let backwards =
-        delivery.acknowledge(wire::DeliveryAcknowledgeRequest { position: 19 }).await.unwrap_err();
+    delivery
+        .acknowledge(wire::DeliveryAcknowledgeRequest { position: 20, manifest_hash: Bytes::new() })
+        .await
+        .unwrap();
+    delivery
+        .acknowledge(wire::DeliveryAcknowledgeRequest { position: 20, manifest_hash: Bytes::new() })
+        .await
+        .expect("the same again");
+    let backwards = delivery
+        .acknowledge(wire::DeliveryAcknowledgeRequest { position: 19, manifest_hash: Bytes::new() })
+        .await
+        .unwrap_err();
     assert_eq!(backwards.code(), Code::FailedPrecondition);
     // The origin gets both receipts.
     let receipts = doors.path(826).join("state/receipts");
     until("the origin has the delivered receipt", || receipts.join("250-delivered.receipt").exists()).await;
     assert!(receipts.join("250-stored.receipt").exists());
+}
+
+/// Copies a folder as a backup does.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let copied = std::process::Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(copied.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_adapter_notices_that_its_gateways_store_was_restored() {
+    let mut doors = Doors::open(&["826/0", "826/1", "250/0", "36/2"]).await;
+    let (store, backup) = (doors.path(826).join("store"), doors.path(826).join("backup"));
+    doors.stop(826).await;
+    copy(&store, &backup);
+    doors.start(826).await;
+    doors.push("250/0", &[("826/1", 1)]).await;
+    let authority = "826/1".parse().unwrap();
+    let pull = |after, manifest_hash| wire::DeliveryPullRequest {
+        after,
+        max_bytes: 1,
+        wait_ms: 20_000,
+        manifest_hash,
+    };
+    let page = doors.delivery(authority).pull(pull(0, Bytes::new())).await.unwrap().into_inner();
+    let french = Bytes::copy_from_slice(&sha256(&page.delivered[0].batch.as_ref().unwrap().manifest));
+    let acknowledge = |manifest_hash| wire::DeliveryAcknowledgeRequest { position: 1, manifest_hash };
+    // The store goes back to before the French batch, and the first batch that comes then is another one.
+    doors.stop(250).await;
+    doors.stop(826).await;
+    std::fs::remove_dir_all(&store).unwrap();
+    copy(&backup, &store);
+    doors.start(826).await;
+    doors.push("36/2", &[("826/1", 2)]).await;
+    let page = doors.delivery(authority).pull(pull(0, Bytes::new())).await.unwrap().into_inner();
+    let australian = Bytes::copy_from_slice(&sha256(&page.delivered[0].batch.as_ref().unwrap().manifest));
+    let refused = doors.delivery(authority).acknowledge(acknowledge(french.clone())).await.unwrap_err();
+    assert_eq!(
+        refused.code(),
+        Code::OutOfRange,
+        "the Australian batch is not acknowledged by the French one's hash"
+    );
+    let refused = doors.delivery(authority).pull(pull(1, french)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange);
+    doors.delivery(authority).acknowledge(acknowledge(australian)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -143,7 +143,12 @@ async fn each_role_may_make_its_own_calls_only() {
             "{role:?}"
         );
         let mut delivery = wire::delivery_client::DeliveryClient::new(as_role(code, role, national));
-        let request = wire::DeliveryPullRequest { after: 0, max_bytes: 1, wait_ms: 0 };
+        let request = wire::DeliveryPullRequest {
+            after: 0,
+            max_bytes: 1,
+            wait_ms: 0,
+            manifest_hash: bytes::Bytes::new(),
+        };
         let refused = delivery.pull(request).await.unwrap_err();
         assert_eq!(reason(&refused), "WRONG_ROLE", "{role:?}");
     }
@@ -271,10 +276,11 @@ async fn a_cursor_beyond_the_end_is_told() {
     let doors = britain_and_france().await;
     let refused = doors.exchange(250, 826).pull(wire::PullRequest { after: 7, ..PULL }).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::OutOfRange, "CURSOR_BEYOND_END"));
-    let request = wire::DeliveryPullRequest { after: 7, max_bytes: 1, wait_ms: 0 };
+    let request =
+        wire::DeliveryPullRequest { after: 7, max_bytes: 1, wait_ms: 0, manifest_hash: bytes::Bytes::new() };
     let refused = doors.delivery("826/1".parse().unwrap()).pull(request).await.unwrap_err();
     assert_eq!(reason(&refused), "CURSOR_BEYOND_END");
-    let request = wire::DeliveryAcknowledgeRequest { position: 7 };
+    let request = wire::DeliveryAcknowledgeRequest { position: 7, manifest_hash: bytes::Bytes::new() };
     let refused = doors.delivery("826/1".parse().unwrap()).acknowledge(request).await.unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::OutOfRange, "NEVER_DELIVERED"));
 }

@@ -91,7 +91,8 @@ impl Line {
 
     /// The batches for this authority behind a position, without waiting for more. Acknowledges nothing.
     pub async fn pull(&self, after: u64) -> Result<Vec<wire::Delivered>, Status> {
-        let request = wire::DeliveryPullRequest { after, max_bytes: 1 << 20, wait_ms: 0 };
+        let request =
+            wire::DeliveryPullRequest { after, max_bytes: 1 << 20, ..wire::DeliveryPullRequest::default() };
         Ok(DeliveryClient::new(self.channel.clone()).pull(request).await?.into_inner().delivered)
     }
 }

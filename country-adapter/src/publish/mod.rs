@@ -1,7 +1,8 @@
 //! Backend -> report -> seal -> push: a loop that takes one piece of work after the other.
 //!
-//! Pieces that wait for a destination's key stand aside meanwhile. Nothing is given up: a gateway that is down is
-//! asked again until it answers, and a piece that cannot be read is tried again while others go on.
+//! Pieces that wait for a destination's key stand aside meanwhile. A gateway that is down is asked again
+//! until it answers. A piece whose file cannot be read is tried again while others go on, and set aside after some
+//! tries.
 
 mod answers;
 mod ingress;
@@ -31,6 +32,8 @@ use crate::work::WorkName;
 
 /// The longest wait before envelopes without a key are pushed again.
 const LONGEST_WAIT_FOR_KEYS: Duration = Duration::from_secs(300);
+/// How often in a row a piece's file may be unreadable, with growing pauses: two minutes in all.
+const UNREADABLE: u32 = 8;
 
 /// The pieces of work under way.
 pub struct Queue {
@@ -43,6 +46,8 @@ struct Piece {
     due: Instant,
     /// How often it has waited for keys, or failed, in a row.
     rounds: u32,
+    /// How often its file could not be read, in a row.
+    unreadable: u32,
     next: Next,
 }
 
@@ -77,7 +82,7 @@ pub async fn run(publisher: Arc<Publisher>, poll: Duration, stop: CancellationTo
             }
             Some(Err(error)) => {
                 outage.failed(&error);
-                outage.pause(&stop).await;
+                outage.pause(error.pause(), &stop).await;
             }
         }
     }
@@ -128,10 +133,15 @@ impl Queue {
         match piece.go_on(&self.publisher).await {
             Ok(Progress::Finished) => drop(self.pieces.remove(at)),
             Ok(Progress::WaitsForKeys) => {
+                piece.unreadable = 0;
                 piece.wait();
                 piece.next = Next::PushAgain;
             }
             Err(error) if error.is_the_gateways() => return Err(error),
+            Err(error) if piece.is_lost(&error) => {
+                self.publisher.set_aside(&piece.work, &outage::chain(&error)).await?;
+                drop(self.pieces.remove(at));
+            }
             Err(error) => {
                 error!(work = %piece.work, error = %outage::chain(&error), "stands aside for now");
                 piece.wait();
@@ -143,7 +153,7 @@ impl Queue {
 
 impl Piece {
     fn new(work: WorkName) -> Self {
-        Self { work, due: Instant::now(), rounds: 0, next: Next::Advance }
+        Self { work, due: Instant::now(), rounds: 0, unreadable: 0, next: Next::Advance }
     }
 
     async fn go_on(&mut self, publisher: &Arc<Publisher>) -> Result<Progress, PublishError> {
@@ -152,6 +162,13 @@ impl Piece {
             self.next = Next::Advance;
         }
         publisher.advance(&self.work).await
+    }
+
+    /// Counts a failure; whether the piece's file will never be read.
+    fn is_lost(&mut self, error: &PublishError) -> bool {
+        let unreadable = matches!(error, PublishError::Backend(BackendError::Unreadable { .. }));
+        self.unreadable = if unreadable { self.unreadable + 1 } else { 0 };
+        self.unreadable >= UNREADABLE
     }
 
     fn wait(&mut self) {

@@ -16,7 +16,7 @@ use proto::wire;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::BackendError;
-use crate::durable::{self, Disk, PRIVATE};
+use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
 use crate::work::{Answer, WorkName};
 
 /// The ending of a directory that is not whole yet, or not whole any more.
@@ -59,7 +59,7 @@ impl Pending {
     /// Opens the directory and clears away what was left half-made.
     pub fn open(state: &Path, disk: Disk) -> Result<Self, DiskError> {
         let dir = state.join("pending");
-        disk.create_dir(&dir)?;
+        disk.create_dir(&dir, PRIVATE_DIR)?;
         for name in durable::names(&dir)?.iter().filter(|name| name.ends_with(PARTIAL)) {
             disk.remove_dir(&dir.join(name))?;
         }
@@ -86,7 +86,7 @@ impl Pending {
     pub(super) fn begin(&self, work: &WorkName) -> Result<PendingDraft<'_>, DiskError> {
         let dir = self.partial(work);
         self.disk.remove_dir(&dir)?;
-        self.disk.create_dir(&dir)?;
+        self.disk.create_dir(&dir, PRIVATE_DIR)?;
         Ok(PendingDraft { pending: self, dir, whole: self.path(work), pushes: 0, local: Vec::new() })
     }
 

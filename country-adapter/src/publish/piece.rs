@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pki::disk::DiskError;
 use pki::seal::PublicKey;
@@ -76,6 +77,15 @@ impl From<DiskError> for PublishError {
 }
 
 impl PublishError {
+    /// The least pause before the next try.
+    #[must_use]
+    pub fn pause(&self) -> Duration {
+        match self {
+            Self::Call(error) | Self::Ingress(IngressError::Call(error)) => error.pause(),
+            Self::Ingress(_) | Self::Backend(_) => Duration::ZERO,
+        }
+    }
+
     /// Whether the gateway is the cause, so that it is no use to try other pieces.
     #[must_use]
     pub fn is_the_gateways(&self) -> bool {
@@ -103,6 +113,13 @@ impl Publisher {
     pub async fn push_again(self: &Arc<Self>, work: &WorkName) -> Result<(), PublishError> {
         let key = self.ingress.key().await?;
         Ok(self.off(work, move |this, work| this.seal_without_key(work, &key)).await?)
+    }
+
+    /// Gives up a piece whose file cannot be read: what is known is answered, the rest is refused.
+    pub async fn set_aside(self: &Arc<Self>, work: &WorkName, reason: &str) -> Result<(), BackendError> {
+        error!(%work, reason, "set aside: its file cannot be read");
+        let reason = reason.to_owned();
+        self.off(work, move |this, work| this.close_unread(work, &reason)).await
     }
 
     async fn off<T: Send + 'static>(
@@ -189,9 +206,10 @@ impl Publisher {
 
     async fn send_all(self: &Arc<Self>, work: &WorkName) -> Result<(), PublishError> {
         let mut numbers = self.off(work, |this, work| Ok(this.pending.unanswered(work)?)).await?.into_iter();
-        let (mut calls, mut failure) = (JoinSet::new(), None);
+        let (mut calls, mut failure) = (JoinSet::new(), None::<PublishError>);
         loop {
-            while failure.is_none()
+            // A push that cannot be sealed anew does not hold up the others.
+            while failure.as_ref().is_none_or(|failure| !failure.is_the_gateways())
                 && calls.len() < AT_ONCE
                 && let Some(number) = numbers.next()
             {
@@ -201,7 +219,8 @@ impl Publisher {
             // All calls are awaited even after a failure: two senders of one push would write the same reply file.
             match calls.join_next().await {
                 None => return failure.map_or(Ok(()), Err),
-                Some(Ok(sent)) => failure = failure.or(sent.err()),
+                Some(Ok(Err(error))) if failure.is_none() || error.is_the_gateways() => failure = Some(error),
+                Some(Ok(_)) => {}
                 Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
             }
         }
@@ -237,11 +256,28 @@ impl Publisher {
             code: tonic::Code::Internal,
             reason: String::new(),
             message: "the answer does not have one known verdict for each envelope".into(),
+            pause: Duration::ZERO,
         })?;
         verdicts.iter().for_each(|verdict| self.counters.verdict(*verdict));
         self.counters.answered(envelopes);
         let problems = reply.problems.into_iter().map(|problem| (problem.index, problem.message));
         Ok(Reply::Answered { verdicts: reply.verdicts.to_vec(), problems: problems.collect() })
+    }
+
+    fn close_unread(&self, work: &WorkName, reason: &str) -> Result<(), BackendError> {
+        if self.pending.holds(work) {
+            for number in self.pending.unanswered(work)? {
+                self.counters.refused(self.pending.push(work, number)?.lines.len());
+                let message = format!("the gateway must be sent it anew, and {reason}");
+                self.pending.put_reply(work, number, &Reply::Refused { message })?;
+            }
+            let answers = Answers::read(&self.pending, work)?;
+            self.backend.answer(work, &mut answers.all())?;
+        }
+        self.backend.finish(work, Outcome::SetAside)?;
+        self.pending.forget(work)?;
+        self.counters.finished();
+        Ok(())
     }
 
     /// Answers the backend, puts the piece out of its way, and only then forgets the pushes.

@@ -281,6 +281,49 @@ async fn the_loop_publishes_until_it_is_stopped() {
     assert_eq!(world.remote.state().accepted.len(), 4);
 }
 
+/// Brings the first piece of a queue on until it is gone, without its pauses.
+async fn until_gone(queue: &mut Queue) {
+    while !queue.pieces.is_empty() {
+        queue.pieces[0].due = Instant::now();
+        queue.go_on(0).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_claimed_file_that_can_never_be_read_is_set_aside_after_some_tries() {
+    let world = World::start().await;
+    let mut queue = Queue::resume(world.publisher(Disk::default()).unwrap()).await.unwrap();
+    std::os::unix::fs::symlink("/nowhere", world.path("outgoing/.working/a.ndjson")).unwrap();
+    queue.pieces.push(Piece::new(WorkName::new("a").unwrap()));
+    for _ in 1..UNREADABLE {
+        queue.go_on(0).await.unwrap();
+        assert_eq!(queue.pieces.len(), 1);
+    }
+    until_gone(&mut queue).await;
+    assert_eq!(crate::durable::names(&world.path("outgoing/failed")).unwrap(), ["a.ndjson"]);
+    assert!(crate::durable::names(&world.path("outgoing/.working")).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_sealed_piece_whose_file_is_gone_when_it_must_be_sealed_anew_is_answered_and_set_aside() {
+    let world = World::start().await;
+    world.drop_file("a.ndjson", &lines(&world, 0..2));
+    world.remote.state().refuse = Some(Code::Unavailable);
+    assert!(publish_all(&world, Disk::default()).await.is_err());
+    world.remote.state().refuse = None;
+    world.remote.rotate();
+    let (name, _) = world.lines("outgoing/.working").remove(0);
+    let working = world.path("outgoing/.working").join(name);
+    std::fs::remove_file(&working).unwrap();
+    std::fs::create_dir(&working).unwrap();
+    let mut queue = Queue::resume(world.publisher(Disk::default()).unwrap()).await.unwrap();
+    until_gone(&mut queue).await;
+    let found: Vec<_> = verdicts(&world).into_iter().map(|(_, verdict)| verdict).collect();
+    assert_eq!(found, ["refused", "refused"]);
+    assert_eq!(crate::durable::names(&world.path("outgoing/failed")).unwrap().len(), 1);
+    assert!(crate::durable::names(&world.path("state/pending")).unwrap().is_empty());
+}
+
 #[tokio::test]
 async fn a_piece_that_cannot_be_read_does_not_hold_up_the_others() {
     let world = World::start().await;

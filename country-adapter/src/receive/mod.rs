@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use pki::disk::DiskError;
 use pki::identity::NodeKeys;
+use pki::sign::sha256;
 use pki::trust::TrustList;
 use proto::batch::SignedBatch;
 use proto::ids::Authority;
@@ -26,7 +27,7 @@ pub use opened::{BadReport, OpenedBatch};
 pub use quarantine::Quarantine;
 pub use verify::{Refused, VerifiedDelivery, verify};
 
-use crate::backend::{Accepted, Backend, BackendError};
+use crate::backend::{Accepted, Backend, BackendError, Mark};
 use crate::blocking::blocking;
 use crate::counters::Counters;
 use crate::gateway::{CallError, Gateway};
@@ -83,6 +84,16 @@ pub enum ReceiveError {
     },
 }
 
+impl ReceiveError {
+    /// The least pause before the next try.
+    fn pause(&self) -> Duration {
+        match self {
+            Self::Call(error) => error.pause(),
+            Self::Backend(_) | Self::Disk(_) | Self::OutOfOrder { .. } => Duration::ZERO,
+        }
+    }
+}
+
 /// Receives until the stop.
 pub async fn run(receiver: Arc<Receiver>, stop: CancellationToken) {
     let (mut outage, mut acknowledged) = (Outage::new("receive"), None);
@@ -92,7 +103,7 @@ pub async fn run(receiver: Arc<Receiver>, stop: CancellationToken) {
             Some(Ok(())) => outage.over(),
             Some(Err(error)) => {
                 outage.failed(&error);
-                outage.pause(&stop).await;
+                outage.pause(error.pause(), &stop).await;
             }
         }
     }
@@ -100,25 +111,28 @@ pub async fn run(receiver: Arc<Receiver>, stop: CancellationToken) {
 
 impl Receiver {
     /// Takes one page: keeps what is in it, then acknowledges it. `acknowledged` is how far the gateway was told.
-    pub async fn step(self: &Arc<Self>, acknowledged: &mut Option<u64>) -> Result<(), ReceiveError> {
+    pub async fn step(self: &Arc<Self>, acknowledged: &mut Option<Mark>) -> Result<(), ReceiveError> {
         let backend = self.backend.clone();
-        let after = blocking(move || backend.cursor()).await?.position;
+        let after = blocking(move || backend.cursor()).await?.at;
         if self.acknowledge(after, acknowledged).await? == Acknowledged::Rewound {
             return Ok(());
         }
         let request = wire::DeliveryPullRequest {
-            after,
+            after: after.position,
+            manifest_hash: after.hash_octets(),
             max_bytes: self.limits.page_bytes,
             wait_ms: u32::try_from(self.limits.max_wait.as_millis()).unwrap_or(u32::MAX),
         };
         let page = match self.gateway.pull(request).await {
-            Err(CallError::CursorBeyondEnd) if after > 0 => return self.rewind(after).await,
-            Err(CallError::Purged { oldest: Some(oldest) }) if oldest > after + 1 => {
-                return self.step_over(after, oldest).await;
+            Err(CallError::CursorBeyondEnd) if after.position > 0 => {
+                return self.rewind(after.position, acknowledged).await;
+            }
+            Err(CallError::Purged { oldest: Some(oldest) }) if oldest > after.position + 1 => {
+                return self.step_over(after.position, oldest).await;
             }
             page => page?,
         };
-        if let Some(through) = self.check_order(&page, after)? {
+        if let Some(through) = self.check_order(&page, after.position)? {
             let this = self.clone();
             blocking(move || this.keep(page, through)).await?;
             self.acknowledge(through, acknowledged).await?;
@@ -128,16 +142,17 @@ impl Receiver {
 
     async fn acknowledge(
         &self,
-        position: u64,
-        acknowledged: &mut Option<u64>,
+        through: Mark,
+        acknowledged: &mut Option<Mark>,
     ) -> Result<Acknowledged, ReceiveError> {
-        if position == 0 || *acknowledged == Some(position) {
+        let position = through.position;
+        if position == 0 || *acknowledged == Some(through) {
             return Ok(Acknowledged::Through);
         }
-        match self.gateway.acknowledge(position).await {
+        match self.gateway.acknowledge(through).await {
             Ok(()) => {}
             Err(CallError::CursorBeyondEnd) => {
-                self.rewind(position).await?;
+                self.rewind(position, acknowledged).await?;
                 return Ok(Acknowledged::Rewound);
             }
             // It cannot be mended here, and what comes next does not depend on it.
@@ -146,17 +161,18 @@ impl Receiver {
             }
             Err(again) => return Err(again.into()),
         }
-        *acknowledged = Some(position);
+        *acknowledged = Some(through);
         Ok(Acknowledged::Through)
     }
 
     // The gateway's store was replaced or restored. What it still has comes again; what is known of the origins
     // keeps it from being delivered twice.
-    async fn rewind(&self, position: u64) -> Result<(), ReceiveError> {
+    async fn rewind(&self, position: u64, acknowledged: &mut Option<Mark>) -> Result<(), ReceiveError> {
         error!(
             position,
-            "the gateway's delivery stream ends before this position; taking it from its beginning"
+            "the gateway has not the batch that was taken at this position; taking its stream from the beginning"
         );
+        *acknowledged = None;
         let backend = self.backend.clone();
         Ok(blocking(move || backend.rewind()).await?)
     }
@@ -170,11 +186,12 @@ impl Receiver {
         );
         self.counters.gap(oldest - after - 1);
         let backend = self.backend.clone();
-        blocking(move || backend.accept(oldest - 1, &[])).await?;
+        let through = Mark { position: oldest - 1, manifest_hash: None };
+        blocking(move || backend.accept(through, &[])).await?;
         Ok(())
     }
 
-    fn check_order(&self, page: &[wire::Delivered], after: u64) -> Result<Option<u64>, ReceiveError> {
+    fn check_order(&self, page: &[wire::Delivered], after: u64) -> Result<Option<Mark>, ReceiveError> {
         let mut last = after;
         for found in page.iter().map(|delivered| delivered.position) {
             if found <= last {
@@ -187,11 +204,11 @@ impl Receiver {
             }
             last = found;
         }
-        Ok((last > after).then_some(last))
+        Ok(page.last().map(mark))
     }
 
     /// Keeps a page durably, every batch in one place or the other.
-    fn keep(&self, page: Vec<wire::Delivered>, through: u64) -> Result<(), ReceiveError> {
+    fn keep(&self, page: Vec<wire::Delivered>, through: Mark) -> Result<(), ReceiveError> {
         let trust = self.trust.borrow().clone();
         let mut opened = Vec::with_capacity(page.len());
         for wire::Delivered { position, batch } in page {
@@ -206,7 +223,7 @@ impl Receiver {
         }
         let accepted = self.backend.accept(through, &opened)?;
         self.counters.accepted(accepted);
-        log(through, accepted);
+        log(through.position, accepted);
         Ok(())
     }
 
@@ -250,6 +267,12 @@ impl Receiver {
 enum Acknowledged {
     Through,
     Rewound,
+}
+
+/// The place that a batch gives the stream, whatever becomes of it.
+fn mark(delivered: &wire::Delivered) -> Mark {
+    let manifest_hash = delivered.batch.as_ref().map(|batch| sha256(&batch.manifest));
+    Mark { position: delivered.position, manifest_hash }
 }
 
 fn log(through: u64, accepted: Accepted) {

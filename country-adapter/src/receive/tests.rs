@@ -1,6 +1,7 @@
 use pki::fixture::Federation;
 use pki::seal::{PrivateKey, Suite};
 use pki::sign::SigningKey;
+use proto::batch::Manifest;
 use serde_json::Value;
 
 use super::*;
@@ -10,11 +11,12 @@ use crate::testing::{World, report, report_for};
 /// Receives until the end of the stream.
 async fn receive_all(world: &World, disk: Disk) -> Result<Arc<Receiver>, ReceiveError> {
     let receiver = world.receiver(disk)?;
-    let mut acknowledged = None;
+    let mut acknowledged: Option<Mark> = None;
     loop {
         receiver.step(&mut acknowledged).await?;
         let last = world.remote.state().delivered.last().map_or(0, |last| last.position);
-        if receiver.backend.cursor()?.position == last && acknowledged.unwrap_or(0) == last {
+        if receiver.backend.cursor()?.at.position == last
+            && acknowledged.unwrap_or_default().position == last {
             return Ok(receiver);
         }
     }
@@ -41,8 +43,16 @@ fn quarantined(world: &World) -> Vec<String> {
     crate::durable::names(&world.path("state/quarantine")).unwrap()
 }
 
-fn reason(world: &World, position: u64) -> String {
-    std::fs::read_to_string(world.path("state/quarantine").join(format!("{position}.reason"))).unwrap()
+/// The names that a batch has in quarantine.
+fn names_of(position: u64, origin: &str, batch: &SignedBatch) -> [String; 2] {
+    let hash = hex::encode(&sha256(&batch.manifest)[..8]);
+    ["batch", "reason"].map(|ending| format!("{position}-{origin}-{hash}.{ending}"))
+}
+
+/// The only reason in quarantine.
+fn reason(world: &World) -> String {
+    let [_, name] = <[_; 2]>::try_from(quarantined(world)).unwrap();
+    std::fs::read_to_string(world.path("state/quarantine").join(name)).unwrap()
 }
 
 #[tokio::test]
@@ -68,6 +78,7 @@ async fn killed_between_any_two_steps_each_report_comes_in_once() {
         world.reset();
         let mut stream = batches(&world, 1..=4);
         stream[2].signature[0] ^= 1;
+        let bad = names_of(3, "250", &stream[2]);
         world.remote.deliver(stream);
         world.remote.state().lost_acknowledgements = steps.cast_unsigned() % 2;
         let disk = Disk::dying_after(steps);
@@ -82,7 +93,7 @@ async fn killed_between_any_two_steps_each_report_comes_in_once() {
         assert_eq!((tokens.len(), different.len()), (6, 6), "killed after step {steps}");
         assert_eq!(world.lines("delivered").len(), 3, "killed after step {steps}");
         assert!(crate::durable::names(&world.path("delivered/.incoming")).unwrap().is_empty());
-        assert_eq!(quarantined(&world), ["3.batch", "3.reason"]);
+        assert_eq!(quarantined(&world), bad);
         assert_eq!(world.remote.state().acknowledged.last(), Some(&4));
     }
 }
@@ -95,7 +106,7 @@ async fn a_position_is_acknowledged_only_after_it_is_kept() {
         let disk = Disk::dying_after(steps);
         let killed = receive_all(&world, disk.clone()).await;
         let acknowledged = world.remote.state().acknowledged.last().copied().unwrap_or(0);
-        let kept = world.receiver(Disk::default()).unwrap().backend.cursor().unwrap().position;
+        let kept = world.receiver(Disk::default()).unwrap().backend.cursor().unwrap().at.position;
         assert!(acknowledged <= kept, "killed after step {steps}");
         if killed.is_ok() {
             return;
@@ -126,6 +137,85 @@ async fn a_gateway_that_begins_anew_is_followed_and_nothing_comes_twice() {
     receive_all(&world, Disk::default()).await.unwrap();
     assert_eq!(tokens(&world).len(), 10);
     assert_eq!(world.lines("delivered").len(), 5);
+}
+
+/// A history of the gateway: batches of France (250) and Germany (276) in an order, each with reports of its own.
+fn history(world: &World, order: &[(u16, u64)]) -> Vec<SignedBatch> {
+    let batch = |(country, sequence): &(u16, u64)| {
+        let first = u32::from(*country) * 1_000 + u32::try_from(*sequence).unwrap() * 10;
+        let reports = [report(first, &world.clock), report(first + 1, &world.clock)];
+        world.plan_from(*country, *sequence).seal(&reports)
+    };
+    order.iter().map(batch).collect()
+}
+
+#[tokio::test]
+async fn a_gateway_that_went_back_and_took_other_batches_at_the_same_positions_loses_and_doubles_nothing() {
+    let world = World::start().await;
+    for acknowledgements_lost in [0, 1] {
+        world.reset();
+        let all = [(250, 1), (250, 2), (276, 1), (276, 2), (250, 3)];
+        let [f1, f2, g1, g2, f3] = <[_; 5]>::try_from(history(&world, &all)).ok().unwrap();
+        world.remote.deliver([f1.clone(), f2.clone(), g1.clone()]);
+        world.remote.state().lost_acknowledgements = acknowledgements_lost;
+        let received = receive_all(&world, Disk::default()).await;
+        assert_eq!(received.is_err(), acknowledgements_lost > 0);
+        // Its backup knows the first position only. What was not acknowledged to the peers comes in another order.
+        world.remote.state().delivered.clear();
+        world.remote.deliver([f1, g1, g2, f2, f3]);
+        let receiver = receive_all(&world, Disk::default()).await.unwrap();
+        let tokens = tokens(&world);
+        let different: std::collections::BTreeSet<_> = tokens.iter().collect();
+        assert_eq!((tokens.len(), different.len()), (10, 10));
+        assert_eq!((world.lines("delivered").len(), receiver.counters.snapshot().replayed), (5, 3));
+        assert_eq!(world.remote.state().acknowledged.last(), Some(&5));
+    }
+}
+
+#[tokio::test]
+async fn a_position_whose_batch_was_replaced_after_the_pull_is_not_acknowledged() {
+    let world = World::start().await;
+    let [one, other] = <[_; 2]>::try_from(history(&world, &[(250, 1), (276, 1)])).ok().unwrap();
+    world.remote.deliver([one.clone()]);
+    let receiver = receive_all(&world, Disk::default()).await.unwrap();
+    world.remote.reset();
+    world.remote.deliver([other, one]);
+    let taken = receiver.backend.cursor().unwrap().at;
+    let refused = world.gateway.acknowledge(taken).await;
+    assert_eq!(refused, Err(CallError::CursorBeyondEnd));
+    let mut acknowledged = None;
+    receiver.step(&mut acknowledged).await.unwrap();
+    assert_eq!((receiver.backend.cursor().unwrap().at, acknowledged), (Mark::default(), None));
+    assert!(world.remote.state().acknowledged.is_empty());
+    receiver.step(&mut acknowledged).await.unwrap();
+    assert_eq!((tokens(&world).len(), world.remote.state().acknowledged.last()), (4, Some(&2)));
+}
+
+#[tokio::test]
+async fn the_cursor_carries_the_hash_of_the_last_batch_whatever_became_of_it() {
+    let world = World::start().await;
+    let good = world.batch(1, &[report(1, &world.clock)]);
+    let mut bad = world.batch(2, &[report(2, &world.clock)]);
+    bad.signature[0] ^= 1;
+    for last in [good.clone(), bad] {
+        world.reset();
+        world.remote.deliver([good.clone(), last.clone()]);
+        let receiver = receive_all(&world, Disk::default()).await.unwrap();
+        let expected = Mark { position: 2, manifest_hash: Some(sha256(&last.manifest)) };
+        assert_eq!(receiver.backend.cursor().unwrap().at, expected);
+        let json = std::fs::read_to_string(world.path("state/received.json")).unwrap();
+        assert!(json.contains(&hex::encode(sha256(&last.manifest))), "{json}");
+    }
+}
+
+#[tokio::test]
+async fn a_position_that_was_stepped_over_has_no_hash() {
+    let world = World::start().await;
+    world.remote.deliver(batches(&world, 1..=3));
+    world.remote.state().purged = 2;
+    let receiver = world.receiver(Disk::default()).unwrap();
+    receiver.step(&mut None).await.unwrap();
+    assert_eq!(receiver.backend.cursor().unwrap().at, Mark { position: 2, manifest_hash: None });
 }
 
 #[tokio::test]
@@ -165,10 +255,12 @@ async fn why(world: &World, batch: SignedBatch) -> String {
     let receiver = receive_all(world, Disk::default()).await.unwrap();
     assert_eq!(tokens(world).len(), 4, "it delays nobody");
     assert_eq!(receiver.counters.snapshot().quarantined, 1);
-    assert_eq!(quarantined(world), ["2.batch", "2.reason"]);
-    let kept = std::fs::read(world.path("state/quarantine/2.batch")).unwrap();
+    let origin = Manifest::parse(&batch.manifest).map_or("unknown".into(), |it| it.header.origin.to_string());
+    let names = names_of(2, &origin, &batch);
+    assert_eq!(quarantined(world), names);
+    let kept = std::fs::read(world.path("state/quarantine").join(&names[0])).unwrap();
     assert_eq!(kept, prost::Message::encode_to_vec(&batch.into_wire()), "it is kept as it came");
-    reason(world, 2).trim().to_owned()
+    reason(world).trim().to_owned()
 }
 
 #[tokio::test]
@@ -206,7 +298,7 @@ async fn every_batch_that_does_not_pass_is_set_aside_with_its_reason() {
 
     let signer = &world.federation.country(250).signing;
     let manifest = bytes::Bytes::from_static(b"no manifest");
-    let signature = signer.sign(proto::batch::Manifest::DOMAIN, &manifest);
+    let signature = signer.sign(Manifest::DOMAIN, &manifest);
     let garbage = SignedBatch { manifest, signature, ..one };
     assert!(why(&world, garbage).await.contains("does not parse"));
 }
@@ -239,8 +331,7 @@ async fn a_bad_report_is_set_aside_and_the_others_are_delivered() {
     let receiver = receive_all(&world, Disk::default()).await.unwrap();
     assert_eq!(tokens(&world).len(), 2);
     assert_eq!(receiver.counters.snapshot().bad_reports, 3);
-    assert_eq!(quarantined(&world), ["1.batch", "1.reason"]);
-    let reason = reason(&world, 1);
+    let reason = reason(&world);
     assert!(reason.contains("report 2: report kind is wrong"), "{reason}");
     assert!(reason.contains("report 3: header: it is addressed to another authority"), "{reason}");
     assert!(reason.contains("report 4: header"), "{reason}");
@@ -255,7 +346,7 @@ async fn a_body_that_breaks_off_gives_what_stands_before_the_break() {
     world.remote.deliver([world.plan(1).seal_text(text)]);
     receive_all(&world, Disk::default()).await.unwrap();
     assert_eq!(tokens(&world).len(), 1);
-    assert!(reason(&world, 1).contains("report 2: batch body is wrong"));
+    assert!(reason(&world).contains("report 2: batch body is wrong"));
 }
 
 #[tokio::test]
@@ -272,9 +363,13 @@ async fn a_batch_of_a_federation_that_nobody_knows_is_not_opened() {
 async fn a_damaged_state_is_named_and_nothing_is_received() {
     let world = World::start().await;
     std::fs::create_dir_all(world.path("state")).unwrap();
-    for damaged in
-        ["", "{}", "{\"position\":1,\"origins\":{\"0\":1}}", "{\"position\":1,\"origins\":{\"250\":0}}"]
-    {
+    for damaged in [
+        "",
+        "{}",
+        r#"{"position":1,"origins":{"0":1}}"#,
+        r#"{"position":1,"origins":{"250":0}}"#,
+        r#"{"position":1,"manifest_hash":"00ff","origins":{}}"#,
+    ] {
         std::fs::write(world.path("state/received.json"), damaged).unwrap();
         let refused = receive_all(&world, Disk::default()).await.err().unwrap().to_string();
         assert!(refused.contains("received.json is damaged"), "{refused}");

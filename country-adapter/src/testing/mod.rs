@@ -37,7 +37,7 @@ use crate::gateway::Gateway;
 use crate::publish::{Ingress, Pending, Publisher};
 use crate::receive::{PullLimits, Quarantine, Receiver};
 
-/// The adapter of the United Kingdom's authority 1, its gateway, and France.
+/// The adapter of the United Kingdom's authority 1, its gateway, France and Germany.
 pub(crate) struct World {
     pub(crate) federation: Arc<Federation>,
     pub(crate) remote: Arc<Remote>,
@@ -73,7 +73,7 @@ pub(crate) fn report_for(header: &[u8; 5], number: u32, clock: &Clock) -> Vec<u8
 
 impl World {
     pub(crate) async fn start() -> Self {
-        let federation = Arc::new(Federation::of(&["826/0", "826/1", "250/0"]));
+        let federation = Arc::new(Federation::of(&["826/0", "826/1", "250/0", "276/0"]));
         let folder = tempfile::tempdir().unwrap();
         install(&federation, folder.path());
         let keys = Arc::new(NodeKeys::read(&identity(folder.path())).unwrap());
@@ -156,15 +156,20 @@ impl World {
 
     /// A batch from France that a test may alter before it is sealed and signed.
     pub(crate) fn plan(&self, sequence: u64) -> BatchPlan<'_> {
+        self.plan_from(250, sequence)
+    }
+
+    /// The same from another country.
+    pub(crate) fn plan_from(&self, country: u16, sequence: u64) -> BatchPlan<'_> {
         let key = self.keys.hpke.all()[0].public();
         let header = BatchHeader {
-            origin: CountryCode::new(250).unwrap(),
+            origin: CountryCode::new(country).unwrap(),
             destination: Self::own(),
             key: key.id(),
             id: BatchId::random(),
             sealed_at: u32::try_from(self.clock.now() / 60).unwrap(),
         };
-        BatchPlan { header, sequence, key, signer: &self.federation.country(250).signing }
+        BatchPlan { header, sequence, key, signer: &self.federation.country(country).signing }
     }
 }
 

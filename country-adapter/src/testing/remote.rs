@@ -9,6 +9,7 @@ use hyper_util::service::TowerToHyperService;
 use pki::fixture::Federation;
 use pki::keylist::{KeyList, Kind, ListedKey};
 use pki::seal::{PrivateKey, Suite};
+use pki::sign::sha256;
 use pki::tls::Role;
 use prost::Message;
 use proto::batch::SignedBatch;
@@ -161,6 +162,16 @@ fn refused(code: Code, reason: &str) -> Status {
 }
 
 impl State {
+    /// Refuses a position that means another batch here.
+    fn check_history(&self, position: u64, hash: &[u8]) -> Result<(), Status> {
+        let here = self.delivered.iter().find(|delivered| delivered.position == position);
+        let other = here.and_then(|here| here.batch.as_ref()).is_some_and(|here| sha256(&here.manifest) != hash);
+        if other && !hash.is_empty() {
+            return Err(refused(Code::OutOfRange, "CURSOR_BEYOND_END"));
+        }
+        Ok(())
+    }
+
     fn push(&mut self, request: wire::PushRequest) -> Result<wire::PushReply, Status> {
         self.pushes += 1;
         if let Some(code) = self.refuse {
@@ -243,9 +254,10 @@ impl wire::delivery_server::Delivery for Remote {
         &self,
         request: Request<wire::DeliveryPullRequest>,
     ) -> Result<Response<wire::DeliveryPullReply>, Status> {
-        let wire::DeliveryPullRequest { after, wait_ms, .. } = request.into_inner();
+        let wire::DeliveryPullRequest { after, wait_ms, manifest_hash, .. } = request.into_inner();
         let page = {
             let state = self.is_up()?;
+            state.check_history(after, &manifest_hash)?;
             if after > state.delivered.last().map_or(0, |last| last.position) {
                 return Err(refused(Code::OutOfRange, "CURSOR_BEYOND_END"));
             }
@@ -268,7 +280,8 @@ impl wire::delivery_server::Delivery for Remote {
         request: Request<wire::DeliveryAcknowledgeRequest>,
     ) -> Result<Response<wire::DeliveryAcknowledgeReply>, Status> {
         let mut state = self.is_up()?;
-        let position = request.into_inner().position;
+        let wire::DeliveryAcknowledgeRequest { position, manifest_hash } = request.into_inner();
+        state.check_history(position, &manifest_hash)?;
         if position > state.delivered.last().map_or(0, |last| last.position) {
             return Err(refused(Code::OutOfRange, "NEVER_DELIVERED"));
         }

@@ -43,6 +43,14 @@ pub enum DeliverError {
         /// Our last one.
         last: u64,
     },
+    /// The adapter took another batch at this position than we have there.
+    #[error(
+        "position {position} is another batch here; this gateway's store was restored, so pull from the beginning"
+    )]
+    OtherHistory {
+        /// What it says.
+        position: u64,
+    },
     /// It would take an acknowledgement back.
     #[error(
         "position {position} is before {known}, which was acknowledged already; acknowledgements only move forward"
@@ -76,6 +84,30 @@ impl Delivery {
             Ok(wire::Delivered { position: entry.sequence, batch: Some(batch) })
         };
         entries.into_iter().map(delivered).collect()
+    }
+
+    /// Whether a position means the same batch to the adapter and to us. A store that was restored from a backup takes
+    /// other batches under the numbers that it had given before.
+    async fn check_history(
+        &self,
+        authority: Authority,
+        position: u64,
+        hash: &[u8],
+    ) -> Result<(), DeliverError> {
+        if hash.is_empty() {
+            return Ok(());
+        }
+        let stream = names::inbox(authority);
+        let tail = *self.node.store.tail(stream).borrow();
+        let link = if tail.last == position {
+            Some(tail.link)
+        } else {
+            self.node.store.find(stream, position).await?.map(|entry| entry.link)
+        };
+        match link {
+            Some(link) if link != hash => Err(DeliverError::OtherHistory { position }),
+            _ => Ok(()),
+        }
     }
 
     /// Moves the adapter's cursor, and with it what can be told to each origin.
@@ -133,7 +165,8 @@ impl wire::delivery_server::Delivery for Delivery {
         request: Request<wire::DeliveryPullRequest>,
     ) -> Result<Response<wire::DeliveryPullReply>, Status> {
         let authority = self.node.calling_adapter(request.extensions())?;
-        let wire::DeliveryPullRequest { after, max_bytes, wait_ms } = request.into_inner();
+        let wire::DeliveryPullRequest { after, max_bytes, wait_ms, manifest_hash } = request.into_inner();
+        self.check_history(authority, after, &manifest_hash).await?;
         let delivered = self.page(authority, PageRequest { after, max_bytes, wait_ms }).await?;
         Ok(Response::new(wire::DeliveryPullReply { delivered }))
     }
@@ -143,7 +176,9 @@ impl wire::delivery_server::Delivery for Delivery {
         request: Request<wire::DeliveryAcknowledgeRequest>,
     ) -> Result<Response<wire::DeliveryAcknowledgeReply>, Status> {
         let authority = self.node.calling_adapter(request.extensions())?;
-        Delivery::acknowledge(self, authority, request.into_inner().position).await?;
+        let wire::DeliveryAcknowledgeRequest { position, manifest_hash } = request.into_inner();
+        self.check_history(authority, position, &manifest_hash).await?;
+        Delivery::acknowledge(self, authority, position).await?;
         Ok(Response::new(wire::DeliveryAcknowledgeReply {}))
     }
 

@@ -3,8 +3,8 @@
 use std::fs;
 
 use prost::Message;
-use proto::batch::SignedBatch;
 use proto::ids::CountryCode;
+use proto::wire;
 use tracing::error;
 
 use super::verify::Refused;
@@ -14,7 +14,7 @@ use crate::node::Node;
 const FILES: usize = 32;
 
 /// Raises the alarm, and keeps the refused batch in the state folder under the reason's name.
-pub fn keep(node: &Node, origin: CountryCode, batch: &SignedBatch, refused: &Refused) {
+pub fn keep(node: &Node, origin: CountryCode, batch: &wire::SignedBatch, refused: &Refused) {
     node.metrics.refused(origin, refused.name());
     error!(%origin, reason = refused.name(), detail = %refused, "batch refused; nothing of it was stored, the offered version is kept as evidence");
     let folder = node.state_folder("evidence").join(origin.to_string());
@@ -24,7 +24,7 @@ pub fn keep(node: &Node, origin: CountryCode, batch: &SignedBatch, refused: &Ref
     if path.exists() || is_full() {
         return;
     }
-    let octets = batch.clone().into_wire().encode_to_vec();
+    let octets = batch.encode_to_vec();
     let kept = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, octets));
     if let Err(cause) = kept {
         error!(%origin, path = %path.display(), %cause, "the evidence could not be kept");

@@ -46,7 +46,10 @@ impl Keys {
             let pause = if missing == 0 { REFRESH } else { (MISSING * missing_for).min(REFRESH) };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                _ = trust.changed() => missing_for = 0,
+                _ = trust.changed() => {
+                    missing_for = 0;
+                    self.node.key_lists.recheck(&self.node.trust_list(), self.node.clock.now());
+                }
                 () = stop.cancelled() => return,
             }
         }

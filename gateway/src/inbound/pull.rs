@@ -121,21 +121,20 @@ impl Pull {
         Ok(0)
     }
 
-    async fn fetch(&self, after: u64) -> Result<Vec<SignedBatch>, PullError> {
+    async fn fetch(&self, after: u64) -> Result<Vec<wire::SignedBatch>, PullError> {
         let pull = &self.node.config.pull;
         let wait_ms = u32::try_from(pull.wait().as_millis()).unwrap_or(30_000);
         let request = wire::PullRequest { after, max_bytes: pull.page_bytes, wait_ms };
         let mut client = self.peers.exchange(self.origin)?;
         let call = self.peers.call(self.origin, pull.wait() + GRACE, client.pull(request));
         let reply = call.await?;
-        let parsed = reply.batches.into_iter().map(SignedBatch::parse).collect::<Result<_, _>>();
-        Ok(parsed.map_err(Refused::Malformed)?)
+        Ok(reply.batches)
     }
 
     /// Everything up to the first batch that is refused.
     fn verify(
         &self,
-        batches: Vec<SignedBatch>,
+        batches: Vec<wire::SignedBatch>,
         trust: &TrustList,
         mut cursor: Cursor,
     ) -> Result<(Vec<VerifiedBatch>, Option<Refused>), PullError> {
@@ -144,7 +143,9 @@ impl Pull {
         let (own, now) = (self.node.country, self.node.clock.now());
         let mut verified = Vec::with_capacity(batches.len());
         for batch in batches {
-            match verify(batch.clone(), &Expected { origin, own, trust, cursor, now }) {
+            let expected = Expected { origin, own, trust, cursor, now };
+            let parsed = SignedBatch::parse(batch.clone()).map_err(Refused::Malformed);
+            match parsed.and_then(|parsed| verify(parsed, &expected)) {
                 Ok(good) => {
                     cursor = good.cursor();
                     verified.push(good);

@@ -12,8 +12,8 @@ use crate::store::Cursor;
 
 /// How far a peer's clock may be ahead, minutes.
 const CLOCK_SKEW: u32 = 10;
-/// A batch is kept for 14 days at its origin; what is older than this was dug up, minutes.
-const OLDEST: u32 = 21 * 24 * 60;
+/// A batch is kept for up to 21 days at its origin; what is older than this was dug up, minutes.
+const OLDEST: u32 = 22 * 24 * 60;
 
 /// The link of a cursor that stands before a hole: the origin has purged what came next, so nobody knows what the
 /// manifest behind the hole is chained to. No manifest has this hash but by an accident that never happens.
@@ -113,7 +113,7 @@ pub enum Refused {
     #[error("the batch was sealed in the future; compare the clocks")]
     FromTheFuture,
     /// It was sealed long ago.
-    #[error("the batch was sealed more than 21 days ago")]
+    #[error("the batch was sealed more than 22 days ago")]
     TooOld,
 }
 

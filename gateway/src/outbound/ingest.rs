@@ -10,7 +10,7 @@ use proto::ids::Authority;
 use proto::push::Push;
 use proto::verdict::Verdict;
 use proto::wire;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, info, info_span};
 
@@ -28,7 +28,7 @@ const INGRESS_LIST_SECONDS: u64 = 7 * 86_400;
 pub struct Ingest {
     node: Arc<Node>,
     /// Bounds how many pushes are worked on at once, and with them the memory they take.
-    at_work: Semaphore,
+    at_work: Arc<Semaphore>,
 }
 
 /// Why a push is not answered with verdicts. Nothing of it is stored.
@@ -52,17 +52,17 @@ impl Ingest {
     /// Takes pushes for this node.
     #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
-        let at_work = Semaphore::new(node.config.limits.pushes_at_work);
+        let at_work = Arc::new(Semaphore::new(node.config.limits.pushes_at_work));
         Self { node, at_work }
     }
 
     async fn accept(&self, pusher: Authority, push: Push) -> Result<wire::PushReply, PushError> {
-        let _at_work = self.at_work.acquire().await.map_err(|_| PushError::Internal)?;
+        let at_work = self.at_work.clone().acquire_owned().await.map_err(|_| PushError::Internal)?;
         let (id, digest) = (outbox::once_id(pusher, &push.id), digest(&push, pusher));
         if let Some(before) = self.node.store.once(&id).await? {
             return earlier(digest, before.digest, &before.answer);
         }
-        let resealed = self.reseal(pusher, push).await?;
+        let (resealed, _at_work) = self.reseal(pusher, push, at_work).await?;
         let verdicts = resealed.verdicts.clone();
         let batches: Vec<_> =
             resealed.batches.iter().map(|batch| (batch.country, batch.sealed.len())).collect();
@@ -78,7 +78,14 @@ impl Ingest {
     }
 
     /// Off the runtime's threads: opening and sealing take up to some milliseconds.
-    async fn reseal(&self, pusher: Authority, push: Push) -> Result<Resealed, PushError> {
+    ///
+    /// The work goes on when the caller is gone, so the permit goes with the work.
+    async fn reseal(
+        &self,
+        pusher: Authority,
+        push: Push,
+        at_work: OwnedSemaphorePermit,
+    ) -> Result<(Resealed, OwnedSemaphorePermit), PushError> {
         let node = self.node.clone();
         let work = move || {
             let routes = Routes::new(&node.trust_list());
@@ -92,7 +99,7 @@ impl Ingest {
                 today: node.clock.today(),
                 minute: node.clock.minute(),
             };
-            reseal::reseal(&push, pusher, &desk)
+            reseal::reseal(&push, pusher, &desk).map(|resealed| (resealed, at_work))
         };
         let span = tracing::Span::current();
         let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;

@@ -6,8 +6,9 @@ use proto::batch::SignedBatch;
 use proto::ids::{Authority, CountryCode};
 use proto::malformed::Malformed;
 use proto::wire;
+use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
-use tracing::debug;
+use tracing::{debug, error};
 
 use super::receipts;
 use crate::names;
@@ -18,13 +19,23 @@ use crate::status;
 /// The service that peers call.
 pub struct Exchange {
     node: Arc<Node>,
+    /// Receipts are taken one after the other: the last one kept is the newest.
+    receipts: Mutex<()>,
 }
 
 impl Exchange {
     /// Serves this node's outbox.
     #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node }
+        Self { node, receipts: Mutex::new(()) }
+    }
+
+    /// A peer that has more than we ever numbered: our store went back, and what we number now it will refuse.
+    fn alarm(&self, peer: CountryCode, cause: &ServeError) {
+        if let ServeError::Page(PageError::BeyondEnd { after, last }) = cause {
+            error!(%peer, after, last, "the peer has batches that this store does not know; was it restored?");
+            self.node.metrics.refused(peer, "our_store_went_back");
+        }
     }
 
     async fn page(&self, peer: CountryCode, request: PageRequest) -> Result<Vec<SignedBatch>, ServeError> {
@@ -51,7 +62,8 @@ impl wire::exchange_server::Exchange for Exchange {
     async fn pull(&self, request: Request<wire::PullRequest>) -> Result<Response<wire::PullReply>, Status> {
         let peer = self.node.calling_gateway(request.extensions())?;
         let wire::PullRequest { after, max_bytes, wait_ms } = request.into_inner();
-        let batches = self.page(peer, PageRequest { after, max_bytes, wait_ms }).await?;
+        let page = self.page(peer, PageRequest { after, max_bytes, wait_ms }).await;
+        let batches = page.inspect_err(|cause| self.alarm(peer, cause))?;
         debug!(%peer, after, batches = batches.len(), "page served");
         let batches = batches.into_iter().map(SignedBatch::into_wire).collect();
         Ok(Response::new(wire::PullReply { batches }))
@@ -62,6 +74,7 @@ impl wire::exchange_server::Exchange for Exchange {
         request: Request<wire::AcknowledgeRequest>,
     ) -> Result<Response<wire::AcknowledgeReply>, Status> {
         let peer = self.node.calling_gateway(request.extensions())?;
+        let _in_turn = self.receipts.lock().await;
         receipts::take(&self.node, peer, request.into_inner()).await?;
         Ok(Response::new(wire::AcknowledgeReply {}))
     }

@@ -7,12 +7,14 @@ mod name;
 mod verifiers;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::server::NoServerSessionStorage;
+use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ServerConfig, version};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 
 pub(crate) use name::canonical_serial;
 pub use name::{BadCertificate, Identity, NotAdmitted, PeerCertificate, Role};
@@ -80,6 +82,13 @@ pub fn server_config(node: &NodeCertificate, trust: &TrustList) -> Result<Server
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
+}
+
+/// Whether a node's own certificate and key belong together, and its country's authority in the trust list signed it.
+pub fn check_own(node: &NodeCertificate, trust: &TrustList, now: u64) -> Result<(), rustls::Error> {
+    server_config(node, trust)?;
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(now));
+    ClientVerifier::new(trust)?.verify_client_cert(node.leaf(), &node.chain[1..], now).map(drop)
 }
 
 /// What a caller shows and whom it expects: a gateway of exactly this country.

@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(shown.check(&list, now()), Ok(shown.identity));
         assert_eq!(shown.check(&list, list.expires), Err(NotAdmitted::ListExpired));
         let late = u64::try_from(shown.not_after).unwrap() + 1;
-        let long = trust(federation.draft(1).replace("version = 1", "version = 1\nvalid_days = 900"));
+        let long = trust(federation.draft(1).replace("version = 1", "version = 1\nvalid_days = 398"));
         assert_eq!(shown.check(&long, late), Err(NotAdmitted::Expired));
         let (from, serial) = ("ca = \"250.crt\"\n", hex::encode(&shown.serial));
         let revoked =

@@ -79,6 +79,9 @@ pub enum DraftError {
         /// Line, column and reason.
         source: Box<toml::de::Error>,
     },
+    /// A life that makes no sense.
+    #[error("valid_days is {0}; it must be 1 to 398")]
+    Days(i64),
     /// A public key file that is none.
     #[error(transparent)]
     Key(#[from] PublicFileError),
@@ -96,6 +99,9 @@ impl Draft {
         let toml = |source| DraftError::Toml { path: path.into(), source: Box::new(source) };
         let draft: Self = toml::from_str(&text).map_err(toml)?;
         let folder = path.parent().unwrap_or(Path::new("."));
+        if !(1..=398).contains(&draft.valid_days) {
+            return Err(DraftError::Days(draft.valid_days));
+        }
         let document = draft.document(folder, now.replace_nanosecond(0).unwrap_or(now))?;
         document.clone().into_list([0; 32])?;
         Ok(SignedTrustList::unsigned(&document))

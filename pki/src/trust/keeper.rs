@@ -1,5 +1,6 @@
 //! The trust list in force on this machine: read from a file, checked, remembered, and read again while running.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
@@ -11,6 +12,7 @@ use tokio::sync::watch;
 use super::{Anchors, SignedTrustList, TrustList, TrustRefused};
 use crate::disk::{self, DiskError};
 use crate::pubfile::{self, PublicFileError};
+use crate::sign::VerifyingKey;
 
 /// The longest trust list file, octets.
 const FILE_LEN: usize = 4 * 1024 * 1024;
@@ -36,6 +38,9 @@ pub enum KeeperError {
     /// An anchor's key file that is none.
     #[error(transparent)]
     Anchor(#[from] PublicFileError),
+    /// One anchor would count for two.
+    #[error("trust.anchors names the same key twice; each anchor counts once")]
+    AnchorTwice,
     /// The threshold in the configuration cannot be met.
     #[error(
         "trust.threshold is {threshold} of {anchors} anchors; it must be at least 1 and at most their number"
@@ -133,6 +138,10 @@ impl TrustKeeper {
 fn anchors(config: &TrustConfig) -> Result<Anchors, KeeperError> {
     let keys = config.anchors.iter().map(|path| pubfile::verifying_key(path));
     let keys = keys.collect::<Result<Vec<_>, _>>()?;
+    let distinct: BTreeSet<_> = keys.iter().map(VerifyingKey::id).collect();
+    if distinct.len() != keys.len() {
+        return Err(KeeperError::AnchorTwice);
+    }
     if !(1..=keys.len()).contains(&config.threshold) {
         return Err(KeeperError::Threshold { threshold: config.threshold, anchors: keys.len() });
     }

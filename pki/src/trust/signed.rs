@@ -1,12 +1,15 @@
 //! The signatures around a trust list, and what a list must show before it is believed.
 
+use std::collections::BTreeSet;
+
 use base64ct::{Base64, Encoding};
 use proto::ids::KeyId;
 use serde::{Deserialize, Serialize};
+use time::OffsetDateTime;
 
 use super::document::{Document, DocumentError};
 use super::{Anchors, TrustList};
-use crate::sign::{SigningKey, sha256};
+use crate::sign::{SigningKey, VerifyingKey, sha256};
 
 /// What the file says it is.
 const FORMAT: &str = "exchange/v1 trust list";
@@ -65,7 +68,7 @@ pub enum TrustRefused {
         needed: usize,
     },
     /// Its time is over.
-    #[error("the trust list expired at {expired} (seconds since 1970); ask the anchors for a new version")]
+    #[error("the trust list expired on {}; ask the anchors for a new version", date(*expired))]
     Expired {
         /// When.
         expired: u64,
@@ -87,6 +90,13 @@ pub enum TrustRefused {
         /// The version.
         version: u64,
     },
+}
+
+/// A moment as people write it.
+fn date(seconds: u64) -> String {
+    let moment =
+        i64::try_from(seconds).ok().and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok());
+    moment.map_or_else(|| seconds.to_string(), |moment| format!("{} at {} UTC", moment.date(), moment.time()))
 }
 
 impl SignedTrustList {
@@ -184,11 +194,12 @@ impl SignedTrustList {
 
     fn check_threshold(&self, which: &'static str, anchors: &Anchors) -> Result<(), TrustRefused> {
         // Counted by anchor, so that one anchor signing twice is one.
-        let has_signed = |anchor: &&crate::sign::VerifyingKey| {
+        let has_signed = |anchor: &&VerifyingKey| {
             let mut own = self.signatures.iter().filter(|signature| signature.anchor == anchor.id());
             own.any(|signature| anchor.check(DOMAIN, &self.document, &signature.octets).is_ok())
         };
-        let (signed, needed) = (anchors.keys.iter().filter(has_signed).count(), anchors.threshold.max(1));
+        let signers: BTreeSet<_> = anchors.keys.iter().filter(has_signed).map(VerifyingKey::id).collect();
+        let (signed, needed) = (signers.len(), anchors.threshold.max(1));
         if signed >= needed { Ok(()) } else { Err(TrustRefused::Threshold { which, signed, needed }) }
     }
 }

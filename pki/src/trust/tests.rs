@@ -136,7 +136,7 @@ fn every_rule_of_the_document_is_kept() {
         let draft = federation.draft(1).replace(from, to);
         let path = federation.folder().join("bad.toml");
         std::fs::write(&path, draft).unwrap();
-        crate::trust::Draft::read(&path, time::OffsetDateTime::now_utc()).unwrap_err().to_string()
+        crate::trust::Draft::read(&path, OffsetDateTime::now_utc()).unwrap_err().to_string()
     };
     let cases = [
         ("threshold = 2", "threshold = 4", "threshold is 4 of 3 anchors"),
@@ -222,6 +222,19 @@ mod keeper {
             keeper.reload(later),
             Err(KeeperError::Refused { reason: TrustRefused::Expired { .. }, .. })
         ));
+    }
+
+    #[test]
+    fn an_anchor_that_is_named_twice_does_not_count_twice() {
+        let federation = federation();
+        let mut list = federation.unsigned(&federation.draft(1));
+        list.sign(&federation.anchors[0]);
+        let key = *federation.anchors[0].public();
+        let twice = Anchors { keys: vec![key, key], threshold: 2 };
+        assert!(matches!(list.check(&twice, now()), Err(TrustRefused::Threshold { signed: 1, .. })));
+        let mut config = config(&federation);
+        config.anchors[2] = config.anchors[0].clone();
+        assert!(matches!(TrustKeeper::check(&config, now()), Err(KeeperError::AnchorTwice)));
     }
 
     #[test]

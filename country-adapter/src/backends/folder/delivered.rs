@@ -13,8 +13,8 @@ use proto::ids::{BatchId, CountryCode, Sequence};
 use proto::report::JsonReport;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::{Accepted, BackendError, Cursor};
-use crate::durable::{self, Disk, PRIVATE, SHARED};
+use crate::backend::{Accepted, BackendError, Cursor, Mark};
+use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR, SHARED, SHARED_DIR};
 use crate::receive::OpenedBatch;
 
 const PARTIAL: &str = ".tmp";
@@ -32,6 +32,9 @@ pub(super) struct Incoming {
 #[serde(deny_unknown_fields)]
 struct State {
     position: u64,
+    /// SHA-256 of the manifest there, in hex; absent if it is not known.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    manifest_hash: String,
     /// By country number: the last sequence.
     origins: BTreeMap<String, u64>,
 }
@@ -47,8 +50,8 @@ struct Line {
 impl Incoming {
     pub(super) fn open(dir: &Path, state: &Path, disk: Disk) -> Result<Self, DiskError> {
         let aside = dir.join(".incoming");
-        disk.create_dir(&aside)?;
-        disk.create_dir(state)?;
+        disk.create_dir(&aside, SHARED_DIR)?;
+        disk.create_dir(state, PRIVATE_DIR)?;
         Ok(Self { disk, dir: dir.into(), aside, state: state.join("received.json") })
     }
 
@@ -58,7 +61,7 @@ impl Incoming {
         let left = durable::names(&self.aside)?;
         let (kept, lost): (Vec<_>, Vec<_>) = left
             .into_iter()
-            .partition(|name| position(name).is_some_and(|position| position <= cursor.position));
+            .partition(|name| position(name).is_some_and(|position| position <= cursor.at.position));
         for name in lost {
             self.disk.remove(&self.aside.join(name))?;
         }
@@ -67,7 +70,7 @@ impl Incoming {
     }
 
     /// Keeps the batches that are new.
-    pub(super) fn accept(&self, through: u64, batches: &[OpenedBatch]) -> Result<Accepted, BackendError> {
+    pub(super) fn accept(&self, through: Mark, batches: &[OpenedBatch]) -> Result<Accepted, BackendError> {
         let mut cursor = self.cursor()?;
         let mut accepted = Accepted::default();
         let mut written = Vec::new();
@@ -83,7 +86,7 @@ impl Incoming {
             written.extend(self.write(batch)?);
         }
         self.disk.sync_dir(&self.aside)?;
-        cursor.position = through;
+        cursor.at = through;
         self.put(&cursor)?;
         self.publish(&written)?;
         Ok(accepted)
@@ -92,7 +95,7 @@ impl Incoming {
     /// Begins the stream anew.
     pub(super) fn rewind(&self) -> Result<(), BackendError> {
         let cursor = self.cursor()?;
-        Ok(self.put(&Cursor { position: 0, ..cursor })?)
+        Ok(self.put(&Cursor { at: Mark::default(), ..cursor })?)
     }
 
     /// Writes a batch aside and gives its name there. A batch without a good report makes no file.
@@ -122,16 +125,31 @@ impl Incoming {
             Ok::<_, proto::malformed::Malformed>((country.parse::<CountryCode>()?, Sequence::new(*sequence)?))
         };
         let origins = state.origins.iter().map(origin).collect::<Result<_, _>>();
-        Ok(Cursor { position: state.position, origins: origins.map_err(|error| damaged(error.to_string()))? })
+        let origins = origins.map_err(|error| damaged(error.to_string()))?;
+        let manifest_hash = hash(&state.manifest_hash).map_err(damaged)?;
+        Ok(Cursor { at: Mark { position: state.position, manifest_hash }, origins })
     }
 
     fn put(&self, cursor: &Cursor) -> Result<(), DiskError> {
         let origins =
             cursor.origins.iter().map(|(country, sequence)| (country.to_string(), sequence.number()));
-        let state = State { position: cursor.position, origins: origins.collect() };
+        let state = State {
+            position: cursor.at.position,
+            manifest_hash: cursor.at.manifest_hash.map(hex::encode).unwrap_or_default(),
+            origins: origins.collect(),
+        };
         let json = serde_json::to_vec(&state).expect("numbers and strings always serialise");
         self.disk.replace(&self.state, PRIVATE, &json)
     }
+}
+
+fn hash(text: &str) -> Result<Option<[u8; 32]>, String> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let mut hash = [0; 32];
+    hex::decode_to_slice(text, &mut hash).map_err(|error| format!("manifest_hash: {error}"))?;
+    Ok(Some(hash))
 }
 
 /// The position in the name of a file that was written aside.

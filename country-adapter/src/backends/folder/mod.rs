@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use pki::disk::DiskError;
 
-use crate::backend::{Accepted, Backend, BackendError, Cursor};
+use crate::backend::{Accepted, Backend, BackendError, Cursor, Mark};
 use crate::durable::Disk;
 use crate::receive::OpenedBatch;
 use crate::work::{Answer, Outcome, Outgoing, WorkName};
@@ -86,7 +86,7 @@ impl Backend for FolderBackend {
         self.incoming.cursor()
     }
 
-    fn accept(&self, through: u64, batches: &[OpenedBatch]) -> Result<Accepted, BackendError> {
+    fn accept(&self, through: Mark, batches: &[OpenedBatch]) -> Result<Accepted, BackendError> {
         self.incoming.accept(through, batches)
     }
 

@@ -59,8 +59,64 @@ fn what_was_written_aside_belongs_to_a_position() {
     }
     std::fs::write(dir.path().join("delivered/.incoming/strange"), "").unwrap();
     let cursor = opened(dir.path()).cursor().unwrap();
-    assert_eq!((cursor.position, cursor.origins.len()), (2, 1));
+    assert_eq!((cursor.at, cursor.origins.len()), (Mark { position: 2, manifest_hash: None }, 1));
     let delivered = names(&dir.path().join("delivered")).unwrap();
     assert_eq!(delivered, [".incoming", "0000000001-250-1.ndjson", "0000000002-250-2.ndjson"]);
     assert!(names(&dir.path().join("delivered/.incoming")).unwrap().is_empty());
+}
+
+#[test]
+fn only_regular_files_go_out_and_each_other_one_is_told_once_by_name() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let dir = tempfile::tempdir().unwrap();
+    let outgoing = dir.path().join("outgoing");
+    let outbound = Outbound::open(&outgoing, Disk::default()).unwrap();
+    let secret = dir.path().join("secret");
+    std::fs::write(&secret, "x\n").unwrap();
+    std::os::unix::fs::symlink(&secret, outgoing.join("link.ndjson")).unwrap();
+    std::fs::create_dir(outgoing.join("folder.ndjson")).unwrap();
+    let pipe = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+    rustix::fs::mkfifoat(rustix::fs::CWD, outgoing.join("pipe.ndjson"), pipe).unwrap();
+    std::fs::write(outgoing.join(OsStr::from_bytes(b"\xff.ndjson")), "").unwrap();
+    std::fs::write(outgoing.join("other.txt"), "").unwrap();
+    std::fs::write(outgoing.join("good.ndjson"), "").unwrap();
+    assert_eq!(outbound.waiting().unwrap(), ["good.ndjson"]);
+    let told = outbound.ignored();
+    let reasons: Vec<_> = told.iter().map(|(name, why)| (name.as_bytes(), *why)).collect();
+    let expected: [(&[u8], _); 4] = [
+        (b"folder.ndjson", "is a directory; put its files here"),
+        (b"link.ndjson", "is a link; copy the file itself here"),
+        (b"pipe.ndjson", "is no regular file; write one here"),
+        (b"\xff.ndjson", "the name is no UTF-8 text; rename it"),
+    ];
+    assert_eq!(reasons, expected);
+    assert!(outbound.untold(&told).is_empty(), "once");
+    assert!(outbound.claim().unwrap().is_some() && outbound.claim().unwrap().is_none());
+}
+
+#[test]
+fn a_claimed_file_that_became_a_link_is_not_read_and_can_be_put_away() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = opened(dir.path());
+    std::os::unix::fs::symlink("/nowhere", dir.path().join("outgoing/.working/a.ndjson")).unwrap();
+    let [work] = <[_; 1]>::try_from(backend.claimed().unwrap()).unwrap();
+    let refused = backend.read(&work, &mut |_| Ok(())).unwrap_err();
+    assert!(matches!(refused, BackendError::Unreadable { .. }), "{refused}");
+    backend.finish(&work, Outcome::SetAside).unwrap();
+    assert_eq!(names(&dir.path().join("outgoing/failed")).unwrap(), ["a.ndjson"]);
+    assert!(backend.claimed().unwrap().is_empty());
+}
+
+#[test]
+fn the_folders_are_closed_to_others() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    drop(opened(dir.path()));
+    let mode = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode("state") & 0o077, 0);
+    for shared in ["delivered", "delivered/.incoming", "outgoing/.working", "outgoing/answers"] {
+        assert_eq!(mode(shared) & 0o027, 0, "{shared}");
+    }
+    assert_eq!((mode("outgoing/published") & 0o027, mode("outgoing/failed") & 0o027), (0, 0));
 }

@@ -5,7 +5,7 @@
 //! in the index. sled takes a damaged log for a shorter one, so this is the only sign of it; and whoever went on
 //! would use numbers again and unlink what peers still need.
 
-use tracing::warn;
+use tracing::debug;
 
 use super::{
     ledger::Ledger,
@@ -28,7 +28,7 @@ pub(super) fn trim(parts: &Parts, ledger: &Ledger) -> Result<(), StoreError> {
         parts.segments.cut(segment, row.end)?;
     }
     for segment in segments.into_iter().filter(|segment| ledger.row(*segment).is_none()) {
-        warn!(segment, "removed a segment of which nothing is needed");
+        debug!(segment, "removed a segment of which nothing is needed");
         parts.segments.unlink(segment)?;
     }
     Ok(())
