@@ -15,6 +15,7 @@ pub mod keys;
 pub mod outage;
 pub mod publish;
 pub mod receive;
+pub mod risk;
 pub mod work;
 
 mod adapter;

@@ -12,6 +12,7 @@ use hpke::kdf::HkdfSha256;
 use hpke::kem::{DhP256HkdfSha256, X25519HkdfSha256, XWing};
 use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use proto::batch::{BatchHeader, Manifest};
+use proto::header::EnvelopeHeader;
 use proto::ids::{Authority, KeyId, PushId};
 use proto::push::{self, Push};
 use zeroize::Zeroizing;
@@ -23,6 +24,8 @@ use crate::sign;
 const PUSH: &[u8] = b"exchange/v1 push";
 /// `info` of a batch, from a gateway to an authority abroad.
 const BATCH: &[u8] = b"exchange/v1 batch";
+/// `info` of a service token of Herald Secured, from a phone to its authority, begins so.
+const SERVICE_TOKEN: &[u8] = b"hgw/est/v1";
 /// Octets of an AES-GCM tag.
 const TAG: usize = 16;
 
@@ -229,6 +232,17 @@ impl PrivateKey {
         self.open(&manifest.enc, BATCH, &manifest.header.octets(), sealed)
     }
 
+    /// Opens a service token of Herald Secured; only a P-256 key can. The text is wiped when it is dropped.
+    pub fn open_service_token(
+        &self,
+        context: &ServiceTokenContext,
+        enc: &[u8],
+        sealed: &[u8],
+    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        p256_only(&self.public)?;
+        self.open(enc, &context.info(), &context.confirmation, sealed)
+    }
+
     fn open(
         &self,
         enc: &[u8],
@@ -274,6 +288,41 @@ pub fn seal_push(
 /// Gives the encapsulated key.
 pub fn seal_batch(to: &PublicKey, header: &BatchHeader, body: &mut Vec<u8>) -> Result<Vec<u8>, SealError> {
     to.seal(BATCH, &header.octets(), body)
+}
+
+/// What a service token of Herald Secured is bound to: it opens for no other issuer, key or contact.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct ServiceTokenContext {
+    /// The header of the phone's authority.
+    pub issuer: EnvelopeHeader,
+    /// The number that the authority gave the day's key.
+    pub key: u16,
+    /// The confirmation token beside it, which is the AAD.
+    pub confirmation: [u8; 16],
+}
+
+impl ServiceTokenContext {
+    fn info(&self) -> Vec<u8> {
+        [SERVICE_TOKEN, &self.issuer.octets(), &self.key.to_be_bytes()].concat()
+    }
+}
+
+/// Seals a service token's contents, in place, to an authority's P-256 key. Gives the encapsulated key.
+pub fn seal_service_token(
+    to: &PublicKey,
+    context: &ServiceTokenContext,
+    text: &mut Vec<u8>,
+) -> Result<Vec<u8>, SealError> {
+    p256_only(to)?;
+    to.seal(&context.info(), &context.confirmation, text)
+}
+
+// A service token has 65 octets for the encapsulated key: a point of P-256, as every phone has it.
+fn p256_only(key: &PublicKey) -> Result<(), SealError> {
+    match key.suite() {
+        Suite::P256 => Ok(()),
+        Suite::XWing | Suite::X25519 => Err(SealError::Key(Suite::P256)),
+    }
 }
 
 /// Octets that a seal adds to its text.

@@ -4,6 +4,7 @@
 
 pub mod bluetrace;
 pub mod reference;
+pub mod secured;
 pub mod simple;
 pub mod venue;
 
