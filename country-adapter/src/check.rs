@@ -208,7 +208,10 @@ impl Scratch {
     fn new() -> Result<Self, DiskError> {
         let path = std::env::temp_dir()
             .join(format!("country-adapter-check-{:016x}", StdRng::from_os_rng().random::<u64>()));
-        fs::DirBuilder::new().mode(PRIVATE_DIR).create(&path).map_err(|source| DiskError::Write { path: path.clone(), source })?;
+        fs::DirBuilder::new()
+            .mode(PRIVATE_DIR)
+            .create(&path)
+            .map_err(|source| DiskError::Write { path: path.clone(), source })?;
         Ok(Self(path))
     }
 }

@@ -136,7 +136,7 @@ fn the_whole_cause_of_an_error_is_told() {
     let key = place.folder.path().join("country.key");
     fs::remove_file(&key).unwrap();
     fs::create_dir(&key).unwrap();
-    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     place.only("", "", "country.key: Is a directory");
 }
 

@@ -27,7 +27,8 @@ pub(crate) fn log_to_stderr(config: &LogConfig) {
         LogLevel::Trace => LevelFilter::TRACE,
     };
     let libraries = LevelFilter::WARN.min(level);
-    let configured = || EnvFilter::new(format!("{libraries},country_adapter={level},pki={level},proto={level}"));
+    let configured =
+        || EnvFilter::new(format!("{libraries},country_adapter={level},pki={level},proto={level}"));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| configured());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| AboveBar);
     match config.format {

@@ -44,7 +44,9 @@ pub enum CallError {
     #[error("the gateway does not know the ingress key of this push")]
     UnknownIngressKey,
     /// The gateway has fewer batches than this adapter has taken from it, or another one where it has come to.
-    #[error("the gateway has not the batch that this adapter has come to: its store was replaced or restored")]
+    #[error(
+        "the gateway has not the batch that this adapter has come to: its store was replaced or restored"
+    )]
     CursorBeyondEnd,
     /// What comes next was kept as long as it may be, and is gone.
     #[error("the gateway has purged what comes next{}", .oldest.map_or_else(String::new, |oldest| format!("; the oldest that it keeps is {oldest}")))]
@@ -94,10 +96,9 @@ impl CallError {
     pub fn pause(&self) -> Duration {
         match self {
             Self::Again { pause, .. } => *pause,
-            Self::UnknownIngressKey
-            | Self::CursorBeyondEnd
-            | Self::Purged { .. }
-            | Self::Refused { .. } => Duration::ZERO,
+            Self::UnknownIngressKey | Self::CursorBeyondEnd | Self::Purged { .. } | Self::Refused { .. } => {
+                Duration::ZERO
+            }
         }
     }
 }
@@ -203,7 +204,7 @@ mod tests {
     #[test]
     fn a_full_store_says_how_long_to_wait() {
         let full = |seconds| {
-            let mut details = ErrorDetails::with_error_info("STORE_FULL", "exchange.v1", [].into());
+            let mut details = ErrorDetails::with_error_info("STORE_FULL", "exchange.v1", []);
             details.set_retry_info(Some(Duration::from_secs(seconds)));
             CallError::from(Status::with_error_details(Code::ResourceExhausted, "words", details)).pause()
         };

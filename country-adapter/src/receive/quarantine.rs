@@ -96,7 +96,11 @@ mod tests {
         let stems = [format!("7-unknown-{one}"), format!("7-unknown-{two}"), format!("7-unknown-{one}-2")];
         for (stem, batch) in stems.iter().zip(&batches) {
             let read = |ending: &str| quarantine.read(&format!("{stem}.{ending}")).unwrap().unwrap();
-            assert_eq!((read("batch"), read("reason")), (batch.encode_to_vec(), b"first\n".to_vec()), "{stem}");
+            assert_eq!(
+                (read("batch"), read("reason")),
+                (batch.encode_to_vec(), b"first\n".to_vec()),
+                "{stem}"
+            );
         }
         assert_eq!(durable::names(&dir.path().join("quarantine")).unwrap().len(), 6);
     }

@@ -15,8 +15,8 @@ async fn receive_all(world: &World, disk: Disk) -> Result<Arc<Receiver>, Receive
     loop {
         receiver.step(&mut acknowledged).await?;
         let last = world.remote.state().delivered.last().map_or(0, |last| last.position);
-        if receiver.backend.cursor()?.at.position == last
-            && acknowledged.unwrap_or_default().position == last {
+        if receiver.backend.cursor()?.at.position == last && acknowledged.unwrap_or_default().position == last
+        {
             return Ok(receiver);
         }
     }

@@ -165,7 +165,8 @@ impl State {
     /// Refuses a position that means another batch here.
     fn check_history(&self, position: u64, hash: &[u8]) -> Result<(), Status> {
         let here = self.delivered.iter().find(|delivered| delivered.position == position);
-        let other = here.and_then(|here| here.batch.as_ref()).is_some_and(|here| sha256(&here.manifest) != hash);
+        let other =
+            here.and_then(|here| here.batch.as_ref()).is_some_and(|here| sha256(&here.manifest) != hash);
         if other && !hash.is_empty() {
             return Err(refused(Code::OutOfRange, "CURSOR_BEYOND_END"));
         }
