@@ -204,7 +204,11 @@ pub fn check(config: &Config, clock: &Clock) -> Result<String, Vec<String>> {
             trust.version,
             trust.countries().count()
         )),
-        _ => Err(problems),
+        _ => {
+            // One missing file may be in the way of several checks.
+            problems.dedup();
+            Err(problems)
+        }
     }
 }
 
