@@ -121,7 +121,7 @@ impl Adapter {
         let country = check_identity(config.authority, keys.certificate.identity(), &trust)?;
         let channel = connect(&config, &keys, &trust, country)?;
         let backend: Arc<dyn Backend> = match config.backend.kind {
-            BackendKind::Folder => {
+            BackendKind::Folder | BackendKind::Webhook => {
                 Arc::new(FolderBackend::open(&config.backend.folders(), &config.state, disk.clone())?)
             }
         };

@@ -24,6 +24,9 @@ use crate::outage::chain;
 #[must_use]
 pub fn problems(file: &ConfigFile, now: u64) -> Vec<Problem> {
     let mut found = Found { file, problems: Vec::new() };
+    for (key, wrong, remedy) in file.config.contradictions() {
+        found.add(key, wrong, remedy);
+    }
     found.folders();
     let keys = found.identity(now);
     let trust = found.trust(now);
@@ -48,12 +51,9 @@ impl Found<'_> {
 
     fn folders(&mut self) {
         let config = &self.file.config;
-        let folders = [
-            ("state", &config.state),
-            ("backend.outgoing", &config.backend.outgoing),
-            ("backend.delivered", &config.backend.delivered),
-        ];
-        for (key, path) in folders {
+        let mut folders = vec![("state", &config.state), ("backend.outgoing", &config.backend.outgoing)];
+        folders.extend(config.backend.delivered.iter().map(|path| ("backend.delivered", path)));
+        for (key, path) in folders.clone() {
             if let Err((message, help)) = writable(path) {
                 self.add(key, message, help);
             }

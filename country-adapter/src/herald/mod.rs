@@ -3,6 +3,8 @@
 //! A phone's frame becomes the token and the extended data of a report here, and loses what may not leave the country.
 
 pub mod bluetrace;
+pub mod gaen;
+pub mod matching;
 pub mod reference;
 pub mod secured;
 pub mod simple;

@@ -1,0 +1,1 @@
+//! GAEN's exposure notification: from a temporary exposure key to what its phone advertised.

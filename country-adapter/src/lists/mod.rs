@@ -1,0 +1,1 @@
+//! What phones download: signed, numbered increments of forty-octet entries.

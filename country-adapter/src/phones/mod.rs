@@ -1,0 +1,1 @@
+//! HTTPS for phones: a case's contacts come in, lists go out.

@@ -1,0 +1,1 @@
+//! The authority's daily keys for service tokens: made ahead, published, destroyed.
