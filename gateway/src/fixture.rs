@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::node::Node;
-use crate::start;
+use crate::prepare;
 
 /// The gateway of one country, with a real store in a folder of its own.
 pub(crate) struct Fixture {
@@ -28,6 +28,6 @@ pub(crate) fn node() -> Fixture {
     let path = folder.path().join("gateway.toml");
     std::fs::write(&path, config).unwrap();
     let (node, _) =
-        start::prepare(Config::read(&path).unwrap(), Clock::default(), CancellationToken::new()).unwrap();
+        prepare::prepare(Config::read(&path).unwrap(), Clock::default(), CancellationToken::new()).unwrap();
     Fixture { node: Arc::new(node), _folder: folder }
 }

@@ -19,6 +19,7 @@ pub mod outbound;
 pub mod page;
 pub mod peers;
 pub mod places;
+pub mod prepare;
 pub mod retention;
 pub mod stage;
 pub mod start;
@@ -26,4 +27,5 @@ pub mod status;
 pub mod store;
 pub mod telemetry;
 
-pub use start::{Listeners, StartError, run};
+pub use prepare::{Listeners, StartError};
+pub use start::run;

@@ -7,7 +7,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use gateway::clock::Clock;
 use gateway::config::{Config, ConfigError};
-use gateway::{Listeners, start, telemetry};
+use gateway::{Listeners, prepare, telemetry};
 use miette::Report;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -76,7 +76,7 @@ fn with_config(path: &Path, then: fn(&Path, Config) -> ExitCode) -> ExitCode {
 }
 
 fn check(path: &Path, config: Config) -> ExitCode {
-    match start::check(&config, &Clock::default()) {
+    match prepare::check(&config, &Clock::default()) {
         Ok(summary) => {
             println!("{summary}");
             ExitCode::SUCCESS
@@ -104,7 +104,7 @@ async fn run(_: &Path, config: Config) -> ExitCode {
     match ran.await {
         Ok(()) => ExitCode::SUCCESS,
         Err(cause) => {
-            eprintln!("gateway: {}", start::chain(cause.as_ref()));
+            eprintln!("gateway: {}", prepare::chain(cause.as_ref()));
             ExitCode::from(FAILED)
         }
     }
