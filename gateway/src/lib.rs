@@ -20,6 +20,7 @@ pub mod page;
 pub mod peers;
 pub mod places;
 pub mod prepare;
+pub mod quota;
 pub mod retention;
 pub mod stage;
 pub mod start;

@@ -7,13 +7,14 @@ use pki::identity::HpkeKeys;
 use pki::sign::SigningKey;
 use pki::tls::NodeCertificate;
 use pki::trust::TrustList;
-use proto::ids::CountryCode;
+use proto::ids::{Authority, CountryCode};
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::keylists::KeyLists;
+use crate::quota::Quotas;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
@@ -35,6 +36,10 @@ pub struct Node {
     pub ingress: HpkeKeys,
     /// Public keys of all authorities, as far as they are known.
     pub key_lists: KeyLists,
+    /// How much each of our adapters may ask for.
+    pub backends: Quotas<Authority>,
+    /// How much each peer may ask for.
+    pub peers: Quotas<CountryCode>,
     /// The time.
     pub clock: Clock,
     /// What is counted.

@@ -15,6 +15,9 @@ use tonic_types::StatusExt;
 
 use crate::node::Node;
 
+/// The longest pause that a peer may ask for.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
 /// The channels to the gateways of the federation.
 pub struct Peers {
     node: Arc<Node>,
@@ -71,6 +74,14 @@ impl PeerError {
         let details = status.get_error_details();
         let info = details.error_info().filter(|info| info.reason == "PURGED")?;
         info.metadata.get("oldest")?.parse().ok()
+    }
+
+    /// The least pause before the next try, if the peer asks for one.
+    #[must_use]
+    pub fn pause(&self) -> Duration {
+        let Self::Answer { status, .. } = self else { return Duration::ZERO };
+        let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
+        asked.unwrap_or_default().min(LONGEST_PAUSE)
     }
 }
 

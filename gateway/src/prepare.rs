@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Listen};
 use crate::keylists::KeyLists;
 use crate::node::Node;
+use crate::quota::Quotas;
 use crate::store::StoreError;
 use crate::store::sled::{SledOptions, SledStore};
 use crate::telemetry::Metrics;
@@ -130,6 +131,8 @@ pub fn prepare(
         signing: Arc::new(signing),
         ingress: keys.hpke,
         key_lists,
+        backends: Quotas::new(&config.quota.backend),
+        peers: Quotas::new(&config.quota.peer),
         clock,
         metrics: Metrics::default(),
         progress: Notify::new(),

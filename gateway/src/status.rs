@@ -21,6 +21,7 @@ use crate::outbound::receipts::ReceiptError;
 use crate::outbound::reseal::Refused;
 use crate::outbound::serve::ServeError;
 use crate::page::PageError;
+use crate::quota::Exceeded;
 use crate::store::StoreError;
 
 /// Who gives the reasons.
@@ -104,6 +105,14 @@ impl From<StoreError> for Status {
             | StoreError::Corrupt { .. }
             | StoreError::Io { .. } => internal(&failed),
         }
+    }
+}
+
+impl From<Exceeded> for Status {
+    fn from(exceeded: Exceeded) -> Self {
+        let mut details = info("QUOTA_EXCEEDED");
+        details.set_retry_info(Some(exceeded.again));
+        Status::with_error_details(Code::ResourceExhausted, exceeded.to_string(), details)
     }
 }
 

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use crate::doors::{Doors, header, report};
+use crate::doors::{Doors, PATIENCE, header, report};
 
 /// All of a stream, without waiting.
 pub(crate) const PULL: wire::PullRequest = wire::PullRequest { after: 0, max_bytes: 1 << 20, wait_ms: 0 };
@@ -117,6 +117,34 @@ async fn a_full_disk_refuses_the_push_and_the_process_lives() {
     doors.start(826).await;
     doors.ingest("826/1").push(push).await.unwrap();
     assert_eq!(doors.delivered("250/0", 1).await, [report("250/0", 1)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_a_quota_is_refused_with_a_time_and_takes_nothing_of_others() {
+    let mut doors = Doors::closed(&["826/0", "826/1", "250/0"]);
+    let config = doors.config(826).replace("calls_in_flight = 256", "calls_in_flight = 2");
+    let config = config.replacen("calls_per_second = 10000", "calls_per_second = 10", 1);
+    doors.start_as(826, &config).await;
+    doors.start(250).await;
+    doors.publish_keys().await;
+    let flood = async {
+        loop {
+            if let Err(refused) = doors.ingest("826/1").ingress_keys(wire::IngressKeysRequest {}).await {
+                return refused;
+            }
+        }
+    };
+    let refused = tokio::time::timeout(PATIENCE, flood).await.unwrap();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::ResourceExhausted, "QUOTA_EXCEEDED"));
+    assert!(refused.get_error_details().retry_info().unwrap().retry_delay.is_some());
+    let push = doors.sealed("826/0", &[("250/0", 1)]).await;
+    doors.ingest("826/0").push(push).await.expect("the other backend's calls are its own");
+    // The peer's own gateway waits in one pull already; with another one it has two, and no third.
+    let wait = wire::PullRequest { wait_ms: 5_000, after: 1, ..PULL };
+    let (mut first, mut second) = (doors.exchange(250, 826), doors.exchange(250, 826));
+    let (one, other) = tokio::join!(first.pull(wait), second.pull(wait));
+    let refused = one.err().or(other.err()).expect("one of them is too much");
+    assert_eq!(reason(&refused), "QUOTA_EXCEEDED");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,6 +45,16 @@ pub enum PullError {
     NotActive,
 }
 
+impl PullError {
+    /// The least pause before the next try.
+    fn pause(&self) -> Duration {
+        match self {
+            Self::Peer(error) => error.pause(),
+            Self::Store(_) | Self::Refused(_) | Self::NotActive => Duration::ZERO,
+        }
+    }
+}
+
 impl Pull {
     /// A loop for one origin. Our own country is one too: tokens for another state go the same way, by loopback.
     #[must_use]
@@ -69,7 +79,7 @@ impl Pull {
                             warn!(%error, "pulling fails; it is tried again with growing pauses");
                         }
                         debug!(%error, "pull failed");
-                        tokio::time::sleep(backoff.failed()).await;
+                        tokio::time::sleep(backoff.failed().max(error.pause())).await;
                     }
                 }
             }

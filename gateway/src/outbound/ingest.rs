@@ -121,7 +121,10 @@ impl Ingest {
 impl wire::ingest_server::Ingest for Ingest {
     async fn push(&self, request: Request<wire::PushRequest>) -> Result<Response<wire::PushReply>, Status> {
         let pusher = self.node.calling_adapter(request.extensions())?;
+        let _place = self.node.backends.begin(pusher)?;
         let push = Push::parse(request.into_inner()).map_err(|cause| status::malformed(&cause))?;
+        self.node.backends.reports(pusher, push.envelopes())?;
+        self.node.backends.octets(pusher, push.sealed.len())?;
         let span = info_span!("push", %pusher, id = %push.id);
         let reply = self.accept(pusher, push).instrument(span).await?;
         Ok(Response::new(reply))
@@ -131,7 +134,8 @@ impl wire::ingest_server::Ingest for Ingest {
         &self,
         request: Request<wire::IngressKeysRequest>,
     ) -> Result<Response<wire::SignedKeyList>, Status> {
-        self.node.calling_adapter(request.extensions())?;
+        let caller = self.node.calling_adapter(request.extensions())?;
+        let _place = self.node.backends.begin(caller)?;
         Ok(Response::new(self.ingress_keys()))
     }
 }

@@ -1,13 +1,19 @@
 //! The one configuration file: every key, its default, and what is wrong with it.
 
+mod file;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use miette::{Diagnostic, NamedSource, SourceSpan};
+use miette::SourceSpan;
 use pki::identity::IdentityConfig;
 use pki::trust::TrustConfig;
 use serde::Deserialize;
+
+pub use file::{ConfigError, Wrong};
+
+use file::place;
 
 /// The gateway's configuration; `deploy/gateway.example.toml` explains each key.
 #[derive(Debug, Clone, Deserialize)]
@@ -30,6 +36,9 @@ pub struct Config {
     /// Bounds on what is worked on at once.
     #[serde(default)]
     pub limits: Limits,
+    /// How much one caller may ask for.
+    #[serde(default)]
+    pub quota: Quota,
     /// How peers are pulled.
     #[serde(default)]
     pub pull: PullConfig,
@@ -68,6 +77,51 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self { pushes_at_work: 8, connections: 1_024, free_disk_bytes: 256 << 20 }
+    }
+}
+
+/// How much one caller may ask for.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Quota {
+    /// Each of our backends' adapters.
+    pub backend: QuotaConfig,
+    /// Each peer gateway.
+    pub peer: QuotaConfig,
+}
+
+/// The quota of one caller.
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct QuotaConfig {
+    /// Calls, 10 to 1,000,000 a second.
+    pub calls_per_second: u32,
+    /// Envelopes pushed, 5,000 to 100,000,000 a second.
+    pub reports_per_second: u32,
+    /// KiB of pushes, or of pages served, 8,192 to 100,000,000 a second.
+    pub kibibytes_per_second: u32,
+    /// Calls that have begun and not ended, 2 to 10,000.
+    pub calls_in_flight: usize,
+}
+
+impl Default for QuotaConfig {
+    fn default() -> Self {
+        Self {
+            calls_per_second: 10_000,
+            reports_per_second: 5_000_000,
+            kibibytes_per_second: 1 << 20,
+            calls_in_flight: 256,
+        }
+    }
+}
+
+impl QuotaConfig {
+    /// A second's quota holds the largest call, or that call would never be let through.
+    fn is_good(&self) -> bool {
+        (10..=1_000_000).contains(&self.calls_per_second)
+            && (5_000..=100_000_000).contains(&self.reports_per_second)
+            && (8_192..=100_000_000).contains(&self.kibibytes_per_second)
+            && (2..=10_000).contains(&self.calls_in_flight)
     }
 }
 
@@ -137,48 +191,6 @@ pub enum LogFormat {
     Json,
 }
 
-/// A configuration that cannot be used, with the line that is to blame.
-#[derive(Debug, thiserror::Error, Diagnostic)]
-pub enum ConfigError {
-    /// The file cannot be read.
-    #[error("cannot read the configuration {path}: {cause}")]
-    #[diagnostic(help("give the path of a gateway.toml; deploy/gateway.example.toml is one to begin with"))]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        cause: std::io::Error,
-    },
-    /// A key or value is wrong.
-    #[error(transparent)]
-    #[diagnostic(transparent)]
-    Wrong(#[from] Box<Wrong>),
-}
-
-/// What is wrong in a configuration, and on which line.
-#[derive(Debug, thiserror::Error, Diagnostic)]
-#[error("{message}")]
-pub struct Wrong {
-    /// What.
-    pub message: String,
-    /// What would do.
-    #[help]
-    pub help: String,
-    /// The whole file.
-    #[source_code]
-    file: NamedSource<String>,
-    /// Which part of it.
-    #[label("here")]
-    place: Option<SourceSpan>,
-}
-
-impl Wrong {
-    fn at(name: &str, text: &str, (message, help): (String, &str), place: Option<SourceSpan>) -> ConfigError {
-        let file = NamedSource::new(name, text.to_owned()).with_language("TOML");
-        Box::new(Self { message, help: help.into(), file, place }).into()
-    }
-}
-
 impl Config {
     /// Reads a file; paths in it are relative to it.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
@@ -236,6 +248,11 @@ impl Config {
                 "1 to 100000 (1024)",
             ));
         }
+        let quotas = [("quota.backend", self.quota.backend), ("quota.peer", self.quota.peer)];
+        if let Some((key, _)) = quotas.into_iter().find(|(_, quota)| !quota.is_good()) {
+            let help = "calls 10 to 1000000, reports 5000 to 100000000 and KiB 8192 to 100000000 a second; 2 to 10000 calls in flight";
+            return Some((key, format!("{key} is too small or too large"), help));
+        }
         if !(65_536..=2 << 20).contains(&self.pull.page_bytes) {
             let message = format!("pull.page_bytes is {}", self.pull.page_bytes);
             return Some(("page_bytes", message, "65536 to 2097152 (2097152)"));
@@ -271,117 +288,5 @@ impl Config {
         for path in single.into_iter().chain(several) {
             *path = folder.join(&*path);
         }
-    }
-}
-
-impl ConfigError {
-    /// A problem that showed when what the file names was used: blames the line that names it.
-    #[must_use]
-    pub fn blame(path: &Path, problem: &str) -> Self {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
-        let help = "put this right and run `gateway check` again";
-        Wrong::at(&path.display().to_string(), &text, (problem.to_owned(), help), blamed(&text, problem))
-    }
-}
-
-/// The first line with a quoted value that ends a path in the problem, or with a key that the problem names.
-fn blamed(text: &str, problem: &str) -> Option<SourceSpan> {
-    let mut offset = 0;
-    for line in text.split_inclusive('\n') {
-        let content = line.split('#').next().unwrap_or_default();
-        let (key, _) = content.split_once('=').unwrap_or_default();
-        let values = content.split('"').skip(1).step_by(2);
-        let names_value = values.filter(|value| value.len() > 3).any(|value| problem.contains(value));
-        let names_key = !key.trim().is_empty() && problem.starts_with(&format!("{} ", key.trim()));
-        if names_value || names_key {
-            return Some((offset, line.trim_end().len()).into());
-        }
-        offset += line.len();
-    }
-    None
-}
-
-/// Where a key or table stands in the file.
-fn place(text: &str, key: &str) -> Option<SourceSpan> {
-    let mut offset = 0;
-    for line in text.split_inclusive('\n') {
-        let trimmed = line.trim_start().trim_start_matches('[');
-        let is_it = trimmed.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', ']']));
-        if is_it {
-            return Some((offset, line.trim_end().len()).into());
-        }
-        offset += line.len();
-    }
-    None
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const EXAMPLE: &str = include_str!("../../deploy/gateway.example.toml");
-
-    fn refusal(from: &str, to: &str) -> (String, Option<usize>) {
-        assert!(EXAMPLE.contains(from), "{from}");
-        let text = EXAMPLE.replace(from, to);
-        match Config::parse(&text, "gateway.toml") {
-            Err(ConfigError::Wrong(wrong)) => {
-                let line = wrong.place.map(|span| text[..span.offset()].lines().count() + 1);
-                (format!("{}; {}", wrong.message, wrong.help), line)
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    #[test]
-    fn the_example_is_a_configuration_and_shows_the_defaults() {
-        let example = Config::parse(EXAMPLE, "gateway.example.toml").unwrap();
-        let (limits, pull, retention, log) =
-            (Limits::default(), PullConfig::default(), Retention::default(), LogConfig::default());
-        assert_eq!(format!("{:?}", example.limits), format!("{limits:?}"));
-        assert_eq!(format!("{:?}", example.pull), format!("{pull:?}"));
-        assert_eq!(format!("{:?}", example.retention), format!("{retention:?}"));
-        assert_eq!(format!("{:?}", example.log), format!("{log:?}"));
-    }
-
-    #[test]
-    fn an_unknown_key_is_named_with_its_line() {
-        let (message, line) = refusal("country = 826", "contry = 826");
-        assert!(message.contains("unknown field `contry`"), "{message}");
-        assert!(line.is_some());
-    }
-
-    #[test]
-    fn a_file_that_cannot_be_used_is_blamed_on_its_line() {
-        let line = |problem: &str| {
-            blamed(EXAMPLE, problem).map(|span| EXAMPLE[span.offset()..].lines().next().unwrap())
-        };
-        assert_eq!(
-            line("cannot read /etc/exchange/gateway.crt: no such file"),
-            Some("certificate = \"gateway.crt\"")
-        );
-        assert_eq!(line("signing_key 0011 is none of country 826's"), Some("signing_key = \"signing.key\""));
-        assert_eq!(line("something else"), None);
-    }
-
-    #[test]
-    fn a_wrong_value_names_key_value_and_remedy() {
-        let (message, line) = refusal("wait_seconds = 30", "wait_seconds = 31");
-        assert_eq!(message, "pull.wait_seconds is 31; 1 to 30; peers end a longer wait themselves");
-        assert!(line.is_some());
-        let (message, _) = refusal("country = 826", "country = 0");
-        assert!(message.starts_with("country is 0; an ISO 3166-1 number"), "{message}");
-        for (from, to, expected) in [
-            ("pushes_at_work = 8", "pushes_at_work = 8000000000000000000", "1 to 1024"),
-            ("connections = 1024", "connections = 0", "1 to 100000"),
-            ("page_bytes = 2097152", "page_bytes = 0", "65536 to 2097152"),
-            ("level = \"info\"", "level = \"verbose\"", "error, warn, info, debug or trace"),
-            ("unacknowledged_days = 14", "unacknowledged_days = 22", "1 to 21 days"),
-        ] {
-            let (message, line) = refusal(from, to);
-            assert!(message.contains(expected) && line.is_some(), "{message}");
-        }
-        let (message, _) = refusal("127.0.0.1:7445", "0.0.0.0:7445");
-        assert!(message.contains("a loopback address"), "{message}");
     }
 }

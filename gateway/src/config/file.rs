@@ -1,0 +1,167 @@
+//! What is wrong with a configuration file, shown on the line that is to blame.
+
+use std::path::{Path, PathBuf};
+
+use miette::{Diagnostic, NamedSource, SourceSpan};
+
+/// A configuration that cannot be used, with the line that is to blame.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read the configuration {path}: {cause}")]
+    #[diagnostic(help("give the path of a gateway.toml; deploy/gateway.example.toml is one to begin with"))]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
+    /// A key or value is wrong.
+    #[error(transparent)]
+    #[diagnostic(transparent)]
+    Wrong(#[from] Box<Wrong>),
+}
+
+/// What is wrong in a configuration, and on which line.
+#[derive(Debug, thiserror::Error, Diagnostic)]
+#[error("{message}")]
+pub struct Wrong {
+    /// What.
+    pub message: String,
+    /// What would do.
+    #[help]
+    pub help: String,
+    /// The whole file.
+    #[source_code]
+    file: NamedSource<String>,
+    /// Which part of it.
+    #[label("here")]
+    place: Option<SourceSpan>,
+}
+
+impl Wrong {
+    pub(super) fn at(
+        name: &str,
+        text: &str,
+        (message, help): (String, &str),
+        place: Option<SourceSpan>,
+    ) -> ConfigError {
+        let file = NamedSource::new(name, text.to_owned()).with_language("TOML");
+        Box::new(Self { message, help: help.into(), file, place }).into()
+    }
+}
+
+impl ConfigError {
+    /// A problem that showed when what the file names was used: blames the line that names it.
+    #[must_use]
+    pub fn blame(path: &Path, problem: &str) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let help = "put this right and run `gateway check` again";
+        Wrong::at(&path.display().to_string(), &text, (problem.to_owned(), help), blamed(&text, problem))
+    }
+}
+
+/// The first line with a quoted value that ends a path in the problem, or with a key that the problem names.
+fn blamed(text: &str, problem: &str) -> Option<SourceSpan> {
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let content = line.split('#').next().unwrap_or_default();
+        let (key, _) = content.split_once('=').unwrap_or_default();
+        let values = content.split('"').skip(1).step_by(2);
+        let names_value = values.filter(|value| value.len() > 3).any(|value| problem.contains(value));
+        let names_key = !key.trim().is_empty() && problem.starts_with(&format!("{} ", key.trim()));
+        if names_value || names_key {
+            return Some((offset, line.trim_end().len()).into());
+        }
+        offset += line.len();
+    }
+    None
+}
+
+/// Where a key or table stands in the file.
+pub(super) fn place(text: &str, key: &str) -> Option<SourceSpan> {
+    let mut offset = 0;
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim_start().trim_start_matches('[');
+        let is_it = trimmed.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', ']']));
+        if is_it {
+            return Some((offset, line.trim_end().len()).into());
+        }
+        offset += line.len();
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Config, Limits, LogConfig, PullConfig, Quota, Retention};
+    use super::*;
+
+    const EXAMPLE: &str = include_str!("../../../deploy/gateway.example.toml");
+
+    fn refusal(from: &str, to: &str) -> (String, Option<usize>) {
+        assert!(EXAMPLE.contains(from), "{from}");
+        let text = EXAMPLE.replace(from, to);
+        match Config::parse(&text, "gateway.toml") {
+            Err(ConfigError::Wrong(wrong)) => {
+                let line = wrong.place.map(|span| text[..span.offset()].lines().count() + 1);
+                (format!("{}; {}", wrong.message, wrong.help), line)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_example_is_a_configuration_and_shows_the_defaults() {
+        let example = Config::parse(EXAMPLE, "gateway.example.toml").unwrap();
+        let (limits, pull, retention, log) =
+            (Limits::default(), PullConfig::default(), Retention::default(), LogConfig::default());
+        assert_eq!(format!("{:?}", example.quota), format!("{:?}", Quota::default()));
+        assert_eq!(format!("{:?}", example.limits), format!("{limits:?}"));
+        assert_eq!(format!("{:?}", example.pull), format!("{pull:?}"));
+        assert_eq!(format!("{:?}", example.retention), format!("{retention:?}"));
+        assert_eq!(format!("{:?}", example.log), format!("{log:?}"));
+    }
+
+    #[test]
+    fn an_unknown_key_is_named_with_its_line() {
+        let (message, line) = refusal("country = 826", "contry = 826");
+        assert!(message.contains("unknown field `contry`"), "{message}");
+        assert!(line.is_some());
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_used_is_blamed_on_its_line() {
+        let line = |problem: &str| {
+            blamed(EXAMPLE, problem).map(|span| EXAMPLE[span.offset()..].lines().next().unwrap())
+        };
+        assert_eq!(
+            line("cannot read /etc/exchange/gateway.crt: no such file"),
+            Some("certificate = \"gateway.crt\"")
+        );
+        assert_eq!(line("signing_key 0011 is none of country 826's"), Some("signing_key = \"signing.key\""));
+        assert_eq!(line("something else"), None);
+    }
+
+    #[test]
+    fn a_wrong_value_names_key_value_and_remedy() {
+        let (message, line) = refusal("wait_seconds = 30", "wait_seconds = 31");
+        assert_eq!(message, "pull.wait_seconds is 31; 1 to 30; peers end a longer wait themselves");
+        assert!(line.is_some());
+        let (message, _) = refusal("country = 826", "country = 0");
+        assert!(message.starts_with("country is 0; an ISO 3166-1 number"), "{message}");
+        for (from, to, expected) in [
+            ("pushes_at_work = 8", "pushes_at_work = 8000000000000000000", "1 to 1024"),
+            ("connections = 1024", "connections = 0", "1 to 100000"),
+            ("page_bytes = 2097152", "page_bytes = 0", "65536 to 2097152"),
+            ("level = \"info\"", "level = \"verbose\"", "error, warn, info, debug or trace"),
+            ("reports_per_second = 5000000", "reports_per_second = 4999", "reports 5000 to"),
+            ("unacknowledged_days = 14", "unacknowledged_days = 22", "1 to 21 days"),
+        ] {
+            let (message, line) = refusal(from, to);
+            assert!(message.contains(expected) && line.is_some(), "{message}");
+        }
+        let (message, _) = refusal("127.0.0.1:7445", "0.0.0.0:7445");
+        assert!(message.contains("a loopback address"), "{message}");
+    }
+}

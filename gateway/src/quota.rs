@@ -1,0 +1,137 @@
+//! How much one backend or one peer may ask for, by the name in its certificate and not by its address.
+//!
+//! Whoever asks for more is told when to come again; it takes nothing from the others.
+
+use std::hash::Hash;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::{Clock, DefaultClock};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::config::QuotaConfig;
+use crate::places::{Place, Places};
+
+/// Octets that count as one.
+const UNIT: usize = 1024;
+/// When somebody with too many calls in flight may come again.
+const SOON: Duration = Duration::from_secs(1);
+
+/// The quotas of all callers of one kind.
+pub struct Quotas<K: Copy + Eq + Hash> {
+    calls: DefaultKeyedRateLimiter<K>,
+    reports: DefaultKeyedRateLimiter<K>,
+    kibibytes: DefaultKeyedRateLimiter<K>,
+    in_flight: Places<K>,
+}
+
+/// More than the caller's quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("more {what} than this caller's quota; try again in {} ms", again.as_millis())]
+pub struct Exceeded {
+    /// Calls, reports, octets or calls in flight.
+    pub what: &'static str,
+    /// When the same call would be let through, if nothing else comes.
+    pub again: Duration,
+}
+
+impl<K: Copy + Eq + Hash> Quotas<K> {
+    /// Quotas that are all unused.
+    #[must_use]
+    pub fn new(config: &QuotaConfig) -> Self {
+        let a_second = |number: u32| RateLimiter::keyed(Quota::per_second(cells(number)));
+        Self {
+            calls: a_second(config.calls_per_second),
+            reports: a_second(config.reports_per_second),
+            kibibytes: a_second(config.kibibytes_per_second),
+            in_flight: Places::new(config.calls_in_flight),
+        }
+    }
+
+    /// Lets one call begin. The place is held while it goes on.
+    pub fn begin(&self, caller: K) -> Result<Place<K>, Exceeded> {
+        let place = self.in_flight.take(caller);
+        let place = place.ok_or(Exceeded { what: "calls in flight", again: SOON })?;
+        take(&self.calls, caller, 1, "calls")?;
+        Ok(place)
+    }
+
+    /// Takes reports out of the quota, all or none.
+    pub fn reports(&self, caller: K, reports: usize) -> Result<(), Exceeded> {
+        take(&self.reports, caller, reports, "reports")
+    }
+
+    /// Takes octets out of the quota, all or none.
+    pub fn octets(&self, caller: K, octets: usize) -> Result<(), Exceeded> {
+        take(&self.kibibytes, caller, octets.div_ceil(UNIT), "octets")
+    }
+}
+
+fn take<K: Copy + Eq + Hash>(
+    from: &DefaultKeyedRateLimiter<K>,
+    caller: K,
+    number: usize,
+    what: &'static str,
+) -> Result<(), Exceeded> {
+    let Some(number) = u32::try_from(number).ok().and_then(NonZeroU32::new) else { return Ok(()) };
+    match from.check_key_n(&caller, number) {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(wait)) => Err(Exceeded { what, again: wait.wait_time_from(DefaultClock::default().now()) }),
+        // The configuration gives a second's quota room for the largest call there is.
+        Err(_) => Err(Exceeded { what, again: SOON }),
+    }
+}
+
+fn cells(number: u32) -> NonZeroU32 {
+    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMALL: QuotaConfig = QuotaConfig {
+        calls_per_second: 1_000,
+        reports_per_second: 5_000,
+        kibibytes_per_second: 4_096,
+        calls_in_flight: 2,
+    };
+
+    #[test]
+    fn a_quota_is_taken_up_to_its_end_and_says_when_to_come_again() {
+        let quotas = Quotas::new(&SMALL);
+        assert_eq!(quotas.reports(1, 5_000), Ok(()));
+        let refused = quotas.reports(1, 5_000).unwrap_err();
+        assert_eq!(refused.what, "reports");
+        assert!((Duration::from_millis(500)..=Duration::from_secs(1)).contains(&refused.again), "{refused}");
+        assert_eq!(quotas.octets(1, 4 << 20), Ok(()));
+        assert_eq!(quotas.octets(1, 4 << 20).unwrap_err().what, "octets");
+    }
+
+    #[test]
+    fn who_has_used_its_quota_takes_nothing_of_another() {
+        let quotas = Quotas::new(&SMALL);
+        while quotas.reports(1, 1_000).is_ok() {}
+        assert_eq!(quotas.reports(2, 5_000), Ok(()));
+        let first = quotas.begin(1).unwrap();
+        let _second = quotas.begin(1).unwrap();
+        assert_eq!(quotas.begin(1).err().map(|refused| refused.what), Some("calls in flight"));
+        assert!(quotas.begin(2).is_ok());
+        drop(first);
+        assert!(quotas.begin(1).is_ok());
+    }
+
+    #[test]
+    fn calls_are_counted_even_if_they_are_short() {
+        let quotas = Quotas::new(&QuotaConfig { calls_per_second: 10, ..SMALL });
+        let begun = (0..1_000).filter(|_| quotas.begin(1).is_ok()).count();
+        assert!((10..1_000).contains(&begun), "{begun}");
+    }
+
+    #[test]
+    fn nothing_costs_nothing() {
+        let quotas = Quotas::new(&SMALL);
+        while quotas.octets(1, UNIT).is_ok() {}
+        assert_eq!(quotas.octets(1, 0), Ok(()), "an empty tail is free");
+    }
+}
