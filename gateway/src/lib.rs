@@ -3,12 +3,14 @@
 //! [`run`] is the table of contents. [`outbound`] is the way of our tokens out, [`inbound`] the way of our peers'
 //! tokens in; neither knows the other, both keep what they have in a [`store`].
 
+pub mod backlog;
 pub mod backoff;
 pub mod caller;
 pub mod clock;
 pub mod config;
 #[cfg(test)]
 mod fixture;
+pub mod health;
 pub mod http;
 pub mod inbound;
 pub mod keylists;

@@ -1,5 +1,6 @@
 //! What all stages of one gateway share.
 
+use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::keylists::KeyLists;
-use crate::quota::Quotas;
+use crate::places::Place;
+use crate::quota::{Exceeded, Quotas};
 use crate::store::Store;
 use crate::telemetry::Metrics;
 
@@ -55,6 +57,21 @@ impl Node {
     #[must_use]
     pub fn trust_list(&self) -> Arc<TrustList> {
         self.trust.borrow().clone()
+    }
+
+    /// Lets a backend's call begin, unless it is over its quota.
+    pub fn begin_backend(&self, caller: Authority) -> Result<Place<Authority>, Exceeded> {
+        self.counted(&caller, self.backends.begin(caller))
+    }
+
+    /// Lets a peer's call begin, unless it is over its quota.
+    pub fn begin_peer(&self, caller: CountryCode) -> Result<Place<CountryCode>, Exceeded> {
+        self.counted(&caller, self.peers.begin(caller))
+    }
+
+    /// Counts a refusal because of a quota.
+    pub fn counted<T>(&self, caller: &impl Display, asked: Result<T, Exceeded>) -> Result<T, Exceeded> {
+        asked.inspect_err(|exceeded| self.metrics.over_quota(caller, exceeded.what))
     }
 
     /// A folder of its own below the state directory.

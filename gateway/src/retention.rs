@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto::batch::Stage;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
+use crate::backlog::acknowledged;
 use crate::names;
 use crate::node::Node;
 use crate::store::{Advance, Change, Cursor, StoreError, Stream};
@@ -55,18 +55,7 @@ async fn look_at(node: &Node, stream: Stream, (now, oldest): (u64, u64)) -> Resu
     if purged > 0 {
         info!(batches = purged, "batches purged after their time");
     }
-    show_age(node, stream, acknowledged, now).await
-}
-
-/// How far a stream's reader has come.
-async fn acknowledged(node: &Node, stream: Stream) -> Result<Option<Cursor>, StoreError> {
-    let name = match (names::outbox_country(stream), names::inbox_authority(stream)) {
-        // Only what an adapter abroad has taken is let go: until then we could still send it again.
-        (Some(country), _) => names::acknowledged(country, Stage::Delivered),
-        (None, Some(authority)) => names::position(authority),
-        (None, None) => return Ok(None),
-    };
-    node.store.cursor(name).await.map(Some)
+    Ok(())
 }
 
 /// What was acknowledged at least as many hours ago as it is to be kept.
@@ -112,23 +101,10 @@ fn hour_of(cursor: &Cursor) -> u64 {
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
 
-async fn show_age(node: &Node, stream: Stream, acknowledged: Cursor, now: u64) -> Result<(), StoreError> {
-    let since = match node.store.oldest(stream).await? {
-        Some((first, at)) if first > acknowledged.through => Some(at),
-        _ => node.store.find(stream, acknowledged.through + 1).await?.map(|entry| entry.at),
-    };
-    let age = since.map_or(0, |since| now.saturating_sub(since));
-    match (names::outbox_country(stream), names::inbox_authority(stream)) {
-        (Some(country), _) => node.metrics.unacknowledged(country, age),
-        (None, Some(authority)) => node.metrics.undelivered(authority, age),
-        (None, None) => {}
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
+    use proto::batch::Stage;
     use proto::ids::CountryCode;
 
     use super::*;

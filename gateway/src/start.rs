@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
+use tonic_health::server::health_reporter;
 use tracing::{error, info};
 
 use crate::clock::Clock;
@@ -30,7 +31,7 @@ use crate::outbound::serve::Exchange;
 use crate::peers::Peers;
 use crate::prepare::{Listeners, StartError, prepare};
 use crate::stage::Stages;
-use crate::{http, retention};
+use crate::{health, http, retention};
 
 /// How often the trust list's file is looked at.
 const TRUST_EVERY: Duration = Duration::from_secs(5);
@@ -72,13 +73,16 @@ pub async fn run_with(
 
     // Our tokens out: 1 ingest and 5 serve answer calls; 2 to 4 work inside them.
     let (node_stop, tasks) = (stop.clone(), stages.tasks().clone());
-    let acceptor = Acceptor::new(node.clone(), national(&node), NATIONAL_STREAMS, tls.clone());
+    let (national_health, peers_health) = (health_reporter(), health_reporter());
+    let routes = national(&node).add_service(national_health.1).prepare();
+    let acceptor = Acceptor::new(node.clone(), routes, NATIONAL_STREAMS, tls.clone());
     stages.spawn(
         "national",
         stop.clone(),
         acceptor.run(listeners.national, node_stop.clone(), tasks.clone()),
     );
-    let acceptor = Acceptor::new(node.clone(), peers(&node), PEER_STREAMS, tls);
+    let routes = peers(&node).add_service(peers_health.1).prepare();
+    let acceptor = Acceptor::new(node.clone(), routes, PEER_STREAMS, tls);
     stages.spawn("peers", stop.clone(), acceptor.run(listeners.peers, node_stop, tasks));
 
     // Peers' tokens in: 6 to 8 for each country of the trust list; 9 answers calls above.
@@ -89,6 +93,8 @@ pub async fn run_with(
     // Around both.
     stages.spawn("trust", stop.clone(), follow_file(keeper, node.clock.clone(), stop.clone()));
     stages.spawn("retention", stop.clone(), retention::run(node.clone(), stop.clone()));
+    let reporters = [national_health.0, peers_health.0];
+    stages.spawn("health", stop.clone(), health::run(node.clone(), reporters, stop.clone()));
     stages.spawn("admin", stop.clone(), admin(node.clone(), listeners.admin, stop.clone()));
     stop.cancelled().await;
     finish(&node, stages.tasks()).await;
@@ -112,13 +118,13 @@ fn national(node: &Arc<Node>) -> Routes {
     let ingest = IngestServer::new(Ingest::new(node.clone())).max_decoding_message_size(PUSH_MESSAGE);
     let delivery =
         DeliveryServer::new(Delivery::new(node.clone())).max_decoding_message_size(KEY_LIST_MESSAGE);
-    Routes::new(ingest).add_service(delivery).prepare()
+    Routes::new(ingest).add_service(delivery)
 }
 
 /// What peers may call.
 fn peers(node: &Arc<Node>) -> Routes {
     let exchange = ExchangeServer::new(Exchange::new(node.clone())).max_decoding_message_size(SMALL_MESSAGE);
-    Routes::new(exchange).prepare()
+    Routes::new(exchange)
 }
 
 /// Where our own listener is reached from this machine.

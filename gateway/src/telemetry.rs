@@ -1,16 +1,19 @@
 //! What is counted, and how it is shown: Prometheus text on the admin listener, logs on standard error.
 
+use std::fmt::Display;
 use std::sync::atomic::AtomicU64;
 
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use proto::ids::{Authority, CountryCode};
 use proto::verdict::Verdict;
 use tracing_subscriber::EnvFilter;
 
+use crate::backlog::Waiting;
 use crate::config::{LogConfig, LogFormat};
 
 /// Every metric of the gateway. Labels name countries, authorities and reasons; never a token.
@@ -24,7 +27,11 @@ pub struct Metrics {
     delivered: Family<AuthorityLabel, Counter>,
     handshakes: Family<ReasonLabel, Counter>,
     undelivered_age: Family<AuthorityLabel, Gauge<u64, AtomicU64>>,
+    undelivered: Family<AuthorityLabel, Gauge<u64, AtomicU64>>,
     unacknowledged_age: Family<PeerLabel, Gauge<u64, AtomicU64>>,
+    unacknowledged: Family<PeerLabel, Gauge<u64, AtomicU64>>,
+    pulls_failed: Family<PeerLabel, Counter>,
+    over_quota: Family<OverLabel, Counter>,
     store_bytes: Gauge<u64, AtomicU64>,
     purged: Counter,
     trust_expires: Gauge<u64, AtomicU64>,
@@ -59,6 +66,12 @@ struct PeerLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OverLabel {
+    caller: String,
+    what: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ReasonLabel {
     reason: &'static str,
 }
@@ -75,7 +88,11 @@ impl Default for Metrics {
             delivered: Family::default(),
             handshakes: Family::default(),
             undelivered_age: Family::default(),
+            undelivered: Family::default(),
             unacknowledged_age: Family::default(),
+            unacknowledged: Family::default(),
+            pulls_failed: Family::default(),
+            over_quota: Family::default(),
             store_bytes: Gauge::default(),
             purged: Counter::default(),
             trust_expires: Gauge::default(),
@@ -106,6 +123,24 @@ impl Metrics {
         to.register("handshakes_failed", "TLS handshakes that failed, by reason", self.handshakes.clone());
         let help = "Age of the oldest batch that an authority's adapter has not taken";
         to.register_with_unit("oldest_undelivered", help, Unit::Seconds, self.undelivered_age.clone());
+        to.register(
+            "undelivered_batches",
+            "Batches that an authority's adapter has not taken",
+            self.undelivered.clone(),
+        );
+        to.register(
+            "unacknowledged_batches",
+            "Batches that a peer has not acknowledged as delivered",
+            self.unacknowledged.clone(),
+        );
+        to.register(
+            "pulls_failed",
+            "Pulls from a peer that brought nothing but an error",
+            self.pulls_failed.clone(),
+        );
+        to.register("over_quota", "Calls refused because of the caller's quota", self.over_quota.clone());
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        to.register("build", "The software that runs", build);
         let help = "Age of the oldest batch that a peer has not acknowledged";
         to.register_with_unit("oldest_unacknowledged", help, Unit::Seconds, self.unacknowledged_age.clone());
         to.register_with_unit(
@@ -171,14 +206,28 @@ impl Metrics {
         self.purged.inc_by(batches);
     }
 
-    /// How old the oldest batch is that an adapter has not taken; 0 if it has all.
-    pub fn undelivered(&self, authority: Authority, seconds: u64) {
-        self.undelivered_age.get_or_create(&AuthorityLabel { authority: authority.to_string() }).set(seconds);
+    /// What an adapter has not taken.
+    pub fn undelivered(&self, authority: Authority, waiting: Waiting) {
+        let label = AuthorityLabel { authority: authority.to_string() };
+        self.undelivered_age.get_or_create(&label).set(waiting.oldest_seconds);
+        self.undelivered.get_or_create(&label).set(waiting.batches);
     }
 
-    /// How old the oldest batch is that a peer has not acknowledged; 0 if it has all.
-    pub fn unacknowledged(&self, peer: CountryCode, seconds: u64) {
-        self.unacknowledged_age.get_or_create(&PeerLabel { peer: peer.to_string() }).set(seconds);
+    /// What a peer has not acknowledged.
+    pub fn unacknowledged(&self, peer: CountryCode, waiting: Waiting) {
+        let label = PeerLabel { peer: peer.to_string() };
+        self.unacknowledged_age.get_or_create(&label).set(waiting.oldest_seconds);
+        self.unacknowledged.get_or_create(&label).set(waiting.batches);
+    }
+
+    /// Counts a pull that failed.
+    pub fn pull_failed(&self, origin: CountryCode) {
+        self.pulls_failed.get_or_create(&PeerLabel { peer: origin.to_string() }).inc();
+    }
+
+    /// Counts a call that was refused because of its caller's quota.
+    pub fn over_quota(&self, caller: &impl Display, what: &'static str) {
+        self.over_quota.get_or_create(&OverLabel { caller: caller.to_string(), what }).inc();
     }
 
     /// When the trust list and our certificate expire, seconds since 1970.

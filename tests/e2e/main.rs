@@ -6,6 +6,7 @@ mod certificates;
 mod demo;
 mod doors;
 mod durability;
+mod health;
 mod invariants;
 mod life_of_a_token;
 mod privacy;

@@ -139,11 +139,11 @@ async fn more_than_a_quota_is_refused_with_a_time_and_takes_nothing_of_others() 
     assert!(refused.get_error_details().retry_info().unwrap().retry_delay.is_some());
     let push = doors.sealed("826/0", &[("250/0", 1)]).await;
     doors.ingest("826/0").push(push).await.expect("the other backend's calls are its own");
-    // The peer's own gateway waits in one pull already; with another one it has two, and no third.
+    // A peer may wait in two pulls, and not in three.
     let wait = wire::PullRequest { wait_ms: 5_000, after: 1, ..PULL };
-    let (mut first, mut second) = (doors.exchange(250, 826), doors.exchange(250, 826));
-    let (one, other) = tokio::join!(first.pull(wait), second.pull(wait));
-    let refused = one.err().or(other.err()).expect("one of them is too much");
+    let [mut one, mut two, mut three] = [(); 3].map(|()| doors.exchange(250, 826));
+    let (one, two, three) = tokio::join!(one.pull(wait), two.pull(wait), three.pull(wait));
+    let refused = one.err().or(two.err()).or(three.err()).expect("one of them is too much");
     assert_eq!(reason(&refused), "QUOTA_EXCEEDED");
 }
 

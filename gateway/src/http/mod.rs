@@ -9,9 +9,10 @@ use axum::response::IntoResponse;
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use tracing::debug;
 
 use crate::node::Node;
-use crate::store::CursorName;
+use crate::{backlog, health};
 
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -25,19 +26,8 @@ pub async fn serve(node: Arc<Node>, listener: TcpListener, stop: CancellationTok
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
 
-/// Ready if the store answers, the trust list is in time, and our certificate is.
 async fn ready(State(node): State<Arc<Node>>) -> impl IntoResponse {
-    let now = node.clock.now();
-    let mut problems = Vec::new();
-    if let Err(error) = node.store.cursor(CursorName::new([0; 16])).await {
-        problems.push(format!("store: {error}"));
-    }
-    if node.trust_list().expires <= now {
-        problems.push("trust list: expired; install a newer one".into());
-    }
-    if node.certificate.not_after() <= i64::try_from(now).unwrap_or(i64::MAX) {
-        problems.push("certificate: expired; issue a new one with `pki issue`".into());
-    }
+    let problems = health::problems(&node).await;
     if problems.is_empty() {
         return (StatusCode::OK, "ready\n".to_string());
     }
@@ -45,6 +35,9 @@ async fn ready(State(node): State<Arc<Node>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
+    if let Err(cause) = backlog::show(&node).await {
+        debug!(%cause, "the backlog is not known; /readyz says why");
+    }
     node.metrics.store_size(node.store.size().bytes);
     let certificate = u64::try_from(node.certificate.not_after()).unwrap_or_default();
     node.metrics.expiries(node.trust_list().expires, certificate);

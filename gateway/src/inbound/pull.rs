@@ -79,6 +79,7 @@ impl Pull {
                             warn!(%error, "pulling fails; it is tried again with growing pauses");
                         }
                         debug!(%error, "pull failed");
+                        self.node.metrics.pull_failed(self.origin);
                         tokio::time::sleep(backoff.failed().max(error.pause())).await;
                     }
                 }

@@ -121,10 +121,10 @@ impl Ingest {
 impl wire::ingest_server::Ingest for Ingest {
     async fn push(&self, request: Request<wire::PushRequest>) -> Result<Response<wire::PushReply>, Status> {
         let pusher = self.node.calling_adapter(request.extensions())?;
-        let _place = self.node.backends.begin(pusher)?;
+        let _place = self.node.begin_backend(pusher)?;
         let push = Push::parse(request.into_inner()).map_err(|cause| status::malformed(&cause))?;
-        self.node.backends.reports(pusher, push.envelopes())?;
-        self.node.backends.octets(pusher, push.sealed.len())?;
+        self.node.counted(&pusher, self.node.backends.reports(pusher, push.envelopes()))?;
+        self.node.counted(&pusher, self.node.backends.octets(pusher, push.sealed.len()))?;
         let span = info_span!("push", %pusher, id = %push.id);
         let reply = self.accept(pusher, push).instrument(span).await?;
         Ok(Response::new(reply))
@@ -135,7 +135,7 @@ impl wire::ingest_server::Ingest for Ingest {
         request: Request<wire::IngressKeysRequest>,
     ) -> Result<Response<wire::SignedKeyList>, Status> {
         let caller = self.node.calling_adapter(request.extensions())?;
-        let _place = self.node.backends.begin(caller)?;
+        let _place = self.node.begin_backend(caller)?;
         Ok(Response::new(self.ingress_keys()))
     }
 }

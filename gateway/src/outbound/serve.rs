@@ -61,11 +61,12 @@ pub enum ServeError {
 impl wire::exchange_server::Exchange for Exchange {
     async fn pull(&self, request: Request<wire::PullRequest>) -> Result<Response<wire::PullReply>, Status> {
         let peer = self.node.calling_gateway(request.extensions())?;
-        let _place = self.node.peers.begin(peer)?;
+        let _place = self.node.begin_peer(peer)?;
         let wire::PullRequest { after, max_bytes, wait_ms } = request.into_inner();
         let page = self.page(peer, PageRequest { after, max_bytes, wait_ms }).await;
         let batches = page.inspect_err(|cause| self.alarm(peer, cause))?;
-        self.node.peers.octets(peer, batches.iter().map(|batch| batch.sealed.len()).sum())?;
+        let octets = batches.iter().map(|batch| batch.sealed.len()).sum();
+        self.node.counted(&peer, self.node.peers.octets(peer, octets))?;
         debug!(%peer, after, batches = batches.len(), "page served");
         let batches = batches.into_iter().map(SignedBatch::into_wire).collect();
         Ok(Response::new(wire::PullReply { batches }))
@@ -76,7 +77,7 @@ impl wire::exchange_server::Exchange for Exchange {
         request: Request<wire::AcknowledgeRequest>,
     ) -> Result<Response<wire::AcknowledgeReply>, Status> {
         let peer = self.node.calling_gateway(request.extensions())?;
-        let _place = self.node.peers.begin(peer)?;
+        let _place = self.node.begin_peer(peer)?;
         let _in_turn = self.receipts.lock().await;
         receipts::take(&self.node, peer, request.into_inner()).await?;
         Ok(Response::new(wire::AcknowledgeReply {}))
@@ -87,7 +88,7 @@ impl wire::exchange_server::Exchange for Exchange {
         request: Request<wire::KeyListRequest>,
     ) -> Result<Response<wire::SignedKeyList>, Status> {
         let peer = self.node.calling_gateway(request.extensions())?;
-        let _place = self.node.peers.begin(peer)?;
+        let _place = self.node.begin_peer(peer)?;
         let authority = Authority::parse(&request.into_inner().authority);
         let authority = authority.map_err(|cause| status::malformed(&cause))?;
         let trust = self.node.trust_list();
