@@ -10,14 +10,17 @@ use crate::binaries::Binaries;
 use crate::configs;
 use crate::federation::{Federation, Home, Start};
 use crate::members::{CountryPlan, Node, three_countries};
-use crate::place::{CountryPlace, FederationPlace};
+use crate::place::{Addresses, CountryPlace, FederationPlace};
 use crate::process::Launch;
+use crate::tap::Tap;
 use crate::{ports, setup, turn};
 
 /// How long all processes together may take until they are ready and know each other's keys.
 const READY: Duration = Duration::from_secs(40);
-/// Listeners of a gateway.
-const PORTS: usize = 3;
+/// Ports of a gateway: three listeners and a tap.
+const GATEWAY_PORTS: usize = 4;
+/// Ports of an adapter: two listeners and a tap.
+const ADAPTER_PORTS: usize = 3;
 
 /// A federation that is not started yet.
 #[derive(Debug)]
@@ -25,11 +28,19 @@ pub struct Builder {
     plans: Vec<CountryPlan>,
     log_level: String,
     keep: Option<PathBuf>,
+    lines: Lines,
+}
+
+/// Whether somebody listens on the lines between countries and to phones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Lines {
+    Plain,
+    Tapped,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { plans: Vec::new(), log_level: "info".into(), keep: None }
+        Self { plans: Vec::new(), log_level: "info".into(), keep: None, lines: Lines::Plain }
     }
 }
 
@@ -56,6 +67,13 @@ impl Builder {
         self
     }
 
+    /// Records every octet that passes between countries, and between phones and adapters, below `network/`.
+    #[must_use]
+    pub fn tapped(mut self) -> Self {
+        self.lines = Lines::Tapped;
+        self
+    }
+
     /// Makes all files, starts all processes, and waits until every gateway can seal to every authority.
     pub async fn start(self) -> Result<Federation> {
         let (binaries, turn) = (Binaries::find()?, turn::mine().await);
@@ -71,20 +89,56 @@ impl Builder {
         let home = Home::new(self.keep.as_deref())?;
         let plans = if self.plans.is_empty() { three_countries() } else { self.plans.clone() };
         let place = FederationPlace::new(home.path());
-        let free = ports::free(PORTS * plans.len())?;
-        let ports = free.chunks_exact(PORTS).map(|ports| [ports[0], ports[1], ports[2]]);
-        let placed = plans.into_iter().zip(ports).map(|(plan, ports)| {
-            let country = CountryPlace::new(home.path(), &plan, ports);
-            (plan, country)
-        });
-        let members: Vec<_> = placed.collect();
+        let members = self.placed(home.path(), plans)?;
+        let taps = self.taps(&place, &members)?;
         let commands = setup::make(&binaries.pki, &place, &members).await?;
-        members.iter().try_for_each(|(_, country)| configs::write(&place, country, &self.log_level))?;
+        members.iter().try_for_each(|member| configs::write(&place, member, &self.log_level))?;
         let launches = self.launches(binaries, &members);
-        let federation = Federation::new(Start { home, place, members, launches, commands });
+        let federation = Federation::new(Start { home, place, members, launches, commands, taps });
         federation.launch_all()?;
         federation.wait_ready(READY).await?;
         Ok(federation)
+    }
+
+    fn placed(&self, root: &Path, plans: Vec<CountryPlan>) -> Result<Vec<setup::Member>> {
+        let adapters = plans.iter().map(|plan| plan.authorities.len()).sum::<usize>();
+        let mut free = ports::free(GATEWAY_PORTS * plans.len() + ADAPTER_PORTS * adapters)?.into_iter();
+        let mut next = || free.next().context("as many ports as are needed were asked for");
+        let endpoint = |listen, tap| if self.lines == Lines::Tapped { tap } else { listen };
+        let mut placed = Vec::new();
+        for plan in plans {
+            let [peers, national, admin, tap] = [next()?, next()?, next()?, next()?];
+            let mut addresses =
+                Addresses { gateway: [peers, national, admin, endpoint(peers, tap)], adapters: Vec::new() };
+            for _ in &plan.authorities {
+                let [phones, admin, tap] = [next()?, next()?, next()?];
+                addresses.adapters.push([phones, admin, endpoint(phones, tap)]);
+            }
+            let country = CountryPlace::new(root, &plan, &addresses);
+            placed.push((plan, country));
+        }
+        Ok(placed)
+    }
+
+    fn taps(&self, place: &FederationPlace, members: &[setup::Member]) -> Result<Vec<Tap>> {
+        if self.lines == Lines::Plain {
+            return Ok(Vec::new());
+        }
+        std::fs::create_dir_all(&place.network).context("cannot make a folder for what is recorded")?;
+        let mut taps = Vec::new();
+        for (plan, country) in members {
+            let gateway = &country.gateway;
+            let record = place.network.join(format!("peers-of-{}", plan.code));
+            taps.push(Tap::start(gateway.endpoint, gateway.peers, &record)?);
+            for adapter in country.adapters.values() {
+                if let Some(phones) = &adapter.phones {
+                    let name = adapter.authority.to_string().replace('/', "-");
+                    let record = place.network.join(format!("phones-of-{name}"));
+                    taps.push(Tap::start(phones.endpoint, phones.listen, &record)?);
+                }
+            }
+        }
+        Ok(taps)
     }
 
     fn launches(&self, binaries: &Binaries, members: &[setup::Member]) -> BTreeMap<Node, Launch> {

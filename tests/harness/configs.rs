@@ -2,27 +2,41 @@
 
 use std::fmt::Write as _;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use country_adapter::config::Approach;
 
+use crate::citizens::{Citizens, Policy};
 use crate::members::CountryPlan;
-use crate::place::{AdapterPlace, CountryPlace, FederationPlace, GatewayPlace};
+use crate::national;
+use crate::place::{AdapterPlace, CountryPlace, FederationPlace, GatewayPlace, PhonesPlace};
 use crate::setup::Member;
 
 /// Free space that a gateway leaves on the disk: little, so that tests run on small machines.
 const FREE_DISK: u64 = 16 << 20;
 /// How often an adapter looks for outgoing files.
 const POLL_MS: u32 = 50;
+/// How often an adapter posts what has arrived.
+const POST_S: u32 = 1;
 
 /// Writes the configurations of a country's processes.
-pub(crate) fn write(place: &FederationPlace, country: &CountryPlace, log_level: &str) -> Result<()> {
+pub(crate) fn write(place: &FederationPlace, (plan, country): &Member, log_level: &str) -> Result<()> {
     let common = Common::new(place, country, log_level);
     save(&country.gateway.config, &gateway(&common, country))?;
-    country
-        .adapters
-        .values()
-        .try_for_each(|adapter| save(&adapter.config, &adapter_config(&common, country, adapter)))
+    for adapter in country.adapters.values() {
+        let national = country.gateway.national;
+        let text = match (&plan.citizens, &adapter.phones) {
+            (Some(citizens), Some(phones)) => {
+                let [top, backend, tables] = citizens_config(citizens, adapter, phones);
+                adapter_config(&common, national, adapter, [&top, &backend, &tables])
+            }
+            _ => adapter_config(&common, national, adapter, ["", &folder(), ""]),
+        };
+        save(&adapter.config, &text)?;
+    }
+    Ok(())
 }
 
 fn save(path: &Path, text: &str) -> Result<()> {
@@ -81,13 +95,18 @@ free_disk_bytes = {FREE_DISK}
     )
 }
 
-fn adapter_config(common: &Common, country: &CountryPlace, adapter: &AdapterPlace) -> String {
+/// `top`, `backend` and `tables` are the parts in which authorities differ.
+fn adapter_config(
+    common: &Common,
+    national: SocketAddr,
+    adapter: &AdapterPlace,
+    [top, backend, tables]: [&str; 3],
+) -> String {
     let AdapterPlace { authority, certificate, key, country_key, key_list, .. } = adapter;
     let Common { passphrase, trust, log } = common;
-    let national = country.gateway.national;
     format!(
         r#"authority = "{authority}"
-gateway = "https://{national}"
+{top}gateway = "https://{national}"
 state = "state"
 key_list = {key_list:?}
 
@@ -98,14 +117,70 @@ key = {key:?}
 
 {trust}
 [backend]
-kind = "folder"
-outgoing = "outgoing"
-delivered = "delivered"
-
+{backend}
 [publish]
 poll_ms = {POLL_MS}
 
-{log}"#
+{tables}{log}"#
+    )
+}
+
+fn folder() -> String {
+    "kind = \"folder\"\noutgoing = \"outgoing\"\ndelivered = \"delivered\"\n".into()
+}
+
+/// What stands above the tables, inside of `[backend]`, and in tables of its own.
+fn citizens_config(citizens: &Citizens, adapter: &AdapterPlace, place: &PhonesPlace) -> [String; 3] {
+    let approach = match citizens.approach {
+        Approach::Centralised => "centralised",
+        Approach::Decentralised => "decentralised",
+        Approach::Hybrid => "hybrid",
+    };
+    let backend = citizens.national.as_ref().map_or_else(folder, |webhook| {
+        let (outgoing, address) = (&adapter.outgoing, webhook.address);
+        let PhonesPlace { token, dead_letters, .. } = place;
+        format!(
+            r#"kind = "webhook"
+outgoing = {outgoing:?}
+
+[backend.webhook]
+url = "http://{address}{}"
+token_file = {token:?}
+dead_letters = {dead_letters:?}
+"#,
+            national::EVENTS
+        )
+    });
+    [format!("approach = \"{approach}\"\n"), backend, tables(citizens, place)]
+}
+
+fn tables(citizens: &Citizens, place: &PhonesPlace) -> String {
+    let PhonesPlace { listen, certificate, key, list_key, lists, exports, admin, .. } = place;
+    let (most, enabled) = (citizens.contacts_per_case, citizens.second_degree == Policy::On);
+    format!(
+        r#"[phones]
+listen = "{listen}"
+certificate = {certificate:?}
+key = {key:?}
+contacts_per_case = {most}
+
+[lists]
+signing_key = {list_key:?}
+interval_s = {POST_S}
+folder = {lists:?}
+
+[secured]
+
+[second_degree]
+enabled = {enabled}
+
+[diagnosis_keys]
+exports = {exports:?}
+
+[admin]
+listen = "{admin}"
+
+"#
     )
 }
 
@@ -118,7 +193,7 @@ pub(crate) fn trust_draft(place: &FederationPlace, members: &[Member]) -> String
     for (plan, country) in members {
         let (ca, signing) = (from(&country.ca.join("ca.crt")), from(&public(&country.gateway.signing_key)));
         let CountryPlan { code, name, authorities, .. } = plan;
-        let endpoint = country.gateway.peers;
+        let endpoint = country.gateway.endpoint;
         // Writing into a string cannot fail.
         let _ = write!(
             text,

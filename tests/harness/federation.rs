@@ -16,6 +16,7 @@ use crate::members::{CountryPlan, Node};
 use crate::place::{AdapterPlace, CountryPlace, FederationPlace};
 use crate::process::{Launch, Process, Signal};
 use crate::setup::Member;
+use crate::tap::Tap;
 use crate::turn::Turn;
 use crate::{admin, wait};
 
@@ -33,6 +34,7 @@ pub struct Federation {
     place: FederationPlace,
     commands: Vec<String>,
     home: Home,
+    _taps: Vec<Tap>,
     _turn: Option<Turn>,
 }
 
@@ -49,6 +51,7 @@ pub(crate) struct Start {
     pub(crate) members: Vec<Member>,
     pub(crate) launches: BTreeMap<Node, Launch>,
     pub(crate) commands: Vec<String>,
+    pub(crate) taps: Vec<Tap>,
 }
 
 impl Home {
@@ -68,9 +71,18 @@ impl Federation {
     }
 
     pub(crate) fn new(start: Start) -> Self {
-        let Start { home, place, members, launches, commands } = start;
+        let Start { home, place, members, launches, commands, taps } = start;
         let members = members.into_iter().map(|(plan, country)| (plan.code, (plan, country))).collect();
-        Self { processes: Mutex::default(), launches, members, place, commands, home, _turn: None }
+        Self {
+            processes: Mutex::default(),
+            launches,
+            members,
+            place,
+            commands,
+            home,
+            _taps: taps,
+            _turn: None,
+        }
     }
 
     /// Keeps others from starting a federation until this one is dropped.

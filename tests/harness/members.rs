@@ -5,6 +5,8 @@ use std::fmt;
 use pki::seal::Suite;
 use proto::ids::{Authority, CountryCode};
 
+use crate::citizens::Citizens;
+
 /// A country as it is to be set up.
 #[derive(Debug, Clone)]
 pub struct CountryPlan {
@@ -18,6 +20,8 @@ pub struct CountryPlan {
     pub keys: KeyFiles,
     /// The suite of its authorities' HPKE keys.
     pub suite: Suite,
+    /// What its adapters offer to phones.
+    pub citizens: Option<Citizens>,
 }
 
 /// How key files are kept.
@@ -43,7 +47,14 @@ impl CountryPlan {
             authorities: authorities.collect(),
             keys: KeyFiles::Plain,
             suite: Suite::XWing,
+            citizens: None,
         }
+    }
+
+    /// The same with adapters that serve phones.
+    #[must_use]
+    pub fn citizens(self, citizens: Citizens) -> Self {
+        Self { citizens: Some(citizens), ..self }
     }
 
     /// The same with another kind of key files.

@@ -6,6 +6,8 @@
 //! 826/ca/        ca.crt ca.key
 //! 826/gateway/   gateway.toml, certificate, keys, store/, state/, gateway.log
 //! 826/1/         adapter.toml, certificate, keys, outgoing/, delivered/, state/, adapter.log
+//! 826/1/phones/  for countries that serve phones: ca.crt, server.crt, server.key, lists.key, lists/, dead-letters/
+//! network/       what passed between countries and to phones, if the lines are tapped
 //! ```
 
 use std::collections::BTreeMap;
@@ -29,6 +31,8 @@ pub struct FederationPlace {
     pub anchors: Vec<PathBuf>,
     /// How many of them sign.
     pub threshold: usize,
+    /// What passed on the lines, if they are tapped: one file each.
+    pub network: PathBuf,
 }
 
 /// One country's things.
@@ -71,6 +75,8 @@ pub struct GatewayPlace {
     pub log: PathBuf,
     /// For peers.
     pub peers: SocketAddr,
+    /// Where peers reach it: the same, unless the line is tapped.
+    pub endpoint: SocketAddr,
     /// For adapters.
     pub national: SocketAddr,
     /// Health and metrics, plain HTTP.
@@ -106,6 +112,45 @@ pub struct AdapterPlace {
     pub state: PathBuf,
     /// All that it writes to its outputs.
     pub log: PathBuf,
+    /// What it has for phones, if it serves them.
+    pub phones: Option<PhonesPlace>,
+}
+
+/// What an adapter has for phones.
+#[derive(Debug, Clone)]
+pub struct PhonesPlace {
+    /// The folder.
+    pub folder: PathBuf,
+    /// HTTPS.
+    pub listen: SocketAddr,
+    /// Where phones reach it: the same, unless the line is tapped.
+    pub endpoint: SocketAddr,
+    /// Health and metrics of the adapter, plain HTTP.
+    pub admin: SocketAddr,
+    /// The certificate authority that phones know, PEM.
+    pub ca: PathBuf,
+    /// The server's certificate, PEM.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+    /// The key that signs what phones download; the public half, which phones know, lies beside it as `.pub`.
+    pub list_key: PathBuf,
+    /// The lists as static files.
+    pub lists: PathBuf,
+    /// Where exports of keys from abroad appear.
+    pub exports: PathBuf,
+    /// The bearer token for the national system.
+    pub token: PathBuf,
+    /// What the national system has refused for good.
+    pub dead_letters: PathBuf,
+}
+
+/// The addresses of a country's processes.
+pub(crate) struct Addresses {
+    /// A gateway's listeners: for peers, for adapters, for operators; and where peers reach it.
+    pub(crate) gateway: [SocketAddr; 4],
+    /// For each authority an adapter's: for phones, for operators; and where phones reach it.
+    pub(crate) adapters: Vec<[SocketAddr; 3]>,
 }
 
 impl FederationPlace {
@@ -117,19 +162,24 @@ impl FederationPlace {
             trust_list: trust.join("trust.json"),
             anchors: (1..=3).map(|number| anchors.join(format!("{number}.key"))).collect(),
             threshold: 2,
+            network: folder.join("network"),
         }
     }
 }
 
 impl CountryPlace {
-    pub(crate) fn new(root: &Path, plan: &CountryPlan, ports: [SocketAddr; 3]) -> Self {
+    pub(crate) fn new(root: &Path, plan: &CountryPlan, addresses: &Addresses) -> Self {
         let folder = root.join(plan.code.to_string());
-        let adapters = plan.authorities.iter().map(|(authority, _)| AdapterPlace::new(&folder, *authority));
+        let mut phones = addresses.adapters.iter().filter(|_| plan.citizens.is_some());
+        let adapters = plan
+            .authorities
+            .iter()
+            .map(|(authority, _)| AdapterPlace::new(&folder, *authority, phones.next()));
         Self {
             code: plan.code,
             ca: folder.join("ca"),
             passphrase: (plan.keys == KeyFiles::Encrypted).then(|| folder.join("passphrase")),
-            gateway: GatewayPlace::new(&folder.join("gateway"), ports),
+            gateway: GatewayPlace::new(&folder.join("gateway"), addresses.gateway),
             adapters: adapters.map(|place| (place.authority, place)).collect(),
             folder,
         }
@@ -137,7 +187,7 @@ impl CountryPlace {
 }
 
 impl GatewayPlace {
-    fn new(folder: &Path, [peers, national, admin]: [SocketAddr; 3]) -> Self {
+    fn new(folder: &Path, [peers, national, admin, endpoint]: [SocketAddr; 4]) -> Self {
         let at = |name: &str| folder.join(name);
         Self {
             config: at("gateway.toml"),
@@ -150,6 +200,7 @@ impl GatewayPlace {
             log: at("gateway.log"),
             folder: folder.into(),
             peers,
+            endpoint,
             national,
             admin,
         }
@@ -163,7 +214,7 @@ impl GatewayPlace {
 }
 
 impl AdapterPlace {
-    fn new(country: &Path, authority: Authority) -> Self {
+    fn new(country: &Path, authority: Authority, phones: Option<&[SocketAddr; 3]>) -> Self {
         let name = authority.to_string();
         let folder = country.join(name.split_once('/').map_or(name.as_str(), |(_, state)| state));
         let at = |name: &str| folder.join(name);
@@ -180,7 +231,28 @@ impl AdapterPlace {
             delivered: at("delivered"),
             state: at("state"),
             log: at("adapter.log"),
+            phones: phones.map(|addresses| PhonesPlace::new(&at("phones"), *addresses)),
             folder: folder.clone(),
+        }
+    }
+}
+
+impl PhonesPlace {
+    fn new(folder: &Path, [listen, admin, endpoint]: [SocketAddr; 3]) -> Self {
+        let at = |name: &str| folder.join(name);
+        Self {
+            ca: at("ca.crt"),
+            certificate: at("server.crt"),
+            key: at("server.key"),
+            list_key: at("lists.key"),
+            lists: at("lists"),
+            exports: at("exports"),
+            token: at("national.token"),
+            dead_letters: at("dead-letters"),
+            folder: folder.into(),
+            listen,
+            endpoint,
+            admin,
         }
     }
 }

@@ -7,10 +7,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::configs;
 use crate::members::CountryPlan;
 use crate::operator::Operator;
-use crate::place::{AdapterPlace, CountryPlace, FederationPlace};
+use crate::place::{AdapterPlace, CountryPlace, FederationPlace, PhonesPlace};
+use crate::{configs, https};
 
 /// A country as planned and as placed.
 pub(crate) type Member = (CountryPlan, CountryPlace);
@@ -75,9 +75,21 @@ impl<'a> Desk<'a> {
         self.key(&format!("hpke --suite {}", self.plan.suite), &adapter.country_key).await?;
         let (key, signer) = (self.typed(&adapter.country_key), self.typed(&adapter.list_key));
         let (list, open) = (self.typed(&adapter.key_list), self.open());
+        if let Some(phones) = &adapter.phones {
+            self.phones(phones).await?;
+        }
         let authority = adapter.authority;
         let create = format!("key-list create --authority {authority} --add {key}.pub --version 1");
         self.run(&format!("{create} --sign-with {signer} --out {list}{open}")).await
+    }
+
+    /// What phones know is of another authority than the exchange's: any that they trust would do.
+    async fn phones(&mut self, place: &PhonesPlace) -> Result<()> {
+        [&place.folder, &place.exports].into_iter().try_for_each(|path| folder(path))?;
+        self.key("signing", &place.list_key).await?;
+        https::make(place)?;
+        let webhook = self.plan.citizens.as_ref().and_then(|citizens| citizens.national.as_ref());
+        webhook.map_or(Ok(()), |webhook| write_secret(&place.token, &webhook.token))
     }
 
     async fn certificate(&mut self, (key, certificate): (&Path, &Path), role: &str) -> Result<()> {
@@ -140,7 +152,7 @@ fn folder(path: &Path) -> Result<()> {
     made.with_context(|| format!("cannot make {}", path.display()))
 }
 
-fn write_secret(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write_secret(path: &Path, text: &str) -> Result<()> {
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
     let written = file.and_then(|mut file| file.write_all(text.as_bytes()));
     written.with_context(|| format!("cannot write {}", path.display()))

@@ -1,0 +1,149 @@
+//! Phones: they meet over the radio, keep what they detected, report it when their owner is ill, and look for
+//! themselves in what their authority publishes.
+//!
+//! A phone's clock is an argument: every call that depends on the time takes it. What a phone holds can be saved and
+//! loaded, as over a restart.
+
+mod air;
+mod diary;
+mod https;
+mod log;
+mod near;
+mod radio;
+mod saved;
+mod secured;
+mod simple;
+#[cfg(test)]
+mod testing;
+mod warnings;
+
+use std::fmt;
+
+use anyhow::{Context, Result, bail};
+use proto::day::Day;
+use proto::ids::Authority;
+
+pub use air::{Air, Stay};
+pub use diary::{Diary, Visit};
+pub use https::{Answer, Home};
+pub use log::{Detected, Log, Told};
+pub use near::Near;
+pub use radio::{hear, meet, visit};
+pub use secured::{GivenAway, Mismatch, Recognised, Secured, seal_service_token};
+pub use simple::Simple;
+pub use warnings::Warnings;
+
+/// A phone with its owner's app.
+pub struct Phone {
+    name: String,
+    home: Home,
+    speaks: Speaks,
+    log: Log,
+    diary: Diary,
+    warnings: Warnings,
+}
+
+/// Which of Herald's payloads a phone speaks.
+pub enum Speaks {
+    /// 0x20: an exchange between two phones.
+    Secured(Box<Secured>),
+    /// 0x10: adverts.
+    Simple(Box<Simple>),
+}
+
+impl Phone {
+    /// A phone on Secured, with the area where it is at home, four letters, and its model.
+    pub fn secured(name: &str, home: Home, area: [u8; 4], model: [u8; 8]) -> Result<Self> {
+        Ok(Self::new(name, home, Speaks::Secured(Box::new(Secured::new(area, model)?))))
+    }
+
+    /// A phone on Simple that is switched on at a Unix time.
+    pub fn simple(name: &str, home: Home, now: u64) -> Result<Self> {
+        Ok(Self::new(name, home, Speaks::Simple(Box::new(Simple::new(Day::of_unix(now))?))))
+    }
+
+    fn new(name: &str, home: Home, speaks: Speaks) -> Self {
+        let (log, diary, warnings) = (Log::default(), Diary::default(), Warnings::default());
+        Self { name: name.into(), home, speaks, log, diary, warnings }
+    }
+
+    /// Its owner's name, for people.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its way to its authority.
+    #[must_use]
+    pub fn home(&self) -> &Home {
+        &self.home
+    }
+
+    /// Its authority.
+    #[must_use]
+    pub fn authority(&self) -> Authority {
+        self.home.authority()
+    }
+
+    /// What it has detected.
+    #[must_use]
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Where its owner was.
+    #[must_use]
+    pub fn diary(&self) -> &Diary {
+        &self.diary
+    }
+
+    /// What it has counted.
+    #[must_use]
+    pub fn warnings(&self) -> &Warnings {
+        &self.warnings
+    }
+
+    /// Its part in Secured, if it speaks that.
+    pub fn in_secured(&self) -> Result<&Secured> {
+        match &self.speaks {
+            Speaks::Secured(secured) => Ok(secured),
+            Speaks::Simple(_) => bail!("the phone of {} is not on Secured", self.name),
+        }
+    }
+
+    /// See [`Phone::in_secured`].
+    pub fn in_secured_mut(&mut self) -> Result<&mut Secured> {
+        match &mut self.speaks {
+            Speaks::Secured(secured) => Ok(secured),
+            Speaks::Simple(_) => bail!("the phone of {} is not on Secured", self.name),
+        }
+    }
+
+    /// Its part in Simple, if it speaks that.
+    pub fn in_simple(&self) -> Result<&Simple> {
+        match &self.speaks {
+            Speaks::Simple(simple) => Ok(simple),
+            Speaks::Secured(_) => bail!("the phone of {} is not on Simple", self.name),
+        }
+    }
+
+    /// Forgets on a day what is too old to be of use.
+    pub fn forget(&mut self, today: Day) {
+        self.log.forget(today);
+        if let Speaks::Secured(secured) = &mut self.speaks {
+            secured.forget(today);
+        }
+    }
+}
+
+impl fmt::Display for Phone {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.authority())
+    }
+}
+
+/// Octets of an exact number, out of hex.
+fn from_hex<const N: usize>(text: &str) -> Result<[u8; N]> {
+    let octets = hex::decode(text).context("a saved phone holds hex")?;
+    octets.try_into().ok().with_context(|| format!("a saved phone holds {N} octets there"))
+}

@@ -1,0 +1,170 @@
+//! What a phone has on its flash memory: all that it holds, so that a restart changes nothing.
+
+use anyhow::{Context, Result};
+use country_adapter::herald::secured::confirmation::Given;
+use country_adapter::herald::secured::service::DailyKey;
+use country_adapter::herald::secured::totp::{Step, TimeCode};
+use country_adapter::herald::secured::{Area, ConfirmationToken, ModelHash, Receipt, Uuid};
+use pki::seal::{PublicKey, Suite};
+use proto::day::Day;
+use proto::header::EnvelopeHeader;
+use serde::{Deserialize, Serialize};
+
+use super::diary::Diary;
+use super::log::Log;
+use super::secured::{GivenAway, Secured};
+use super::simple::Simple;
+use super::warnings::Warnings;
+use super::{Home, Phone, Speaks, from_hex};
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    name: String,
+    speaks: SavedSpeaks,
+    log: Log,
+    diary: Diary,
+    warnings: Warnings,
+}
+
+#[derive(Serialize, Deserialize)]
+enum SavedSpeaks {
+    Secured(SavedSecured),
+    Simple { secret: String, day: u16 },
+}
+
+/// Octets in hex.
+#[derive(Serialize, Deserialize)]
+struct SavedSecured {
+    uuid: String,
+    area: String,
+    model: String,
+    code_ahead: i32,
+    keys: Vec<SavedKey>,
+    given: Vec<SavedGiven>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedKey {
+    number: u16,
+    day: u16,
+    point: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SavedGiven {
+    token: String,
+    step: u32,
+    code: u32,
+    to: String,
+    receipt: String,
+    counted: bool,
+}
+
+impl Phone {
+    /// All that it holds, as JSON.
+    pub fn save(&self) -> Result<Vec<u8>> {
+        let speaks = match &self.speaks {
+            Speaks::Secured(secured) => SavedSpeaks::Secured(SavedSecured::of(secured)),
+            Speaks::Simple(simple) => {
+                SavedSpeaks::Simple { secret: hex::encode(simple.secret()), day: simple.epoch().number() }
+            }
+        };
+        let (log, diary, warnings) = (self.log.clone(), self.diary.clone(), self.warnings.clone());
+        Ok(serde_json::to_vec_pretty(&Saved { name: self.name.clone(), speaks, log, diary, warnings })?)
+    }
+
+    /// The phone that was saved. What it pins is not part of that: it belongs to the app.
+    pub fn load(octets: &[u8], home: Home) -> Result<Self> {
+        let Saved { name, speaks, log, diary, warnings } = serde_json::from_slice(octets)?;
+        let speaks = match speaks {
+            SavedSpeaks::Secured(saved) => Speaks::Secured(Box::new(saved.into_secured()?)),
+            SavedSpeaks::Simple { secret, day } => {
+                Speaks::Simple(Box::new(Simple::with(hex::decode(secret)?, Day::new(day))?))
+            }
+        };
+        Ok(Self { name, home, speaks, log, diary, warnings })
+    }
+}
+
+impl SavedSecured {
+    fn of(phone: &Secured) -> Self {
+        let keys = phone.keys().iter().map(|key| SavedKey {
+            number: key.number,
+            day: key.days.start().number(),
+            point: hex::encode(key.key.octets()),
+        });
+        let given = phone.given.iter().map(|(token, GivenAway { given, counted })| SavedGiven {
+            token: hex::encode(token.octets()),
+            step: given.step.number(),
+            code: given.code.number(),
+            to: hex::encode(given.to.octets()),
+            receipt: hex::encode(given.receipt.octets()),
+            counted: *counted,
+        });
+        Self {
+            uuid: hex::encode(phone.uuid.octets()),
+            area: hex::encode(phone.area.octets()),
+            model: hex::encode(phone.model.octets()),
+            code_ahead: phone.code_ahead,
+            keys: keys.collect(),
+            given: given.collect(),
+        }
+    }
+
+    fn into_secured(self) -> Result<Secured> {
+        let area = Area::new(from_hex(&self.area)?)?;
+        let (uuid, model) = (Uuid::new(from_hex(&self.uuid)?), ModelHash::new(from_hex(&self.model)?));
+        let mut phone = Secured::with(uuid, area, model);
+        phone.code_ahead = self.code_ahead;
+        phone.take_keys(self.keys.into_iter().map(SavedKey::into_key).collect::<Result<_>>()?);
+        phone.given = self.given.into_iter().map(SavedGiven::into_given).collect::<Result<_>>()?;
+        Ok(phone)
+    }
+}
+
+impl SavedKey {
+    fn into_key(self) -> Result<DailyKey<PublicKey>> {
+        let day = Day::new(self.day);
+        let key =
+            PublicKey::parse(Suite::P256, &hex::decode(self.point)?).context("a saved key is a point")?;
+        Ok(DailyKey { number: self.number, days: day..=day, key })
+    }
+}
+
+impl SavedGiven {
+    fn into_given(self) -> Result<(ConfirmationToken, GivenAway)> {
+        let to = EnvelopeHeader::parse(&from_hex::<{ EnvelopeHeader::LEN }>(&self.to)?)?;
+        let (step, code) = (Step::new(self.step), TimeCode::new(self.code)?);
+        let given = Given { step, code, to, receipt: Receipt::new(from_hex(&self.receipt)?) };
+        Ok((ConfirmationToken::new(from_hex(&self.token)?), GivenAway { given, counted: self.counted }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{NOW, home, secured, simple};
+    use super::super::{Air, Stay, meet, visit};
+    use super::*;
+
+    #[test]
+    fn a_restart_changes_nothing() {
+        let (mut air, mut alice, mut bruno) = (Air::default(), secured("826/0"), secured("250/0"));
+        meet(&mut air, [&mut alice, &mut bruno], &Stay::new(NOW, 20, 1.5)).unwrap();
+        let beacon = [&[0x30, 3, 0x3a, 0, 0][..], &[0, 0, 0, 7]].concat();
+        visit(&mut air, &mut alice, &beacon, &Stay::new(NOW, 20, 1.5)).unwrap();
+        let saved = alice.save().unwrap();
+        let again = Phone::load(&saved, home("826/0")).unwrap();
+        assert_eq!(again.save().unwrap(), saved);
+        assert_eq!(again.in_secured().unwrap().given, alice.in_secured().unwrap().given);
+        assert_eq!(again.diary().visits().count(), 1);
+        let gwen = simple("826/0");
+        let again = Phone::load(&gwen.save().unwrap(), home("826/0")).unwrap();
+        assert_eq!(again.advert(NOW).unwrap(), gwen.advert(NOW).unwrap());
+    }
+
+    #[test]
+    fn what_no_phone_saved_is_refused() {
+        let saved = simple("826/0").save().unwrap();
+        assert!(Phone::load(&saved[..saved.len() - 3], home("826/0")).is_err());
+    }
+}

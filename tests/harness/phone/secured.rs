@@ -1,0 +1,218 @@
+//! A phone's part in Herald Secured: it asks other phones, answers them, and knows its own tokens again.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use country_adapter::herald::secured::block::{Block, Readings};
+use country_adapter::herald::secured::confirmation::{ConfirmationKey, Entry, Given, GivenTokens};
+use country_adapter::herald::secured::exchange::{Answering, Asking, Heard, Request};
+use country_adapter::herald::secured::float16::Half;
+use country_adapter::herald::secured::report::ReportToken;
+use country_adapter::herald::secured::service::DailyKey;
+use country_adapter::herald::secured::totp::{Step, TimeCode};
+use country_adapter::herald::secured::{Area, ConfirmationToken, ModelHash, ServiceToken, Uuid};
+use pki::seal::{self, PublicKey, ServiceTokenContext};
+use proto::day::Day;
+use proto::extended::ExtendedData;
+use proto::header::EnvelopeHeader;
+use proto::ids::Authority;
+use proto::report::Report;
+
+use super::log::{Detected, Told};
+use super::near::Near;
+
+/// How strong a phone hears another that is near, and how strong it sends, in dBm.
+const RSSI: f64 = -61.0;
+/// See [`RSSI`].
+const POWER: f64 = 12.0;
+
+/// What a phone on Secured keeps.
+pub struct Secured {
+    pub(super) uuid: Uuid,
+    pub(super) area: Area,
+    pub(super) model: ModelHash,
+    /// Steps by which the generator of time codes runs ahead of the phone's clock; 0 in a good phone.
+    pub(super) code_ahead: i32,
+    /// Its authority's keys for service tokens, by day.
+    keys: Vec<DailyKey<PublicKey>>,
+    /// Its own key of the day. A restarted phone draws another: what it gave stands in the table.
+    confirming: Option<(Day, ConfirmationKey)>,
+    pub(super) given: BTreeMap<ConfirmationToken, GivenAway>,
+}
+
+/// A token that the phone gave, and whether its contact was counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GivenAway {
+    /// The exchange.
+    pub given: Given,
+    /// Whether it was counted.
+    pub counted: bool,
+}
+
+/// What an entry of a list is to a phone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recognised {
+    /// Its own, and new.
+    Own,
+    /// Somebody else's, or nobody's.
+    NotMine,
+    /// Its own token, and the rest does not fit: it stays silent.
+    Silent(Mismatch),
+}
+
+/// Why a phone stays silent about an entry with its own token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mismatch {
+    /// It was counted before.
+    Counted,
+    /// The authority did not open the service token.
+    Code,
+    /// Another phone reports it than the one that the exchange was made with.
+    Receipt,
+    /// Another day.
+    Day,
+}
+
+impl Secured {
+    /// A phone that is fresh from the shop.
+    pub fn new(area: [u8; 4], model: [u8; 8]) -> Result<Self> {
+        Ok(Self::with(Uuid::random(), Area::new(area)?, ModelHash::new(model)))
+    }
+
+    pub(super) fn with(uuid: Uuid, area: Area, model: ModelHash) -> Self {
+        let given = BTreeMap::new();
+        Self { uuid, area, model, code_ahead: 0, keys: Vec::new(), confirming: None, given }
+    }
+
+    /// Takes the keys that its authority has published.
+    pub fn take_keys(&mut self, keys: Vec<DailyKey<PublicKey>>) {
+        self.keys = keys;
+    }
+
+    /// Days for which it has a key.
+    pub fn days(&self) -> impl Iterator<Item = Day> {
+        self.keys.iter().map(|key| *key.days.start())
+    }
+
+    pub(super) fn keys(&self) -> &[DailyKey<PublicKey>] {
+        &self.keys
+    }
+
+    /// What it remembers of a token that it gave.
+    #[must_use]
+    pub fn given(&self, token: &ConfirmationToken) -> Option<&GivenAway> {
+        self.given.get(token)
+    }
+
+    /// Its authority's key of a day.
+    pub fn key(&self, day: Day) -> Result<&DailyKey<PublicKey>> {
+        let key = self.keys.iter().find(|key| key.days.contains(&day));
+        key.with_context(|| format!("the phone has no key of its authority for {day}"))
+    }
+
+    /// Its name towards its authority, in hex.
+    #[must_use]
+    pub fn name(&self) -> String {
+        hex::encode(self.uuid.octets())
+    }
+
+    /// Asks another phone.
+    pub fn ask(&self, home: Authority) -> Result<Asking> {
+        Ok(Asking::new(home)?)
+    }
+
+    /// Answers another phone's request at a Unix time. Gives the frame to send.
+    pub fn answer(&mut self, request: &[u8], home: Authority, at: u64) -> Result<Vec<u8>> {
+        let request = Request::parse(request)?;
+        let (to, step) = (request.header(), Step::of_unix(at));
+        let answering = Answering::new(request, home)?;
+        let confirmation = self.confirming(step.day()).token(answering.transcript(), step);
+        let (service, code) = self.service(answering.transcript().header(), &confirmation, step)?;
+        let readings = Readings { rssi: Half::nearest(RSSI), power: Half::nearest(POWER) };
+        let block = Block::new(readings, (service, confirmation), self.model, ExtendedData::default())?;
+        let answered = answering.close(&block)?;
+        let given = Given { step, code, to, receipt: answered.receipt };
+        self.given.insert(confirmation, GivenAway { given, counted: false });
+        Ok(answered.frame)
+    }
+
+    /// What the log keeps of an answer.
+    #[must_use]
+    pub fn detected(heard: &Heard, near: Near) -> Detected {
+        let block = &heard.block;
+        let told = Told {
+            rssi: block.readings.rssi.map(Half::value),
+            power: block.readings.power.map(Half::value),
+            model: *block.model.octets(),
+        };
+        let token = ReportToken::from(heard).octets().to_vec();
+        Detected { header: heard.header.octets(), token, told: Some(told), near }
+    }
+
+    /// What an entry of the list of contacts is to this phone. Its own counts from now on.
+    pub fn recognise(&mut self, entry: &Entry) -> Recognised {
+        let Some(known) = self.given.get_mut(&entry.confirmation) else { return Recognised::NotMine };
+        if known.counted {
+            return Recognised::Silent(Mismatch::Counted);
+        }
+        let mut tokens = GivenTokens::default();
+        tokens.insert(entry.confirmation, known.given);
+        match tokens.recognise(entry) {
+            Some(_) => {
+                known.counted = true;
+                Recognised::Own
+            }
+            None => Recognised::Silent(mismatch(&known.given, entry)),
+        }
+    }
+
+    /// Forgets tokens that nobody may report any more.
+    pub fn forget(&mut self, today: Day) {
+        self.given.retain(|_, known| known.given.step.day() >= today.minus(Report::MAX_AGE));
+    }
+
+    fn confirming(&mut self, day: Day) -> &ConfirmationKey {
+        let fresh = || (day, ConfirmationKey::random());
+        let known = self.confirming.take().filter(|(of, _)| *of == day);
+        &self.confirming.insert(known.unwrap_or_else(fresh)).1
+    }
+
+    fn service(
+        &self,
+        issuer: EnvelopeHeader,
+        confirmation: &ConfirmationToken,
+        step: Step,
+    ) -> Result<(ServiceToken, TimeCode)> {
+        let of = step.number().saturating_add_signed(self.code_ahead);
+        let code = TimeCode::of(&self.uuid, Step::new(of));
+        let contents = contents(self, code, step);
+        Ok((seal_service_token(contents, self.key(step.day())?, issuer, confirmation)?, code))
+    }
+}
+
+/// The contents of a service token, field by field, so that any of them may be wrong.
+fn contents(phone: &Secured, code: TimeCode, step: Step) -> Vec<u8> {
+    let (uuid, area, model) = (phone.uuid.octets(), phone.area.octets(), phone.model.octets());
+    [&uuid[..], area, model, &code.number().to_be_bytes(), &step.number().to_be_bytes()].concat()
+}
+
+/// Seals any contents as a service token: everybody has the key that it takes.
+pub fn seal_service_token(
+    mut contents: Vec<u8>,
+    to: &DailyKey<PublicKey>,
+    issuer: EnvelopeHeader,
+    confirmation: &ConfirmationToken,
+) -> Result<ServiceToken> {
+    let context = ServiceTokenContext { issuer, key: to.number, confirmation: *confirmation.octets() };
+    let enc = seal::seal_service_token(&to.key, &context, &mut contents)?;
+    let token = [&to.number.to_be_bytes()[..], &enc, &contents].concat();
+    Ok(ServiceToken::new(token.try_into().ok().context("a service token has 119 octets")?))
+}
+
+fn mismatch(given: &Given, entry: &Entry) -> Mismatch {
+    match (given.code == entry.code, given.receipt == entry.receipt) {
+        (false, _) => Mismatch::Code,
+        (true, false) => Mismatch::Receipt,
+        (true, true) => Mismatch::Day,
+    }
+}
