@@ -5,6 +5,7 @@
 //! command shows; the end-to-end tests drive the same handles.
 
 pub mod admin;
+pub mod attackers;
 pub mod backend;
 pub mod binaries;
 pub mod builder;
@@ -26,6 +27,7 @@ mod ports;
 pub mod process;
 pub mod reports;
 mod setup;
+pub mod story;
 pub mod tap;
 pub mod turn;
 pub mod wait;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::near::EVERY;
+use super::near::{EVERY, Near};
 
 /// All that was said over the radio, in the order in which it was said. It is what a sniffer holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -56,6 +56,16 @@ impl Stay {
     #[must_use]
     pub fn until(&self) -> u64 {
         self.from + self.legs.iter().map(|(minutes, _)| minutes * 60).sum::<u64>()
+    }
+
+    /// What a phone notes of all of it.
+    #[must_use]
+    pub fn near(&self) -> Near {
+        let mut estimates = self.estimates();
+        let (at, metres) = estimates.next().unwrap_or((self.from, f64::MAX));
+        let mut near = Near::begin(at, metres);
+        estimates.for_each(|(at, metres)| near.sample(at, metres));
+        near
     }
 
     /// An estimate of the distance every 30 seconds: Unix time and metres.

@@ -14,7 +14,7 @@ mod saved;
 mod secured;
 mod simple;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 mod warnings;
 
 use std::fmt;

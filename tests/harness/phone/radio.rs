@@ -5,7 +5,7 @@ use country_adapter::herald::secured::exchange::Asking;
 use proto::header::Frame;
 
 use super::air::{Air, Stay};
-use super::near::{EVERY, Near};
+use super::near::EVERY;
 use super::secured::Secured;
 use super::{Phone, Speaks};
 
@@ -34,11 +34,7 @@ fn exchange(air: &mut Air, [asking, answering]: [&mut Phone; 2], stay: &Stay) ->
 /// A phone opens an answer to its question, and notes how near the other phone was.
 pub fn hear(phone: &mut Phone, question: Asking, answer: &[u8], stay: &Stay) -> Result<()> {
     let heard = question.open(answer)?;
-    let mut estimates = stay.estimates();
-    let (at, metres) = estimates.next().unwrap_or((stay.from(), f64::MAX));
-    let mut near = Near::begin(at, metres);
-    estimates.for_each(|(at, metres)| near.sample(at, metres));
-    phone.log.push(Secured::detected(&heard, near));
+    phone.log.push(Secured::detected(&heard, stay.near()));
     Ok(())
 }
 
