@@ -8,14 +8,13 @@ use bytes::Bytes;
 use pki::disk::DiskError;
 use proto::ids::{CountryCode, Sequence};
 
-use crate::receive::OpenedBatch;
 use crate::work::{Answer, Outcome, Outgoing, WorkName};
 
 /// A national backend. Calls block; the adapter makes them on threads that may.
 ///
 /// Outgoing work is claimed, read as often as needed, answered and finished; a piece that was claimed and not finished
-/// comes back after a restart, and all calls but [`Backend::outgoing`] may be repeated for it. Delivered batches are
-/// accepted once: the backend keeps the position together with them, so that neither is ever without the other.
+/// comes back after a restart, and all calls but [`Backend::outgoing`] may be repeated for it. What arrives goes the
+/// other way, through an [`Outlet`](crate::intake::Outlet).
 pub trait Backend: Send + Sync + 'static {
     /// Pieces that were claimed before and are not finished.
     fn claimed(&self) -> Result<Vec<WorkName>, BackendError>;
@@ -39,18 +38,9 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Puts an answered piece out of the way. A piece that is gone already is fine.
     fn finish(&self, work: &WorkName, outcome: Outcome) -> Result<(), BackendError>;
-
-    /// How far the backend has come with what was delivered to it.
-    fn cursor(&self) -> Result<Cursor, BackendError>;
-
-    /// Keeps delivered batches and the mark through which they go, durably and each batch once.
-    fn accept(&self, through: Mark, batches: &[OpenedBatch]) -> Result<Accepted, BackendError>;
-
-    /// Goes back to position 0, because the gateway's numbers begin anew. What is known of the origins stays.
-    fn rewind(&self) -> Result<(), BackendError>;
 }
 
-/// How far a backend has come.
+/// How far the desk has come with what was delivered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// The last batch taken from the gateway's delivery stream.
@@ -86,6 +76,8 @@ pub struct Accepted {
     pub reports: usize,
     /// Batches that had been accepted before.
     pub replayed: usize,
+    /// Reports that were refused because their country has used its quota of the day.
+    pub over_quota: usize,
 }
 
 /// Why a backend could not do its part. All of these are tried again; only a piece that stays unreadable is set aside

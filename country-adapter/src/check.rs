@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use pki::disk::DiskError;
-use pki::identity::NodeKeys;
+use pki::identity::{NodeKeys, signing_key};
 use pki::keylist::KeyList;
 use pki::trust::{KeeperError, TrustKeeper, TrustList};
 use rand::rngs::StdRng;
@@ -15,10 +15,12 @@ use rand::{Rng, SeedableRng};
 use rustix::fs::{Access, access};
 
 use crate::adapter::{OpenError, check_identity, remembered};
+use crate::backends::webhook;
 use crate::config::{ConfigFile, Problem};
 use crate::durable::PRIVATE_DIR;
 use crate::keys::{self, KeysError};
 use crate::outage::chain;
+use crate::phones::Certificate;
 
 /// Finds every problem. `now` is in seconds since 1970.
 #[must_use]
@@ -33,6 +35,8 @@ pub fn problems(file: &ConfigFile, now: u64) -> Vec<Problem> {
     if let (Some(keys), Some(trust)) = (&keys, &trust) {
         found.who(keys, trust);
     }
+    found.phones();
+    found.webhook();
     if let Some(trust) = &trust {
         found.key_list(trust, keys.as_ref(), now);
     }
@@ -90,6 +94,48 @@ impl Found<'_> {
                 self.add("identity", chain(&error), "the message names the file and what would do");
                 None
             }
+        }
+    }
+
+    /// What phones are served with.
+    fn phones(&mut self) {
+        let config = &self.file.config;
+        let passphrase = config.identity.passphrase_file.as_deref();
+        if let Some(lists) = &config.lists
+            && let Err(error) = signing_key(&lists.signing_key, passphrase)
+        {
+            self.add("lists.signing_key", chain(&error), "make one with `pki key create --kind signing`");
+        }
+        if let Some(phones) = &config.phones {
+            let certificate = Certificate { chain: phones.certificate.clone(), key: phones.key.clone() };
+            if let Err(error) = certificate.read() {
+                self.add("phones", chain(&error), "phones.certificate and phones.key belong together");
+            }
+        }
+        if let Some(admin) = &config.admin
+            && !admin.listen.ip().is_loopback()
+        {
+            let message = format!("{} can be reached from elsewhere", admin.listen);
+            self.add(
+                "admin.listen",
+                message,
+                "a loopback address as 127.0.0.1:7446: this listener has no TLS",
+            );
+        }
+    }
+
+    /// The way to the national system.
+    fn webhook(&mut self) {
+        let Some(webhook) = &self.file.config.backend.webhook else { return };
+        if let Err(error) = webhook::check(webhook) {
+            self.add(
+                "backend.webhook",
+                chain(&error),
+                "deploy/country-adapter.webhook.example.toml explains every key",
+            );
+        }
+        if let Err((message, help)) = writable(&webhook.dead_letters) {
+            self.add("backend.webhook.dead_letters", message, help);
         }
     }
 

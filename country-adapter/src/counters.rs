@@ -6,6 +6,7 @@ use proto::verdict::Verdict;
 use tracing::info;
 
 use crate::backend::Accepted;
+use crate::intake;
 
 /// Counts of one run. Relaxed: they are for people.
 #[derive(Debug, Default)]
@@ -22,6 +23,8 @@ pub struct Counters {
     bad_reports: AtomicU64,
     gaps: AtomicU64,
     backlog: AtomicU64,
+    events: AtomicU64,
+    tokens_refused: [AtomicU64; intake::Refused::ALL.len()],
 }
 
 /// Counts at one moment.
@@ -55,6 +58,10 @@ pub struct Snapshot {
     pub gaps: u64,
     /// Envelopes that are sealed and not answered yet.
     pub backlog: u64,
+    /// Reports that passed the desk.
+    pub events: u64,
+    /// Reports that did not, in the order of [`intake::Refused::ALL`].
+    pub tokens_refused: [u64; intake::Refused::ALL.len()],
 }
 
 impl Counters {
@@ -98,6 +105,13 @@ impl Counters {
         add(&self.bad_reports, count(reports));
     }
 
+    pub(crate) fn assessed(&self, piece: &intake::Piece<'_>) {
+        add(&self.events, count(piece.events().len()));
+        for (refused, number) in piece.refusals() {
+            add(&self.tokens_refused[refused.place()], count(number));
+        }
+    }
+
     pub(crate) fn gap(&self, positions: u64) {
         add(&self.gaps, positions);
     }
@@ -123,6 +137,8 @@ impl Counters {
             bad_reports: load(&self.bad_reports),
             gaps: load(&self.gaps),
             backlog: load(&self.backlog),
+            events: load(&self.events),
+            tokens_refused: self.tokens_refused.each_ref().map(load),
         }
     }
 }
@@ -145,6 +161,8 @@ impl Snapshot {
             bad_reports = self.bad_reports,
             gaps = self.gaps,
             backlog = self.backlog,
+            events = self.events,
+            tokens_refused = self.tokens_refused.iter().sum::<u64>(),
             "since the start"
         );
     }

@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -80,6 +80,20 @@ impl Disk {
         let mut buffered = io::BufWriter::new(&file);
         content(&mut buffered).and_then(|()| buffered.flush()).map_err(|source| failed(path, source))?;
         self.run(path, || file.sync_all())
+    }
+
+    /// Writes octets behind the first `length` octets of a file, which is made if it is not there; whatever a kill has
+    /// left behind them goes.
+    pub fn append(&self, path: &Path, mode: u32, length: u64, octets: &[u8]) -> Result<(), DiskError> {
+        let is_new = !is_there(path)?;
+        let file = self.run(path, || {
+            let file = OpenOptions::new().write(true).create(true).truncate(false).mode(mode).open(path)?;
+            file.set_len(length)?;
+            Ok(file)
+        })?;
+        self.run(path, || file.write_all_at(octets, length))?;
+        self.run(path, || file.sync_all())?;
+        if is_new { self.sync_dir(parent(path)) } else { Ok(()) }
     }
 
     /// Puts new content in place of a file: whoever reads sees the old or the new one, never a part.

@@ -1,5 +1,6 @@
 //! The `country-adapter` command.
 
+mod cli;
 mod console;
 mod progress;
 
@@ -52,6 +53,9 @@ enum Command {
         /// The configuration file
         config: PathBuf,
     },
+    /// Make, list and withdraw the codes that ill persons' phones upload with
+    #[command(subcommand)]
+    CaseCode(cli::case_code::CaseCode),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  country-adapter completions bash > /etc/bash_completion.d/country-adapter"
@@ -66,6 +70,7 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Run { config } => run(&config),
         Command::Check { config } => check(&config),
+        Command::CaseCode(command) => cli::case_code::run(&command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "country-adapter", &mut io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -132,7 +137,7 @@ fn cannot_start(file: &ConfigFile, error: &OpenError) -> Problem {
     file.problem(error.key(), country_adapter::outage::chain(error), help)
 }
 
-fn invalid(problems: impl IntoIterator<Item = Problem>) -> ExitCode {
+pub(crate) fn invalid(problems: impl IntoIterator<Item = Problem>) -> ExitCode {
     for problem in problems {
         eprintln!("{:?}", miette::Report::new(problem));
     }

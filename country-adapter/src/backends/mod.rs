@@ -1,3 +1,4 @@
 //! Backends that come with the adapter.
 
 pub mod folder;
+pub mod webhook;

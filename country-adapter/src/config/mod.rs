@@ -22,8 +22,6 @@ pub use authority::{
 };
 pub use file::{ConfigFile, Problem};
 
-use crate::backends::folder::Folders;
-
 /// Everything that the adapter can be told.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -217,15 +215,6 @@ impl ReceiveConfig {
     #[must_use]
     pub fn max_wait(&self) -> Duration {
         Duration::from_millis(self.max_wait_ms.into())
-    }
-}
-
-impl BackendConfig {
-    /// The folders of the folder backend.
-    #[must_use]
-    pub fn folders(&self) -> Folders {
-        let delivered = self.delivered.clone().unwrap_or_default();
-        Folders { outgoing: self.outgoing.clone(), delivered }
     }
 }
 

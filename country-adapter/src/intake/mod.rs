@@ -1,1 +1,215 @@
 //! The authority's own desk: what arrives is assessed, counted and put where it is needed, once.
+//!
+//! Batches from abroad and contacts of the authority's own cases take the same way. What comes of one piece is kept
+//! by one commit: written aside for every outlet, then the claims on its tokens, then the mark that says it is
+//! done, then renamed into place. A kill between any two of these steps loses nothing and doubles nothing. A backend
+//! with a database of its own is one more [`Outlet`], if it takes a piece by its name at most once.
+
+mod assess;
+mod lines;
+mod outlet;
+mod piece;
+mod postings;
+mod quota;
+mod seen;
+mod state;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pki::disk::DiskError;
+use proto::ids::Authority;
+use proto::report::Report;
+
+pub use assess::{Contact, Event, KeySource, Refused, Rules, Unopened};
+pub use lines::Lines;
+pub use outlet::{Folder, Modes, Outlet};
+pub use piece::{Piece, PieceName, Source, UploadId};
+pub use postings::Postings;
+
+use crate::backend::{Accepted, BackendError, Cursor, Mark};
+use crate::clock::Clock;
+use crate::counters::Counters;
+use crate::durable::Disk;
+use crate::phones::case_code::Degree;
+use crate::receive::OpenedBatch;
+use quota::Quota;
+use seen::{Claim, Seen};
+use state::State;
+
+/// Takes what arrives. Calls block; one piece is committed after the other.
+pub struct Intake {
+    rules: Rules,
+    clock: Clock,
+    counters: Arc<Counters>,
+    outlets: Vec<Box<dyn Outlet>>,
+    desk: Mutex<Desk>,
+}
+
+/// What only one caller at a time may touch.
+struct Desk {
+    state: State,
+    seen: Seen,
+    quota: Quota,
+}
+
+/// What an intake is made of, beside its directory.
+pub struct Parts {
+    /// How reports are assessed.
+    pub rules: Rules,
+    /// The time.
+    pub clock: Clock,
+    /// For people.
+    pub counters: Arc<Counters>,
+    /// Where events go.
+    pub outlets: Vec<Box<dyn Outlet>>,
+    /// Service tokens that are opened a day for one country.
+    pub tokens_per_origin_and_day: u32,
+}
+
+/// What became of the contacts of one case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// They are kept now.
+    Now,
+    /// They had been kept before.
+    Before,
+}
+
+impl Intake {
+    /// Opens the desk in the adapter's directory, and finishes what a kill has interrupted.
+    pub fn open(state: &Path, disk: Disk, parts: Parts) -> Result<Self, BackendError> {
+        let Parts { rules, clock, counters, outlets, tokens_per_origin_and_day } = parts;
+        let seen = Seen::open(&state.join("seen"), disk.clone(), clock.today())?;
+        let state = State::open(state, disk)?;
+        let desk = Mutex::new(Desk { state, seen, quota: Quota::new(tokens_per_origin_and_day) });
+        let intake = Self { rules, clock, counters, outlets, desk };
+        intake.settle(&intake.desk())?;
+        Ok(intake)
+    }
+
+    /// How far the delivery stream was taken.
+    pub fn cursor(&self) -> Result<Cursor, BackendError> {
+        self.desk().state.cursor()
+    }
+
+    /// Goes back to position 0, because the gateway's numbers begin anew. What is known of the origins stays.
+    pub fn rewind(&self) -> Result<(), BackendError> {
+        self.desk().state.rewind()
+    }
+
+    /// Takes delivered batches and the mark through which they go, durably and each batch once.
+    pub fn accept(&self, through: Mark, batches: &[OpenedBatch]) -> Result<Accepted, BackendError> {
+        let mut desk = self.desk();
+        self.settle(&desk)?;
+        let mut cursor = desk.state.cursor()?;
+        let (mut accepted, mut names) = (Accepted::default(), Vec::new());
+        for batch in batches {
+            let known = cursor.origins.get(&batch.origin()).copied();
+            if known.is_some_and(|known| batch.sequence() <= known) {
+                accepted.replayed += 1;
+                continue;
+            }
+            cursor.origins.insert(batch.origin(), batch.sequence());
+            accepted.batches += 1;
+            accepted.reports += batch.reports().len();
+            let piece = self.assess(&mut desk, Source::batch(batch), &batch.reports().collect::<Vec<_>>());
+            accepted.over_quota += piece.refused(Refused::OverQuota);
+            names.push(self.stage(&piece)?);
+        }
+        cursor.at = through;
+        desk.seen.settle()?;
+        desk.state.put(&cursor)?;
+        names.iter().try_for_each(|name| self.publish(name))?;
+        Ok(accepted)
+    }
+
+    /// Takes the contacts of a case whose tokens this authority issued itself, durably and once for each upload.
+    pub fn take(
+        &self,
+        upload: UploadId,
+        degree: Degree,
+        reports: &[Report<'_>],
+    ) -> Result<Taken, BackendError> {
+        let mut desk = self.desk();
+        self.settle(&desk)?;
+        if desk.state.has(upload)? {
+            return Ok(Taken::Before);
+        }
+        let source = Source::Upload { id: upload, origin: self.rules.country, degree };
+        let piece = self.assess(&mut desk, source, reports);
+        let name = self.stage(&piece)?;
+        desk.seen.settle()?;
+        desk.state.mark(upload, self.clock.today())?;
+        self.publish(&name)?;
+        Ok(Taken::Now)
+    }
+
+    /// Forgets tokens and uploads that nobody can bring again.
+    pub fn forget(&self) -> Result<(), BackendError> {
+        let today = self.clock.today();
+        let mut desk = self.desk();
+        desk.seen.forget(today)?;
+        Ok(desk.state.forget(today)?)
+    }
+
+    /// Whose desk it is.
+    #[must_use]
+    pub fn authority(&self) -> Authority {
+        self.rules.own
+    }
+
+    fn assess<'a>(&self, desk: &mut Desk, source: Source, reports: &[Report<'a>]) -> Piece<'a> {
+        let tokens = reports.iter().filter(|report| self.rules.opens(report)).count();
+        let allowed = desk.quota.take(source.origin(), self.clock.today(), tokens);
+        let opened = self.rules.open_all(reports, allowed);
+        let mut piece = Piece::new(source);
+        for (place, (report, opened)) in (0_u32..).zip(reports.iter().zip(opened)) {
+            let assessed = self.rules.assess(*report, opened).and_then(|event| {
+                let claim = Claim::new(source, place);
+                let is_new = event.token().is_none_or(|(token, day)| desk.seen.claim(token, day, claim));
+                if is_new { Ok(event) } else { Err(Refused::AlreadySeen) }
+            });
+            match assessed {
+                Ok(event) => piece.push(event),
+                Err(refused) => piece.refuse(refused),
+            }
+        }
+        self.counters.assessed(&piece);
+        piece
+    }
+
+    /// Writes a piece aside for every outlet.
+    fn stage(&self, piece: &Piece<'_>) -> Result<PieceName, DiskError> {
+        self.outlets.iter().try_for_each(|outlet| outlet.stage(piece))?;
+        Ok(piece.name().clone())
+    }
+
+    fn publish(&self, name: &PieceName) -> Result<(), DiskError> {
+        self.outlets.iter().try_for_each(|outlet| outlet.publish(name))
+    }
+
+    /// Finishes what was committed, and drops what was not: it comes again.
+    fn settle(&self, desk: &Desk) -> Result<(), BackendError> {
+        let cursor = desk.state.cursor()?;
+        for outlet in &self.outlets {
+            for name in outlet.staged()? {
+                let committed = match name.what() {
+                    Some(piece::What::Position(position)) => position <= cursor.at.position,
+                    Some(piece::What::Upload(id)) => desk.state.has(id)?,
+                    None => false,
+                };
+                if committed { outlet.publish(&name)? } else { outlet.discard(&name)? }
+            }
+        }
+        Ok(())
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        // A panic leaves nothing half done: all that counts is on disk, and is settled first.
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

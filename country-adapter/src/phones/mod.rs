@@ -1,1 +1,66 @@
 //! HTTPS for phones: a case's contacts come in, lists go out.
+//!
+//! `listen` accepts connections, `routes` answers them with `problem` documents where something is wrong, `upload` reads
+//! what a phone sends, `split` says what of it leaves the country, and `cases` takes it once. Nothing here logs an
+//! address, a code, or anything of an upload.
+
+pub mod case_code;
+pub mod cases;
+mod listen;
+pub mod problem;
+mod routes;
+mod split;
+pub mod upload;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::Semaphore;
+
+pub use cases::Cases;
+pub use listen::{Certificate, CertificateError, serve};
+pub use routes::router;
+pub use split::{Parted, Stripped};
+
+use crate::lists::Store;
+use crate::service_keys::ServiceKeys;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// Uploads that are read and worked on at once: one mebibyte each, and what is made of it.
+const UPLOADS: usize = 16;
+/// Wrong codes a second that are answered as such, and how many at once.
+const WRONG_CODES: NonZeroU32 = NonZeroU32::new(10).unwrap();
+const WRONG_AT_ONCE: NonZeroU32 = NonZeroU32::new(100).unwrap();
+
+/// What phones are served from.
+pub struct Phones {
+    /// Takes uploads.
+    pub cases: Arc<Cases>,
+    /// Has the lists.
+    pub lists: Arc<Store>,
+    /// Has the keys for service tokens, if they are opened here.
+    pub service_keys: Option<Arc<ServiceKeys>>,
+    /// How often lists change, at most: for how long they may be cached.
+    pub interval: Duration,
+    uploads: Arc<Semaphore>,
+    wrong_codes: DefaultDirectRateLimiter,
+}
+
+impl Phones {
+    /// Serves phones from these.
+    #[must_use]
+    pub fn new(
+        cases: Arc<Cases>,
+        lists: Arc<Store>,
+        service_keys: Option<Arc<ServiceKeys>>,
+        interval: Duration,
+    ) -> Self {
+        let quota = Quota::per_second(WRONG_CODES).allow_burst(WRONG_AT_ONCE);
+        let (uploads, wrong_codes) = (Arc::new(Semaphore::new(UPLOADS)), RateLimiter::direct(quota));
+        Self { cases, lists, service_keys, interval, uploads, wrong_codes }
+    }
+}

@@ -9,6 +9,7 @@ mod ingress;
 mod pending;
 mod piece;
 mod sealing;
+mod spool;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::error;
@@ -24,6 +26,7 @@ use tracing::error;
 pub use ingress::{Ingress, IngressError};
 pub use pending::Pending;
 pub use piece::{Progress, PublishError, Publisher};
+pub use spool::{Sources, Spool};
 
 use crate::backend::BackendError;
 use crate::blocking::blocking;
@@ -66,8 +69,9 @@ pub enum Step {
     Idle(Option<Instant>),
 }
 
-/// Publishes until the stop. What is in flight then is sent again after the next start.
-pub async fn run(publisher: Arc<Publisher>, poll: Duration, stop: CancellationToken) {
+/// Publishes until the stop, looking for work at an interval and whenever it is woken. What is in flight at the stop is
+/// sent again after the next start.
+pub async fn run(publisher: Arc<Publisher>, (poll, wake): (Duration, Arc<Notify>), stop: CancellationToken) {
     let mut outage = Outage::new("publish");
     let mut queue = None;
     while !stop.is_cancelled() {
@@ -78,7 +82,11 @@ pub async fn run(publisher: Arc<Publisher>, poll: Duration, stop: CancellationTo
             Some(Ok(Step::Idle(due))) => {
                 let poll_at = Instant::now() + poll;
                 let until = due.map_or(poll_at, |due| due.min(poll_at));
-                stop.run_until_cancelled(tokio::time::sleep_until(until)).await;
+                tokio::select! {
+                    () = tokio::time::sleep_until(until) => {}
+                    () = wake.notified() => {}
+                    () = stop.cancelled() => {}
+                }
             }
             Some(Err(error)) => {
                 outage.failed(&error);

@@ -268,7 +268,7 @@ async fn the_loop_publishes_until_it_is_stopped() {
     world.remote.state().outages = 1;
     let stop = CancellationToken::new();
     let publisher = world.publisher(Disk::default()).unwrap();
-    let running = tokio::spawn(run(publisher, Duration::from_millis(10), stop.clone()));
+    let running = tokio::spawn(run(publisher, (Duration::from_millis(10), Arc::default()), stop.clone()));
     while world.lines("outgoing/published").is_empty() {
         tokio::task::yield_now().await;
     }

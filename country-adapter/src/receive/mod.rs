@@ -1,4 +1,4 @@
-//! Delivery -> verify -> open -> validate -> backend: a loop that follows the gateway's delivery stream.
+//! Delivery -> verify -> open -> intake: a loop that follows the gateway's delivery stream.
 //!
 //! A position is acknowledged only after everything up to it is kept durably: delivered, or in quarantine.
 
@@ -23,20 +23,21 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-pub use opened::{BadReport, OpenedBatch};
+pub use opened::{BadReport, OpenedBatch, is_for};
 pub use quarantine::Quarantine;
 pub use verify::{Refused, VerifiedDelivery, verify};
 
-use crate::backend::{Accepted, Backend, BackendError, Mark};
+use crate::backend::{Accepted, BackendError, Mark};
 use crate::blocking::blocking;
 use crate::counters::Counters;
 use crate::gateway::{CallError, Gateway};
+use crate::intake::Intake;
 use crate::outage::Outage;
 
 /// Everything that delivered batches need on their way in.
 pub struct Receiver {
     /// Where they go.
-    pub backend: Arc<dyn Backend>,
+    pub intake: Arc<Intake>,
     /// Where those go that do not pass.
     pub quarantine: Quarantine,
     /// Where they come from.
@@ -68,9 +69,9 @@ pub enum ReceiveError {
     /// The gateway.
     #[error(transparent)]
     Call(#[from] CallError),
-    /// The backend.
+    /// The desk.
     #[error(transparent)]
-    Backend(#[from] BackendError),
+    Intake(#[from] BackendError),
     /// The quarantine.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -89,7 +90,7 @@ impl ReceiveError {
     fn pause(&self) -> Duration {
         match self {
             Self::Call(error) => error.pause(),
-            Self::Backend(_) | Self::Disk(_) | Self::OutOfOrder { .. } => Duration::ZERO,
+            Self::Intake(_) | Self::Disk(_) | Self::OutOfOrder { .. } => Duration::ZERO,
         }
     }
 }
@@ -112,8 +113,8 @@ pub async fn run(receiver: Arc<Receiver>, stop: CancellationToken) {
 impl Receiver {
     /// Takes one page: keeps what is in it, then acknowledges it. `acknowledged` is how far the gateway was told.
     pub async fn step(self: &Arc<Self>, acknowledged: &mut Option<Mark>) -> Result<(), ReceiveError> {
-        let backend = self.backend.clone();
-        let after = blocking(move || backend.cursor()).await?.at;
+        let intake = self.intake.clone();
+        let after = blocking(move || intake.cursor()).await?.at;
         if self.acknowledge(after, acknowledged).await? == Acknowledged::Rewound {
             return Ok(());
         }
@@ -173,8 +174,8 @@ impl Receiver {
             "the gateway has not the batch that was taken at this position; taking its stream from the beginning"
         );
         *acknowledged = None;
-        let backend = self.backend.clone();
-        Ok(blocking(move || backend.rewind()).await?)
+        let intake = self.intake.clone();
+        Ok(blocking(move || intake.rewind()).await?)
     }
 
     // What is gone is gone; waiting for it would hold up everything behind it.
@@ -185,9 +186,9 @@ impl Receiver {
             "the gateway has purged these positions before they were received"
         );
         self.counters.gap(oldest - after - 1);
-        let backend = self.backend.clone();
+        let intake = self.intake.clone();
         let through = Mark { position: oldest - 1, manifest_hash: None };
-        blocking(move || backend.accept(through, &[])).await?;
+        blocking(move || intake.accept(through, &[])).await?;
         Ok(())
     }
 
@@ -210,18 +211,22 @@ impl Receiver {
     /// Keeps a page durably, every batch in one place or the other.
     fn keep(&self, page: Vec<wire::Delivered>, through: Mark) -> Result<(), ReceiveError> {
         let trust = self.trust.borrow().clone();
-        let mut opened = Vec::with_capacity(page.len());
+        let (mut opened, mut sealed) = (Vec::with_capacity(page.len()), Vec::new());
         for wire::Delivered { position, batch } in page {
             let batch = batch.unwrap_or_default();
             match self.open(position, &batch, &trust) {
                 Ok(open) => {
                     self.keep_bad_reports(&open, &batch)?;
                     opened.push(open);
+                    sealed.push((position, batch));
                 }
                 Err(refused) => self.keep_refused(position, &batch, &refused)?,
             }
         }
-        let accepted = self.backend.accept(through, &opened)?;
+        let accepted = self.intake.accept(through, &opened)?;
+        if accepted.over_quota > 0 {
+            self.keep_over_quota(&sealed, accepted.over_quota)?;
+        }
         self.counters.accepted(accepted);
         log(through.position, accepted);
         Ok(())
@@ -250,6 +255,18 @@ impl Receiver {
         Ok(())
     }
 
+    /// What is over the quota may be true: an operator can look at it.
+    fn keep_over_quota(&self, batches: &[(u64, wire::SignedBatch)], tokens: usize) -> Result<(), DiskError> {
+        error!(
+            tokens,
+            batches = batches.len(),
+            "a country has used its quota of service tokens; kept in quarantine"
+        );
+        let reason =
+            format!("{tokens} service tokens of these batches were over the country's quota of a day");
+        batches.iter().try_for_each(|(position, batch)| self.quarantine.keep(*position, batch, &reason))
+    }
+
     fn keep_bad_reports(&self, opened: &OpenedBatch, batch: &wire::SignedBatch) -> Result<(), DiskError> {
         if opened.bad().is_empty() {
             return Ok(());
@@ -276,7 +293,7 @@ fn mark(delivered: &wire::Delivered) -> Mark {
 }
 
 fn log(through: u64, accepted: Accepted) {
-    let Accepted { batches, reports, replayed } = accepted;
+    let Accepted { batches, reports, replayed, .. } = accepted;
     if replayed > 0 {
         warn!(through, replayed, "batches came again and were not delivered again");
     }

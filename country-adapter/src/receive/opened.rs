@@ -116,7 +116,8 @@ fn check(octets: &[u8], own: Authority) -> Result<(), Malformed> {
 ///
 /// States that have an authority of their own are not told apart: the origin sealed by its trust list, which may be
 /// a version older than ours.
-fn is_for(issuer: Authority, own: Authority) -> bool {
+#[must_use]
+pub fn is_for(issuer: Authority, own: Authority) -> bool {
     match (issuer, own) {
         (Authority::State(issuer, _), Authority::State(country, StateCode::NATIONAL)) => issuer == country,
         _ => issuer == own,

@@ -15,7 +15,7 @@ async fn receive_all(world: &World, disk: Disk) -> Result<Arc<Receiver>, Receive
     loop {
         receiver.step(&mut acknowledged).await?;
         let last = world.remote.state().delivered.last().map_or(0, |last| last.position);
-        if receiver.backend.cursor()?.at.position == last && acknowledged.unwrap_or_default().position == last
+        if receiver.intake.cursor()?.at.position == last && acknowledged.unwrap_or_default().position == last
         {
             return Ok(receiver);
         }
@@ -67,7 +67,8 @@ async fn delivered_batches_become_files_with_one_report_a_line() {
     assert_eq!((line["origin"].as_u64(), line["batch"].as_str().unwrap().len()), (Some(250), 32));
     assert_eq!(line["report"]["kind"], "contact");
     assert_eq!((line["report"]["country"].as_u64(), line["report"]["state"].as_u64()), (Some(826), Some(1)));
-    assert_eq!(line.as_object().unwrap().len(), 3);
+    assert_eq!((line["subtotal"].as_u64(), line["mechanism"].as_u64()), (Some(48), Some(1)));
+    assert_eq!(line.as_object().unwrap().len(), 5);
     assert_eq!(world.remote.state().acknowledged.last(), Some(&2));
 }
 
@@ -106,7 +107,7 @@ async fn a_position_is_acknowledged_only_after_it_is_kept() {
         let disk = Disk::dying_after(steps);
         let killed = receive_all(&world, disk.clone()).await;
         let acknowledged = world.remote.state().acknowledged.last().copied().unwrap_or(0);
-        let kept = world.receiver(Disk::default()).unwrap().backend.cursor().unwrap().at.position;
+        let kept = world.receiver(Disk::default()).unwrap().intake.cursor().unwrap().at.position;
         assert!(acknowledged <= kept, "killed after step {steps}");
         if killed.is_ok() {
             return;
@@ -180,12 +181,12 @@ async fn a_position_whose_batch_was_replaced_after_the_pull_is_not_acknowledged(
     let receiver = receive_all(&world, Disk::default()).await.unwrap();
     world.remote.reset();
     world.remote.deliver([other, one]);
-    let taken = receiver.backend.cursor().unwrap().at;
+    let taken = receiver.intake.cursor().unwrap().at;
     let refused = world.gateway.acknowledge(taken).await;
     assert_eq!(refused, Err(CallError::CursorBeyondEnd));
     let mut acknowledged = None;
     receiver.step(&mut acknowledged).await.unwrap();
-    assert_eq!((receiver.backend.cursor().unwrap().at, acknowledged), (Mark::default(), None));
+    assert_eq!((receiver.intake.cursor().unwrap().at, acknowledged), (Mark::default(), None));
     assert!(world.remote.state().acknowledged.is_empty());
     receiver.step(&mut acknowledged).await.unwrap();
     assert_eq!((tokens(&world).len(), world.remote.state().acknowledged.last()), (4, Some(&2)));
@@ -202,7 +203,7 @@ async fn the_cursor_carries_the_hash_of_the_last_batch_whatever_became_of_it() {
         world.remote.deliver([good.clone(), last.clone()]);
         let receiver = receive_all(&world, Disk::default()).await.unwrap();
         let expected = Mark { position: 2, manifest_hash: Some(sha256(&last.manifest)) };
-        assert_eq!(receiver.backend.cursor().unwrap().at, expected);
+        assert_eq!(receiver.intake.cursor().unwrap().at, expected);
         let json = std::fs::read_to_string(world.path("state/received.json")).unwrap();
         assert!(json.contains(&hex::encode(sha256(&last.manifest))), "{json}");
     }
@@ -215,7 +216,7 @@ async fn a_position_that_was_stepped_over_has_no_hash() {
     world.remote.state().purged = 2;
     let receiver = world.receiver(Disk::default()).unwrap();
     receiver.step(&mut None).await.unwrap();
-    assert_eq!(receiver.backend.cursor().unwrap().at, Mark { position: 2, manifest_hash: None });
+    assert_eq!(receiver.intake.cursor().unwrap().at, Mark { position: 2, manifest_hash: None });
 }
 
 #[tokio::test]

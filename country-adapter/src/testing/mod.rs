@@ -29,13 +29,16 @@ use tokio::sync::watch;
 
 pub(crate) use remote::Remote;
 
-use crate::backend::Backend;
-use crate::backends::folder::{FolderBackend, Folders};
+use crate::backend::{Backend, BackendError};
+use crate::backends::folder::FolderBackend;
 use crate::clock::Clock;
+use crate::config::Approach;
 use crate::durable::Disk;
 use crate::gateway::Gateway;
+use crate::intake::{self, Folder, Intake, KeySource, Lines, Modes, Outlet, Rules};
 use crate::publish::{Ingress, Pending, Publisher};
 use crate::receive::{PullLimits, Quarantine, Receiver};
+use crate::risk::Mechanism;
 
 /// The adapter of the United Kingdom's authority 1, its gateway, France and Germany.
 pub(crate) struct World {
@@ -100,8 +103,27 @@ impl World {
     }
 
     pub(crate) fn backend(&self, disk: Disk) -> Result<Arc<dyn Backend>, DiskError> {
-        let folders = Folders { outgoing: self.path("outgoing"), delivered: self.path("delivered") };
-        Ok(Arc::new(FolderBackend::open(&folders, &self.path("state"), disk)?))
+        Ok(Arc::new(FolderBackend::open(&self.path("outgoing"), disk)?))
+    }
+
+    /// A desk that hands everything over to the delivered folder, and posts nothing.
+    pub(crate) fn intake(&self, disk: Disk) -> Result<Intake, BackendError> {
+        let folder = Folder::open(&self.path("delivered"), disk.clone(), ".ndjson", Modes::SHARED)?;
+        self.intake_with(disk, vec![Box::new(Lines::new(folder, Approach::Centralised))], None)
+    }
+
+    /// A desk with these outlets, and these keys for service tokens.
+    pub(crate) fn intake_with(
+        &self,
+        disk: Disk,
+        outlets: Vec<Box<dyn Outlet>>,
+        keys: Option<KeySource>,
+    ) -> Result<Intake, BackendError> {
+        let country = CountryCode::new(826).unwrap();
+        let rules = Rules { own: Self::own(), country, mechanism: Mechanism::default(), keys };
+        let (clock, counters) = (self.clock.clone(), Arc::default());
+        let parts = intake::Parts { rules, clock, counters, outlets, tokens_per_origin_and_day: 1_000 };
+        Intake::open(&self.path("state"), disk, parts)
     }
 
     pub(crate) fn publisher(&self, disk: Disk) -> Result<Arc<Publisher>, DiskError> {
@@ -117,9 +139,9 @@ impl World {
         }))
     }
 
-    pub(crate) fn receiver(&self, disk: Disk) -> Result<Arc<Receiver>, DiskError> {
+    pub(crate) fn receiver(&self, disk: Disk) -> Result<Arc<Receiver>, BackendError> {
         Ok(Arc::new(Receiver {
-            backend: self.backend(disk.clone())?,
+            intake: Arc::new(self.intake(disk.clone())?),
             quarantine: Quarantine::open(&self.path("state"), disk)?,
             gateway: self.gateway.clone(),
             trust: self.trust.subscribe(),

@@ -197,7 +197,8 @@ impl IllKey {
         }
     }
 
-    fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+    /// Reads family, key, and the time in which it was used.
+    pub fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         match reader.u8()? {
             Self::SIMPLE => Self::simple(SimpleKey::new(reader.array()?)?, Self::read_window(reader)?),
             Self::GAEN => Ok(Self::Gaen(GaenKey::new(reader.array()?)?, Self::read_window(reader)?)),
@@ -212,7 +213,8 @@ impl IllKey {
         RollingWindow::new(reader.u32()?, reader.u8()?)
     }
 
-    fn put(&self, out: &mut Vec<u8>) {
+    /// Appends what [`IllKey::read`] reads.
+    pub fn put(&self, out: &mut Vec<u8>) {
         out.push(self.family());
         out.extend_from_slice(self.octets());
         out.extend_from_slice(&self.window().start.to_be_bytes());

@@ -102,7 +102,7 @@ fn random<const N: usize>() -> Result<[u8; N]> {
 #[cfg(test)]
 mod tests {
     use country_adapter::herald::secured::service::{NotOpened, open};
-    use country_adapter::herald::secured::validate::{ContactTime, Refused, SeenTokens, validate};
+    use country_adapter::herald::secured::validate::{ContactTime, Refused, validate};
     use pki::seal::{PrivateKey, Suite};
     use proto::day::Day;
 
@@ -137,7 +137,7 @@ mod tests {
         };
         let (start, duration) = (Some(met.near.start()), met.near.duration());
         let time = ContactTime { day: met.day(), start, duration };
-        match validate(opened, time, own, &mut SeenTokens::default()) {
+        match validate(opened, time, own) {
             Ok(_) => "counts".into(),
             Err(Refused::KeyOfAnotherDay) => "key_of_another_day".into(),
             Err(Refused::WrongTimeCode) => "wrong_time_code".into(),

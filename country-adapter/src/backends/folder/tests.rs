@@ -2,8 +2,7 @@ use super::*;
 use crate::durable::names;
 
 fn opened(dir: &Path) -> FolderBackend {
-    let folders = Folders { outgoing: dir.join("outgoing"), delivered: dir.join("delivered") };
-    FolderBackend::open(&folders, &dir.join("state"), Disk::default()).unwrap()
+    FolderBackend::open(&dir.join("outgoing"), Disk::default()).unwrap()
 }
 
 #[test]
@@ -46,23 +45,6 @@ fn a_finished_piece_may_be_finished_again() {
         backend.finish(&work, Outcome::Answered).unwrap();
     }
     assert_eq!(names(&dir.path().join("outgoing/published")).unwrap(), [format!("{work}.ndjson")]);
-}
-
-#[test]
-fn what_was_written_aside_belongs_to_a_position() {
-    let dir = tempfile::tempdir().unwrap();
-    drop(opened(dir.path()));
-    std::fs::write(dir.path().join("state/received.json"), r#"{"position":2,"origins":{"250":7}}"#).unwrap();
-    for position in [1, 2, 3] {
-        let name = format!("{position:010}-250-{position}.ndjson.tmp");
-        std::fs::write(dir.path().join("delivered/.incoming").join(name), "{}\n").unwrap();
-    }
-    std::fs::write(dir.path().join("delivered/.incoming/strange"), "").unwrap();
-    let cursor = opened(dir.path()).cursor().unwrap();
-    assert_eq!((cursor.at, cursor.origins.len()), (Mark { position: 2, manifest_hash: None }, 1));
-    let delivered = names(&dir.path().join("delivered")).unwrap();
-    assert_eq!(delivered, [".incoming", "0000000001-250-1.ndjson", "0000000002-250-2.ndjson"]);
-    assert!(names(&dir.path().join("delivered/.incoming")).unwrap().is_empty());
 }
 
 #[test]
@@ -114,8 +96,7 @@ fn the_folders_are_closed_to_others() {
     let dir = tempfile::tempdir().unwrap();
     drop(opened(dir.path()));
     let mode = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().permissions().mode() & 0o7777;
-    assert_eq!(mode("state") & 0o077, 0);
-    for shared in ["delivered", "delivered/.incoming", "outgoing/.working", "outgoing/answers"] {
+    for shared in ["outgoing/.working", "outgoing/answers"] {
         assert_eq!(mode(shared) & 0o027, 0, "{shared}");
     }
     assert_eq!((mode("outgoing/published") & 0o027, mode("outgoing/failed") & 0o027), (0, 0));

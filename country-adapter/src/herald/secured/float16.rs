@@ -54,7 +54,7 @@ impl Half {
     }
 
     /// Reads a field; an infinity, or a NaN that does not stand for "not measured", is refused.
-    pub(super) fn from_bits(field: &'static str, bits: u16) -> Result<Option<Self>, Malformed> {
+    pub(crate) fn from_bits(field: &'static str, bits: u16) -> Result<Option<Self>, Malformed> {
         if bits == Self::NONE {
             return Ok(None);
         }
@@ -64,7 +64,7 @@ impl Half {
         Ok(Some(Self(bits)))
     }
 
-    pub(super) fn to_bits(half: Option<Self>) -> u16 {
+    pub(crate) fn to_bits(half: Option<Self>) -> u16 {
         half.map_or(Self::NONE, |half| half.0)
     }
 }

@@ -5,6 +5,7 @@
 //! `service` token and `validate`s it; the transmitter's phone finds its `confirmation` token in what is published.
 
 pub mod block;
+pub mod client_id;
 pub mod confirmation;
 pub mod exchange;
 pub mod float16;
@@ -134,7 +135,7 @@ impl fmt::Debug for Area {
 }
 
 /// Random octets from the operating system, wiped on drop.
-fn random<const N: usize>() -> Zeroizing<[u8; N]> {
+pub(crate) fn random<const N: usize>() -> Zeroizing<[u8; N]> {
     let mut octets = Zeroizing::new([0; N]);
     getrandom::fill(&mut *octets).expect("the operating system gives random octets, or nothing here is safe");
     octets

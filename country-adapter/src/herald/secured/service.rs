@@ -50,6 +50,37 @@ impl ServiceContents {
         Self { uuid, area, model, code, step }
     }
 
+    /// The same of a phone whose clock says another step than the exchange's.
+    #[cfg(test)]
+    pub(crate) fn with_clock(uuid: Uuid, area: Area, model: ModelHash, (step, clock): (Step, Step)) -> Self {
+        let code = TimeCode::of(&uuid, clock);
+        Self { uuid, area, model, code, step }
+    }
+
+    /// The phone's own name.
+    #[must_use]
+    pub fn uuid(&self) -> &Uuid {
+        &self.uuid
+    }
+
+    /// Where it is at home.
+    #[must_use]
+    pub fn area(&self) -> Area {
+        self.area
+    }
+
+    /// Its make and model.
+    #[must_use]
+    pub fn model(&self) -> ModelHash {
+        self.model
+    }
+
+    /// When the exchange was.
+    #[must_use]
+    pub fn step(&self) -> Step {
+        self.step
+    }
+
     /// Seals them beside a confirmation token, for the authority with this header.
     pub fn seal(
         &self,

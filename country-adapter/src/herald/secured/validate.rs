@@ -1,17 +1,14 @@
 //! What a transmitter's authority checks before a contact counts (`herald.md` 4.5, phase 3).
 //!
-//! Pure: the contact's times, the own authority and the tokens seen so far are arguments. Anybody can seal a
-//! service token (D11); what passes here was made by a phone for this time, and not counted before.
-
-use std::collections::BTreeMap;
+//! Pure: the contact's times and the own authority are arguments. Anybody can seal a service token (D11); what
+//! passes here was made by a phone for this time. Whether it was counted before, `intake::seen` knows.
 
 use proto::day::Day;
 use proto::ids::Authority;
-use proto::report::{Contact, Minutes, QuarterHour, Report};
+use proto::report::{Contact, Minutes, QuarterHour};
 
-use super::ConfirmationToken;
 use super::confirmation::Entry;
-use super::service::OpenedServiceToken;
+use super::service::{OpenedServiceToken, ServiceContents};
 use super::totp::Step;
 
 /// Seconds by which clocks and rounded times may differ, before and after a contact.
@@ -37,9 +34,6 @@ pub enum Refused {
     /// Another contact's token, or replayed.
     #[error("the token was made more than half an hour before or after the contact")]
     OutsideOfContact,
-    /// Sent twice, or replayed.
-    #[error("the confirmation token was counted already")]
-    AlreadySeen,
 }
 
 /// When a report says that the contact was.
@@ -75,39 +69,31 @@ impl ContactTime {
     }
 }
 
-/// The confirmation tokens that were counted, with the day of each exchange.
-#[derive(Default)]
-pub struct SeenTokens(BTreeMap<ConfirmationToken, Day>);
-
-impl SeenTokens {
-    /// Days for which a token is kept: as long as a report may be old, and one more, as a token that was made
-    /// before midnight fits a contact of the next day too.
-    pub const KEPT: u16 = Report::MAX_AGE + 1;
-
-    /// Forgets tokens that no report could bring again.
-    pub fn forget(&mut self, today: Day) {
-        self.0.retain(|_, day| *day >= today.minus(Self::KEPT));
-    }
+/// A contact that counts; only [`validate`] makes one.
+pub struct ValidContact {
+    entry: Entry,
+    contents: ServiceContents,
 }
-
-/// A contact that counts; only [`validate`] makes one. The phone's name, area and model are wiped by now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ValidContact(Entry);
 
 impl ValidContact {
     /// What to publish of it, beside its risk.
     #[must_use]
     pub fn entry(&self) -> &Entry {
-        &self.0
+        &self.entry
+    }
+
+    /// What the phone told its authority; wiped with this.
+    #[must_use]
+    pub fn contents(&self) -> &ServiceContents {
+        &self.contents
     }
 }
 
-/// Checks an opened token, and remembers what passes in the same breath: of two copies one counts.
+/// Checks an opened service token against the contact that it came with.
 pub fn validate(
     opened: OpenedServiceToken,
     contact: ContactTime,
     own: Authority,
-    seen: &mut SeenTokens,
 ) -> Result<ValidContact, Refused> {
     let OpenedServiceToken { header, days, contents, confirmation, receipt } = opened;
     let (named, step) = (header.authority(), contents.step);
@@ -123,11 +109,8 @@ pub fn validate(
     if !contact.allows(step) {
         return Err(Refused::OutsideOfContact);
     }
-    if seen.0.contains_key(&confirmation) {
-        return Err(Refused::AlreadySeen);
-    }
-    seen.0.insert(confirmation, step.day());
-    Ok(ValidContact(Entry { confirmation, code: contents.code, receipt, day: contact.day }))
+    let entry = Entry { confirmation, code: contents.code, receipt, day: contact.day };
+    Ok(ValidContact { entry, contents })
 }
 
 #[cfg(test)]

@@ -29,22 +29,26 @@ fn contact() -> ContactTime {
     }
 }
 
-fn checked(contents: &ServiceContents, contact: ContactTime) -> Result<ValidContact, Refused> {
-    validate(opened(contents, header()), contact, own(), &mut SeenTokens::default())
+fn checked(contents: &ServiceContents, contact: ContactTime) -> Result<Entry, Refused> {
+    entry(validate(opened(contents, header()), contact, own()))
+}
+
+fn entry(validated: Result<ValidContact, Refused>) -> Result<Entry, Refused> {
+    validated.map(|valid| *valid.entry())
 }
 
 #[test]
 fn a_token_that_keeps_every_rule_counts() {
     let valid = checked(&contents(STEP), contact()).unwrap();
     let (code, receipt) = (contents(STEP).code, Receipt::new([5; 16]));
-    assert_eq!(*valid.entry(), Entry { confirmation: CONFIRMATION, code, receipt, day: STEP.day() });
+    assert_eq!(valid, Entry { confirmation: CONFIRMATION, code, receipt, day: STEP.day() });
 }
 
 #[test]
 fn a_token_of_another_authority_is_refused() {
     let named: Authority = "826/5".parse().unwrap();
     let issuer = EnvelopeHeader::new(0x20, named).unwrap();
-    let refused = validate(opened(&contents(STEP), issuer), contact(), own(), &mut SeenTokens::default());
+    let refused = entry(validate(opened(&contents(STEP), issuer), contact(), own()));
     assert_eq!(refused, Err(Refused::OtherAuthority { named, own: own() }));
 }
 
@@ -53,7 +57,7 @@ fn a_key_of_another_day_is_refused() {
     for days in [STEP.day().plus(1)..=STEP.day().plus(1), STEP.day().minus(2)..=STEP.day().minus(1)] {
         let mut opened = opened(&contents(STEP), header());
         opened.days = days;
-        let refused = validate(opened, contact(), own(), &mut SeenTokens::default());
+        let refused = entry(validate(opened, contact(), own()));
         assert_eq!(refused, Err(Refused::KeyOfAnotherDay));
     }
 }
@@ -93,42 +97,6 @@ fn without_a_start_the_whole_day_will_do() {
     }
     let first = ContactTime { day: Day::new(0), start: None, duration: Minutes::default() };
     assert!(first.allows(Step::new(0)));
-}
-
-#[test]
-fn a_confirmation_token_counts_once() {
-    let mut seen = SeenTokens::default();
-    let again = |seen: &mut SeenTokens| validate(opened(&contents(STEP), header()), contact(), own(), seen);
-    assert!(again(&mut seen).is_ok());
-    assert_eq!(again(&mut seen), Err(Refused::AlreadySeen));
-}
-
-#[test]
-fn what_is_refused_is_not_seen() {
-    let mut seen = SeenTokens::default();
-    let early = contents(Step::new(STEP.number() - 3));
-    assert!(validate(opened(&early, header()), contact(), own(), &mut seen).is_err());
-    assert!(validate(opened(&contents(STEP), header()), contact(), own(), &mut seen).is_ok());
-}
-
-#[test]
-fn a_token_is_remembered_as_long_as_a_report_could_bring_it_again() {
-    let midnight = Step::of_unix(STEP.day().plus(1).unix());
-    let before = Step::new(midnight.number() - 1);
-    let next =
-        ContactTime { day: midnight.day(), start: QuarterHour::new(0).ok(), duration: Minutes::default() };
-    assert!(next.allows(before), "it fits a contact of the next day");
-    let last_taken = next.day.plus(Report::MAX_AGE);
-
-    let mut seen = SeenTokens::default();
-    seen.0.insert(CONFIRMATION, before.day());
-    seen.forget(last_taken);
-    assert_eq!(
-        validate(opened(&contents(before), header()), next, own(), &mut seen),
-        Err(Refused::AlreadySeen)
-    );
-    seen.forget(last_taken.plus(1));
-    assert!(seen.0.is_empty());
 }
 
 #[test]

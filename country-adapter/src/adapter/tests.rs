@@ -1,5 +1,7 @@
 use std::fs;
 
+use pki::tls;
+
 use super::*;
 use crate::config::ConfigFile;
 use crate::testing::{World, line, report, write_config};
@@ -62,7 +64,7 @@ async fn a_new_trust_list_is_taken_while_running_and_a_bad_one_is_not() {
     let world = World::start().await;
     let adapter = open(&world).await;
     let gateway = Gateway::new(adapter.channel.subscribe());
-    let (_, _, mut follower) = adapter.split(&gateway);
+    let (_, _, mut follower, _) = adapter.split(&gateway);
     let mut connections = follower.channel.subscribe();
     connections.mark_unchanged();
     follower.step().unwrap();

@@ -1,0 +1,290 @@
+//! A configured adapter: everything opened, and the loops that run until the stop.
+
+mod open;
+mod trust;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use pki::identity::NodeKeys;
+use pki::trust::TrustKeeper;
+use proto::ids::{CountryCode, KeyId};
+use tokio::net::TcpListener;
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tonic::transport::Channel;
+use tracing::{error, info, warn};
+
+pub use open::OpenError;
+pub(crate) use open::{check_identity, remembered};
+use trust::TrustFollower;
+
+use crate::backend::Backend;
+use crate::backends::folder::FolderBackend;
+use crate::backends::webhook::{self, Webhook};
+use crate::blocking::blocking;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::counters::{Counters, Snapshot};
+use crate::durable::Disk;
+use crate::gateway::Gateway;
+use crate::intake::Intake;
+use crate::keys::{self, KeyPublisher};
+use crate::lists::{self, Poster};
+use crate::outage;
+use crate::phones::{self, Phones};
+use crate::publish::{self, Ingress, Pending, Publisher, Sources, Spool};
+use crate::receive::{self, PullLimits, Quarantine, Receiver};
+use crate::service_keys::{self, ServiceKeys};
+
+/// How often a summary is logged, if anything has changed.
+const SUMMARY: Duration = Duration::from_secs(60);
+/// How often what has become too old is forgotten, and what was held is looked at.
+const SWEEP: Duration = Duration::from_secs(60);
+/// Seconds before the end of the certificate's time when it begins to be a warning.
+const RENEW: i64 = 30 * 86_400;
+
+/// A part of the adapter has ended although nobody asked it to; the log says which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a part of the adapter has ended by itself; the log says which")]
+pub struct EndedEarly;
+
+/// A configured adapter that does not run yet.
+pub struct Adapter {
+    config: Config,
+    clock: Clock,
+    country: CountryCode,
+    keys: Arc<NodeKeys>,
+    keeper: TrustKeeper,
+    channel: watch::Sender<Channel>,
+    backend: Arc<dyn Backend>,
+    pending: Pending,
+    quarantine: Quarantine,
+    counters: Arc<Counters>,
+    parts: Parts,
+}
+
+/// What there is beside publishing and receiving.
+struct Parts {
+    intake: Arc<Intake>,
+    spool: Arc<Spool>,
+    /// Rings when there is something to publish.
+    wake: Arc<Notify>,
+    poster: Option<Arc<Poster>>,
+    service_keys: Option<Arc<ServiceKeys>>,
+    phones: Option<(Arc<Phones>, phones::Certificate, rustls::ServerConfig)>,
+    webhook: Option<Webhook>,
+}
+
+impl Adapter {
+    /// Opens everything that the configuration names. Blocks: key files may be slow to decrypt.
+    pub fn open(config: Config, clock: Clock) -> Result<Self, OpenError> {
+        let keys = NodeKeys::read(&config.identity)?;
+        let disk =
+            Disk::locked(&config.state)?.ok_or_else(|| OpenError::InUse { path: config.state.clone() })?;
+        let keeper = TrustKeeper::open(&config.trust, remembered(&config), clock.now())?;
+        let trust = keeper.watch().borrow().clone();
+        let country = check_identity(config.authority, keys.certificate.identity(), &trust)?;
+        let channel = open::connect(&config, &keys, &trust, country)?;
+        let counters = Arc::<Counters>::default();
+        let spool = Arc::new(Spool::open(&config.state, disk.clone())?);
+        let backend = Arc::new(FolderBackend::open(&config.backend.outgoing, disk.clone())?);
+        let poster = open::poster(&config, &clock, &disk)?;
+        let service_keys = open::service_keys(&config, &clock, &disk)?;
+        let taken = (counters.clone(), service_keys.clone());
+        let intake = Arc::new(open::intake(&config, country, (&clock, &disk), taken)?);
+        let wake = Arc::new(Notify::new());
+        let served = (intake.clone(), spool.clone(), wake.clone());
+        let phones = open::phones(&config, country, (&clock, &disk), served, (&poster, &service_keys))?;
+        let webhook = open::webhook(&config, &disk)?;
+        let parts = Parts { intake, spool: spool.clone(), wake, poster, service_keys, phones, webhook };
+        Ok(Self {
+            pending: Pending::open(&config.state, disk.clone())?,
+            quarantine: Quarantine::open(&config.state, disk)?,
+            keys: Arc::new(keys),
+            channel: watch::Sender::new(channel),
+            counters,
+            config,
+            clock,
+            country,
+            keeper,
+            backend: Arc::new(Sources::new(spool, backend)),
+            parts,
+        })
+    }
+
+    /// The ids of the authority's HPKE keys, in the order of the configuration.
+    #[must_use]
+    pub fn key_ids(&self) -> Vec<KeyId> {
+        self.keys.hpke.all().iter().map(pki::seal::PrivateKey::id).collect()
+    }
+
+    /// What has come and gone.
+    #[must_use]
+    pub fn counters(&self) -> Arc<Counters> {
+        self.counters.clone()
+    }
+
+    /// Runs until the stop. What is in flight then is taken up by the next run.
+    pub async fn run(self, stopped: CancellationToken) -> Result<(), EndedEarly> {
+        self.log_start();
+        let stop = stopped.child_token();
+        let tasks = TaskTracker::new();
+        let gateway = Gateway::new(self.channel.subscribe());
+        tasks.spawn(ending(stop.clone(), keys::run(Arc::new(self.key_publisher(&gateway)), stop.clone())));
+        tasks.spawn(ending(stop.clone(), summarise(self.counters.clone(), stop.clone())));
+        let counters = self.counters.clone();
+        let (publisher, receiver, follower, parts) = self.split(&gateway);
+        let (poll, wake) = (follower.config.publish.poll(), parts.wake.clone());
+        tasks.spawn(ending(stop.clone(), publish::run(publisher, (poll, wake), stop.clone())));
+        tasks.spawn(ending(stop.clone(), receive::run(receiver, stop.clone())));
+        parts.spawn(&follower.config, &follower.clock, &tasks, &stop);
+        tasks.spawn(ending(stop.clone(), follower.run(stop.clone())));
+        tasks.close();
+        tasks.wait().await;
+        counters.snapshot().log();
+        info!("stopped");
+        if stopped.is_cancelled() { Ok(()) } else { Err(EndedEarly) }
+    }
+
+    fn key_publisher(&self, gateway: &Gateway) -> KeyPublisher {
+        KeyPublisher {
+            file: self.config.key_list.clone(),
+            authority: self.config.authority,
+            gateway: gateway.clone(),
+            trust: self.keeper.watch(),
+            clock: self.clock.clone(),
+        }
+    }
+
+    fn split(self, gateway: &Gateway) -> (Arc<Publisher>, Arc<Receiver>, TrustFollower, Parts) {
+        let Self {
+            config,
+            clock,
+            country,
+            keys,
+            keeper,
+            channel,
+            backend,
+            pending,
+            quarantine,
+            counters,
+            parts,
+        } = self;
+        let publisher = Publisher {
+            backend,
+            pending,
+            ingress: Ingress::new(gateway.clone(), keeper.watch(), country, clock.clone()),
+            gateway: gateway.clone(),
+            authority: config.authority,
+            clock: clock.clone(),
+            counters: counters.clone(),
+        };
+        let (page_bytes, max_wait) = (config.receive.page_bytes, config.receive.max_wait());
+        let receiver = Receiver {
+            intake: parts.intake.clone(),
+            quarantine,
+            gateway: gateway.clone(),
+            trust: keeper.watch(),
+            keys: keys.clone(),
+            authority: config.authority,
+            limits: PullLimits { page_bytes, max_wait },
+            counters,
+        };
+        let follower = TrustFollower { config, clock, country, keys, keeper, channel };
+        (Arc::new(publisher), Arc::new(receiver), follower, parts)
+    }
+
+    fn log_start(&self) {
+        let Config { authority, gateway, .. } = &self.config;
+        let keys: Vec<String> = self.key_ids().iter().map(ToString::to_string).collect();
+        let trust = self.keeper.watch().borrow().version;
+        info!(%authority, %gateway, keys = keys.join(" "), trust_list = trust, "adapter starts");
+        let left = self.keys.certificate.not_after() - i64::try_from(self.clock.now()).unwrap_or(i64::MAX);
+        if left < RENEW {
+            warn!(days = left / 86_400, "the adapter's certificate ends soon; renew it and restart");
+        }
+    }
+}
+
+impl Parts {
+    /// Starts the loops of what is configured.
+    fn spawn(self, config: &Config, clock: &Clock, tasks: &TaskTracker, stop: &CancellationToken) {
+        let Self { intake, spool, wake, poster, service_keys, phones, webhook } = self;
+        let spawn = |task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
+            tasks.spawn(ending(stop.clone(), task));
+        };
+        if let (Some(poster), Some(lists)) = (poster, &config.lists) {
+            spawn(Box::pin(lists::run(poster, lists.interval(), stop.clone())));
+        }
+        if let Some(keys) = service_keys {
+            spawn(Box::pin(service_keys::run(keys, clock.clone(), stop.clone())));
+        }
+        let cases = phones.as_ref().map(|(phones, ..)| phones.cases.clone());
+        if let (Some((phones, certificate, tls)), Some(config)) = (phones, config.phones.clone()) {
+            spawn(Box::pin(serve_phones(phones, (certificate, tls), config, stop.clone())));
+        }
+        if let Some(webhook) = webhook {
+            spawn(Box::pin(webhook::run(webhook, stop.clone())));
+        }
+        let (clock, stop) = (clock.clone(), stop.clone());
+        spawn(Box::pin(async move {
+            while stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
+                let (intake, spool, cases) = (intake.clone(), spool.clone(), cases.clone());
+                let now = clock.now();
+                let swept = blocking(move || {
+                    cases.map_or(Ok(()), |cases| cases.codes.forget(now))?;
+                    intake.forget()?;
+                    Ok::<_, crate::backend::BackendError>(spool.release(now)?)
+                });
+                match swept.await {
+                    Ok(true) => wake.notify_one(),
+                    Ok(false) => {}
+                    Err(cause) => {
+                        error!(error = %outage::chain(&cause), "what is old was not forgotten; it is tried again")
+                    }
+                }
+            }
+        }));
+    }
+}
+
+/// A port that is taken ends the adapter: half of one would look like a whole one.
+async fn serve_phones(
+    phones: Arc<Phones>,
+    certificate: (phones::Certificate, rustls::ServerConfig),
+    config: crate::config::PhonesConfig,
+    stop: CancellationToken,
+) {
+    let listener = match TcpListener::bind(config.listen).await {
+        Ok(listener) => listener,
+        Err(cause) => {
+            error!(listen = %config.listen, %cause, "cannot listen on phones.listen; end the process that uses it, or choose another port");
+            return;
+        }
+    };
+    info!(listen = %config.listen, "phones are served");
+    let connections = usize::try_from(config.connections).unwrap_or(usize::MAX);
+    phones::serve(listener, phones::router(phones), certificate, connections, stop).await;
+}
+
+/// A task that ends early takes the others with it: half an adapter would look like a whole one.
+async fn ending(stop: CancellationToken, task: impl Future<Output = ()>) {
+    let _guard = stop.drop_guard();
+    task.await;
+}
+
+async fn summarise(counters: Arc<Counters>, stop: CancellationToken) {
+    let mut told = Snapshot::default();
+    while stop.run_until_cancelled(tokio::time::sleep(SUMMARY)).await.is_some() {
+        let now = counters.snapshot();
+        if now != told {
+            now.log();
+            told = now;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

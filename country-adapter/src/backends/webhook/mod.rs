@@ -1,0 +1,108 @@
+//! A national system that takes JSON over HTTP: what arrives is posted to it, in order, each part until it is taken.
+//!
+//! The desk writes files into a queue; this posts them in parts of at most 1,000 events. A part has a name that stays
+//! the same (`Idempotency-Key`), so a national system that keeps the names takes each part once, even if its answer got
+//! lost. What it refuses for good goes to the dead letters, and the next part follows.
+
+mod client;
+mod queue;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pki::disk::DiskError;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+pub use client::WebhookError;
+use client::{Client, Outcome};
+use queue::Queue;
+
+use crate::blocking::blocking;
+use crate::config::WebhookConfig;
+use crate::durable::Disk;
+use crate::outage::Outage;
+
+/// How often the queue is looked at when it is empty.
+const POLL: Duration = Duration::from_millis(200);
+/// The longest pause between two tries.
+const LONGEST: Duration = Duration::from_secs(300);
+/// How often a part may be refused before it is a dead letter.
+const REFUSALS: u32 = 5;
+
+/// The way to the national system.
+pub struct Webhook {
+    client: Client,
+    queue: Arc<Queue>,
+}
+
+/// Why a part was not taken; it is tried again.
+#[derive(Debug, thiserror::Error)]
+enum NotTaken {
+    #[error("the national system cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("the national system answers {0}")]
+    Answer(u16),
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+impl Webhook {
+    /// Prepares to post what is in the queue's folder.
+    pub fn open(config: &WebhookConfig, folder: &Path, disk: Disk) -> Result<Self, WebhookError> {
+        let queue = Arc::new(Queue::open(folder, &config.dead_letters, disk)?);
+        Ok(Self { client: Client::new(config)?, queue })
+    }
+
+    /// Posts the next part, if there is one; whether there was.
+    async fn step(&self, refusals: &mut u32) -> Result<bool, (NotTaken, Duration)> {
+        let of_disk = |error: DiskError| (NotTaken::from(error), Duration::ZERO);
+        let queue = self.queue.clone();
+        let Some(part) = blocking(move || queue.next()).await.map_err(of_disk)? else { return Ok(false) };
+        let status = match self.client.post(&part).await {
+            Outcome::Taken => None,
+            Outcome::Refused(status) => {
+                *refusals += 1;
+                if *refusals < REFUSALS {
+                    return Err((NotTaken::Answer(status), Duration::ZERO));
+                }
+                error!(part = part.id(), status, "refused for good; it is among the dead letters");
+                Some(status)
+            }
+            Outcome::Again { status, pause } => return Err((NotTaken::Answer(status), pause)),
+            Outcome::Unreachable(cause) => return Err((NotTaken::Unreachable(cause), Duration::ZERO)),
+        };
+        *refusals = 0;
+        let queue = self.queue.clone();
+        blocking(move || queue.done(part, status)).await.map_err(of_disk)?;
+        Ok(true)
+    }
+}
+
+/// Whether a configuration can be posted with.
+pub fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
+    Client::new(config).map(drop)
+}
+
+/// Posts until the stop.
+pub async fn run(webhook: Webhook, stop: CancellationToken) {
+    let (mut outage, mut refusals) = (Outage::new("webhook"), 0);
+    info!("what arrives is posted to the national system");
+    while !stop.is_cancelled() {
+        match stop.run_until_cancelled(webhook.step(&mut refusals)).await {
+            None => return,
+            Some(Ok(true)) => outage.over(),
+            Some(Ok(false)) => {
+                stop.run_until_cancelled(tokio::time::sleep(POLL)).await;
+            }
+            Some(Err((cause, pause))) => {
+                outage.failed(&cause);
+                outage.pause(pause.min(LONGEST), &stop).await;
+            }
+        }
+    }
+}

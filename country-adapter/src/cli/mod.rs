@@ -1,0 +1,3 @@
+//! Commands beside `run` and `check`.
+
+pub(crate) mod case_code;

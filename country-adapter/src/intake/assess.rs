@@ -1,0 +1,265 @@
+//! What a report means to its issuer. Pure: keys, weights and the own authority are arguments.
+
+use std::num::NonZero;
+use std::sync::Arc;
+use std::thread;
+
+use pki::seal::PrivateKey;
+use proto::day::Day;
+use proto::ids::{Authority, CountryCode};
+use proto::malformed::Malformed;
+use proto::registry::Family;
+use proto::report::{self, Report};
+
+use crate::herald::secured::ConfirmationToken;
+use crate::herald::secured::report::ReportToken;
+use crate::herald::secured::service::{self, DailyKey, NotOpened};
+use crate::herald::secured::validate::{self, ContactTime, ValidContact, validate};
+use crate::receive;
+use crate::risk::{Mechanism, Subtotal};
+
+/// The keys that open service tokens now.
+pub type KeySource = Arc<dyn Fn() -> Arc<Vec<DailyKey<PrivateKey>>> + Send + Sync>;
+
+/// Fewer tokens than this are opened without a thread.
+const WORTH_A_THREAD: usize = 16;
+
+/// How reports are assessed.
+pub struct Rules {
+    /// Whose tokens count here.
+    pub own: Authority,
+    /// The authority's country.
+    pub country: CountryCode,
+    /// What a contact adds to a risk.
+    pub mechanism: Mechanism,
+    /// What opens service tokens; without it they are handed over closed.
+    pub keys: Option<KeySource>,
+}
+
+/// Why a report comes to nothing. The sender is not told: it would learn what is a token and what is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Refused {
+    /// Sealed to a number of no key, or of one that was destroyed.
+    UnknownKey,
+    /// For another authority, key or contact, or altered.
+    NotOpened,
+    /// It opened, and holds something else.
+    MalformedToken,
+    /// Opened, but under the header of another authority.
+    OtherAuthority,
+    /// Sealed with a key of another day.
+    KeyOfAnotherDay,
+    /// The time code is not that of the phone at that time.
+    WrongTimeCode,
+    /// Made more than half an hour before or after the contact.
+    OutsideOfContact,
+    /// Counted already within 15 days.
+    AlreadySeen,
+    /// More than one country's tokens of a day.
+    OverQuota,
+}
+
+impl Refused {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::UnknownKey,
+        Self::NotOpened,
+        Self::MalformedToken,
+        Self::OtherAuthority,
+        Self::KeyOfAnotherDay,
+        Self::WrongTimeCode,
+        Self::OutsideOfContact,
+        Self::AlreadySeen,
+        Self::OverQuota,
+    ];
+
+    /// Its place in [`Refused::ALL`].
+    #[must_use]
+    pub fn place(self) -> usize {
+        self as usize
+    }
+
+    /// Its stable name, for metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::UnknownKey => "unknown_key",
+            Self::NotOpened => "not_opened",
+            Self::MalformedToken => "malformed_token",
+            Self::OtherAuthority => "other_authority",
+            Self::KeyOfAnotherDay => "key_of_another_day",
+            Self::WrongTimeCode => "wrong_time_code",
+            Self::OutsideOfContact => "outside_of_contact",
+            Self::AlreadySeen => "already_seen",
+            Self::OverQuota => "over_quota",
+        }
+    }
+}
+
+impl From<NotOpened> for Refused {
+    fn from(cause: NotOpened) -> Self {
+        match cause {
+            NotOpened::UnknownKey { .. } => Self::UnknownKey,
+            NotOpened::Seal(_) => Self::NotOpened,
+            NotOpened::Malformed(_) => Self::MalformedToken,
+        }
+    }
+}
+
+impl From<Malformed> for Refused {
+    fn from(_: Malformed) -> Self {
+        Self::MalformedToken
+    }
+}
+
+impl From<validate::Refused> for Refused {
+    fn from(cause: validate::Refused) -> Self {
+        match cause {
+            validate::Refused::OtherAuthority { .. } => Self::OtherAuthority,
+            validate::Refused::KeyOfAnotherDay => Self::KeyOfAnotherDay,
+            validate::Refused::WrongTimeCode => Self::WrongTimeCode,
+            validate::Refused::OutsideOfContact => Self::OutsideOfContact,
+        }
+    }
+}
+
+/// What opening a report's token gave; nothing if there is none to open.
+pub type Unopened = Option<Result<ValidContact, Refused>>;
+
+/// A report that passed.
+pub enum Event<'a> {
+    /// Somebody ill met a phone of this authority.
+    Contact(Box<Contact<'a>>),
+    /// Somebody ill was at a place of this authority.
+    Visit(report::Contact<'a>),
+    /// An ill person's own key.
+    Key(report::DiagnosisKey),
+    /// Only the backend understands it.
+    Closed(report::Contact<'a>),
+}
+
+/// A contact with what it adds to the phone owner's risk.
+pub struct Contact<'a> {
+    /// As it was reported.
+    pub report: report::Contact<'a>,
+    /// What it adds.
+    pub subtotal: Subtotal,
+    /// The number of the weights that it was computed with.
+    pub mechanism: u16,
+    /// What was in the service token; nothing for Herald Simple, whose phones know their identifiers.
+    pub opened: Option<ValidContact>,
+}
+
+impl Event<'_> {
+    /// The report that it came from.
+    #[must_use]
+    pub fn report(&self) -> Report<'_> {
+        match self {
+            Self::Contact(contact) => Report::Contact(contact.report),
+            Self::Visit(report) | Self::Closed(report) => Report::Contact(*report),
+            Self::Key(key) => Report::DiagnosisKey(*key),
+        }
+    }
+
+    /// The token that may count only once, and the day on which it was made.
+    pub(super) fn token(&self) -> Option<(ConfirmationToken, Day)> {
+        let Self::Contact(contact) = self else { return None };
+        let opened = contact.opened.as_ref()?;
+        Some((opened.entry().confirmation, opened.contents().step().day()))
+    }
+}
+
+/// What there is to do with a report before it is assessed.
+enum Task<'a> {
+    Nothing,
+    OverQuota,
+    Open(report::Contact<'a>),
+}
+
+impl Rules {
+    /// What a report means, once its token was opened.
+    pub(super) fn assess<'a>(&self, report: Report<'a>, opened: Unopened) -> Result<Event<'a>, Refused> {
+        let report = match report {
+            Report::DiagnosisKey(key) => return Ok(Event::Key(key)),
+            Report::Contact(contact) => contact,
+        };
+        let subtotal = self.mechanism.subtotal(&report.proximity);
+        let opened = opened.transpose()?;
+        Ok(match report.token.header().assignment().family {
+            Family::Secured if opened.is_none() => Event::Closed(report),
+            Family::Secured | Family::Simple => Event::Contact(Box::new(Contact {
+                report,
+                subtotal,
+                mechanism: self.mechanism.number,
+                opened,
+            })),
+            Family::Venue => Event::Visit(report),
+            Family::CustomOpaque
+            | Family::Custom
+            | Family::Gaen
+            | Family::Robert
+            | Family::BlueTraceText
+            | Family::BlueTraceBinary
+            | Family::Dp3t
+            | Family::Pact => Event::Closed(report),
+        })
+    }
+
+    /// Whether a report has a service token that is opened here.
+    #[must_use]
+    pub fn opens(&self, report: &Report<'_>) -> bool {
+        let Report::Contact(contact) = report else { return false };
+        self.keys.is_some() && contact.token.header().assignment().family == Family::Secured
+    }
+
+    /// Opens and validates the service tokens among some reports, on all cores: the first so many, and no more.
+    #[must_use]
+    pub fn open_all(&self, reports: &[Report<'_>], allowed: usize) -> Vec<Unopened> {
+        let mut used = 0;
+        let tasks: Vec<_> = reports.iter().map(|report| self.task(report, allowed, &mut used)).collect();
+        let Some(keys) = &self.keys else { return tasks.iter().map(|_| None).collect() };
+        let keys = keys();
+        let threads = thread::available_parallelism().map_or(1, NonZero::get);
+        let each = tasks.len().div_ceil(threads).max(WORTH_A_THREAD);
+        let open = |part: &[Task<'_>]| part.iter().map(|task| self.open(task, &keys)).collect::<Vec<_>>();
+        if tasks.len() <= each {
+            return open(&tasks);
+        }
+        thread::scope(|scope| {
+            let open = &open;
+            let parts: Vec<_> = tasks.chunks(each).map(|part| scope.spawn(move || open(part))).collect();
+            let opened = parts.into_iter().map(|part| part.join().expect("opening a token does not panic"));
+            opened.flatten().collect()
+        })
+    }
+
+    fn task<'a>(&self, report: &Report<'a>, allowed: usize, used: &mut usize) -> Task<'a> {
+        let Report::Contact(contact) = report else { return Task::Nothing };
+        if !self.opens(report) {
+            return Task::Nothing;
+        }
+        *used += 1;
+        if *used > allowed { Task::OverQuota } else { Task::Open(*contact) }
+    }
+
+    fn open(&self, task: &Task<'_>, keys: &[DailyKey<PrivateKey>]) -> Unopened {
+        match task {
+            Task::Nothing => None,
+            Task::OverQuota => Some(Err(Refused::OverQuota)),
+            Task::Open(contact) => Some(self.check(contact, keys)),
+        }
+    }
+
+    fn check(
+        &self,
+        contact: &report::Contact<'_>,
+        keys: &[DailyKey<PrivateKey>],
+    ) -> Result<ValidContact, Refused> {
+        let header = contact.token.header();
+        let opened = service::open(&ReportToken::parse(contact.token.octets())?, header, keys)?;
+        // A national authority answers for the states that have none of their own.
+        let issuer = header.authority();
+        let own = if receive::is_for(issuer, self.own) { issuer } else { self.own };
+        Ok(validate(opened, ContactTime::from(contact), own)?)
+    }
+}

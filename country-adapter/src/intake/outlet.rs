@@ -1,0 +1,102 @@
+//! Where events go: one file a piece, written aside and renamed into place when the piece is committed.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use pki::disk::DiskError;
+
+use super::piece::{Piece, PieceName};
+use crate::durable::{self, Disk};
+
+const PARTIAL: &str = ".tmp";
+const ASIDE: &str = ".incoming";
+
+/// A place that takes pieces. Every call may come again for the same piece.
+pub trait Outlet: Send + Sync {
+    /// Keeps what the piece has for this outlet aside, durably. Nobody sees it yet.
+    fn stage(&self, piece: &Piece<'_>) -> Result<(), DiskError>;
+
+    /// Shows it: the piece is committed.
+    fn publish(&self, name: &PieceName) -> Result<(), DiskError>;
+
+    /// Drops it: the piece was not committed, and comes again.
+    fn discard(&self, name: &PieceName) -> Result<(), DiskError>;
+
+    /// What is kept aside.
+    fn staged(&self) -> Result<Vec<PieceName>, DiskError>;
+}
+
+/// A folder in which a file appears for each piece.
+pub struct Folder {
+    disk: Disk,
+    dir: PathBuf,
+    aside: PathBuf,
+    ending: &'static str,
+    mode: u32,
+}
+
+impl Folder {
+    /// Opens the folder, or makes it. Files get the ending and the mode.
+    pub fn open(dir: &Path, disk: Disk, ending: &'static str, modes: Modes) -> Result<Self, DiskError> {
+        let aside = dir.join(ASIDE);
+        disk.create_dir(&aside, modes.dir)?;
+        Ok(Self { disk, dir: dir.into(), aside, ending, mode: modes.file })
+    }
+
+    /// Writes a piece's content aside.
+    pub fn write(
+        &self,
+        name: &PieceName,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), DiskError> {
+        self.disk.write_with(&self.aside(name), self.mode, content)?;
+        self.disk.sync_dir(&self.aside)
+    }
+
+    /// Renames it into the folder. One that is not there has been shown, or has nothing to show.
+    pub fn publish(&self, name: &PieceName) -> Result<(), DiskError> {
+        let aside = self.aside(name);
+        if !durable::is_there(&aside)? {
+            return Ok(());
+        }
+        self.disk.rename(&aside, &self.dir.join(format!("{}{}", name.as_str(), self.ending)))
+    }
+
+    /// Removes what stands aside.
+    pub fn discard(&self, name: &PieceName) -> Result<(), DiskError> {
+        self.disk.remove(&self.aside(name))
+    }
+
+    /// What stands aside. Files of other names are none of ours, and are removed.
+    pub fn staged(&self) -> Result<Vec<PieceName>, DiskError> {
+        let ending = format!("{}{PARTIAL}", self.ending);
+        let mut staged = Vec::new();
+        for file in durable::names(&self.aside)? {
+            match file.strip_suffix(&ending) {
+                Some(name) => staged.push(PieceName::new(name)),
+                None => self.disk.remove(&self.aside.join(file))?,
+            }
+        }
+        Ok(staged)
+    }
+
+    fn aside(&self, name: &PieceName) -> PathBuf {
+        self.aside.join(format!("{}{}{PARTIAL}", name.as_str(), self.ending))
+    }
+}
+
+/// Who may read a folder and its files.
+#[derive(Debug, Clone, Copy)]
+pub struct Modes {
+    /// Of files.
+    pub file: u32,
+    /// Of the folder.
+    pub dir: u32,
+}
+
+impl Modes {
+    /// Nobody else's business.
+    pub const PRIVATE: Self = Self { file: durable::PRIVATE, dir: durable::PRIVATE_DIR };
+    /// For the backend's user too.
+    pub const SHARED: Self = Self { file: durable::SHARED, dir: durable::SHARED_DIR };
+}

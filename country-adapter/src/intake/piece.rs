@@ -1,0 +1,191 @@
+//! One piece of what arrives: a batch, or the contacts of a case, with what came of each of its reports.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use pki::sign::sha256;
+use proto::ids::{BatchId, CountryCode, Sequence};
+
+use super::assess::{Event, Refused};
+use crate::phones::case_code::Degree;
+use crate::receive::OpenedBatch;
+
+/// Names the upload of a case: the first 16 octets of a hash, so that nobody sees the case code in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct UploadId([u8; 16]);
+
+impl UploadId {
+    /// The id of these octets.
+    #[must_use]
+    pub const fn new(octets: [u8; 16]) -> Self {
+        Self(octets)
+    }
+
+    /// The octets.
+    #[must_use]
+    pub const fn octets(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// Reads what [`fmt::Display`] writes.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut octets = [0; 16];
+        hex::decode_to_slice(text, &mut octets).ok()?;
+        Some(Self(octets))
+    }
+}
+
+impl fmt::Display for UploadId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+/// Where a piece comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A country's gateway.
+    Batch {
+        /// Place in the delivery stream.
+        position: u64,
+        /// The country that sealed it.
+        origin: CountryCode,
+        /// Place in the stream from that country.
+        sequence: Sequence,
+        /// Its name.
+        id: BatchId,
+    },
+    /// A case of this authority.
+    Upload {
+        /// Its name.
+        id: UploadId,
+        /// This country.
+        origin: CountryCode,
+        /// Whether somebody is ill, or was exposed.
+        degree: Degree,
+    },
+}
+
+impl Source {
+    pub(super) fn batch(batch: &OpenedBatch) -> Self {
+        let (position, origin) = (batch.position(), batch.origin());
+        Self::Batch { position, origin, sequence: batch.sequence(), id: batch.id() }
+    }
+
+    /// The country that it comes from.
+    #[must_use]
+    pub fn origin(&self) -> CountryCode {
+        match self {
+            Self::Batch { origin, .. } | Self::Upload { origin, .. } => *origin,
+        }
+    }
+
+    /// Contacts of somebody who is ill, or of somebody who was exposed.
+    #[must_use]
+    pub fn degree(&self) -> Degree {
+        match self {
+            Self::Batch { .. } => Degree::First,
+            Self::Upload { degree, .. } => *degree,
+        }
+    }
+
+    /// What tells it from every other source, whenever it comes again.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        match self {
+            Self::Batch { origin, sequence, .. } => {
+                let (origin, sequence) = (origin.number().to_be_bytes(), sequence.number().to_be_bytes());
+                sha256(&[&b"batch"[..], &origin, &sequence].concat())
+            }
+            Self::Upload { id, .. } => sha256(&[&b"upload"[..], id.octets()].concat()),
+        }
+    }
+
+    fn name(&self) -> PieceName {
+        PieceName(match self {
+            Self::Batch { position, origin, sequence, .. } => format!("{position:010}-{origin}-{sequence}"),
+            Self::Upload { id, .. } => format!("upload-{id}"),
+        })
+    }
+}
+
+/// The name of a piece's files in every outlet, without an ending.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PieceName(String);
+
+/// What a piece's name says.
+pub(super) enum What {
+    Position(u64),
+    Upload(UploadId),
+}
+
+impl PieceName {
+    pub(super) fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub(super) fn what(&self) -> Option<What> {
+        let (first, rest) = self.0.split_once('-')?;
+        match first {
+            "upload" => UploadId::from_hex(rest).map(What::Upload),
+            _ => first.parse().ok().map(What::Position),
+        }
+    }
+}
+
+/// A piece that was assessed.
+pub struct Piece<'a> {
+    source: Source,
+    name: PieceName,
+    events: Vec<Event<'a>>,
+    refused: BTreeMap<Refused, usize>,
+}
+
+impl<'a> Piece<'a> {
+    pub(super) fn new(source: Source) -> Self {
+        Self { source, name: source.name(), events: Vec::new(), refused: BTreeMap::new() }
+    }
+
+    pub(super) fn push(&mut self, event: Event<'a>) {
+        self.events.push(event);
+    }
+
+    pub(super) fn refuse(&mut self, refused: Refused) {
+        *self.refused.entry(refused).or_default() += 1;
+    }
+
+    /// Where it comes from.
+    #[must_use]
+    pub fn source(&self) -> Source {
+        self.source
+    }
+
+    /// What its files are called.
+    #[must_use]
+    pub fn name(&self) -> &PieceName {
+        &self.name
+    }
+
+    /// What came of the reports that passed.
+    #[must_use]
+    pub fn events(&self) -> &[Event<'a>] {
+        &self.events
+    }
+
+    /// How many were refused, by reason.
+    pub fn refusals(&self) -> impl Iterator<Item = (Refused, usize)> {
+        self.refused.iter().map(|(refused, count)| (*refused, *count))
+    }
+
+    /// How many were refused for one reason.
+    #[must_use]
+    pub fn refused(&self, reason: Refused) -> usize {
+        self.refused.get(&reason).copied().unwrap_or_default()
+    }
+}

@@ -1,0 +1,328 @@
+//! What arrives is put where it is needed, once, and what fails a check nowhere.
+
+use std::collections::BTreeMap;
+
+use pki::seal::{PrivateKey, PublicKey, Suite};
+use pki::secret::Secret;
+use proto::day::Day;
+use proto::extended::LeavingData;
+use proto::header::EnvelopeHeader;
+use proto::report::{Contact as Reported, Minutes, QuarterHour, Risk, Token};
+
+use super::*;
+use crate::config::Approach;
+use crate::herald::secured::report::ReportToken;
+use crate::herald::secured::service::{DailyKey, ServiceContents};
+use crate::herald::secured::totp::Step;
+use crate::herald::secured::{Area, ConfirmationToken, ModelHash, Receipt, Uuid};
+use crate::lists::{Entry, ListKind, queue};
+use crate::phones::case_code::Degree;
+use crate::testing::{World, report};
+
+/// A key of today, again and again the same one.
+struct Key(Secret<Vec<u8>>);
+
+impl Key {
+    fn new() -> Self {
+        Self(PrivateKey::generate(Suite::P256))
+    }
+
+    fn private(&self, day: Day) -> DailyKey<PrivateKey> {
+        DailyKey {
+            number: day.number(),
+            days: day..=day,
+            key: PrivateKey::parse(Suite::P256, &self.0).unwrap(),
+        }
+    }
+
+    fn public(&self, day: Day) -> DailyKey<PublicKey> {
+        let DailyKey { number, days, key } = self.private(day);
+        DailyKey { number, days, key: key.public().clone() }
+    }
+
+    fn source(&self, day: Day) -> KeySource {
+        let keys = Arc::new(vec![self.private(day)]);
+        Arc::new(move || keys.clone())
+    }
+}
+
+/// A Secured contact with a phone of 826/1, twenty minutes long, that began at a step; `code_step` is the phone's clock.
+struct Made {
+    token: [u8; ReportToken::LEN],
+    step: Step,
+}
+
+fn made(key: &DailyKey<PublicKey>, number: u8, step: Step, clock: Step) -> Made {
+    let header = EnvelopeHeader::new(0x20, World::own()).unwrap();
+    let confirmation = ConfirmationToken::new([number; 16]);
+    let contents = ServiceContents::with_clock(
+        Uuid::new([number; 16]),
+        Area::new(*b"S41\0").unwrap(),
+        ModelHash::new([2; 8]),
+        (step, clock),
+    );
+    let service = contents.seal(key, header, &confirmation).unwrap();
+    let token = ReportToken { service, confirmation, receipt: Receipt::new([number ^ 0xff; 16]) }.octets();
+    Made { token, step }
+}
+
+impl Made {
+    fn octets(&self) -> Vec<u8> {
+        let header = EnvelopeHeader::new(0x20, World::own()).unwrap();
+        let mut octets = Vec::new();
+        Report::Contact(Reported {
+            token: Token::new(header, &self.token).unwrap(),
+            day: self.step.day(),
+            start: Some(QuarterHour::of_unix(self.step.unix())),
+            duration: Minutes::capped(20),
+            proximity: [0, 20, 0, 0].map(Minutes::capped),
+            risk: Risk::default(),
+            extended: LeavingData::default(),
+        })
+        .encode(&mut octets);
+        octets
+    }
+}
+
+/// A desk of the United Kingdom's authority 1 in a world of its own.
+struct Place {
+    world: World,
+    key: Key,
+    step: Step,
+}
+
+impl Place {
+    async fn new() -> Self {
+        let world = World::start().await;
+        // Noon, so that neighbouring steps are of the same day.
+        let step = Step::of_unix(world.clock.today().unix() + 43_200);
+        Self { world, key: Key::new(), step }
+    }
+
+    fn intake(&self, disk: Disk, approach: Approach) -> Result<Intake, BackendError> {
+        let lines = Folder::open(&self.world.path("delivered"), disk.clone(), ".ndjson", Modes::SHARED)?;
+        let mut outlets: Vec<Box<dyn Outlet>> = vec![Box::new(Lines::new(lines, approach))];
+        if approach.posts() {
+            let folder = queue::folder(&self.world.path("state"));
+            let folder = Folder::open(&folder, disk.clone(), queue::ENDING, Modes::PRIVATE)?;
+            outlets.push(Box::new(Postings::new(folder)));
+        }
+        self.world.intake_with(disk, outlets, Some(self.key.source(self.step.day())))
+    }
+
+    fn made(&self, number: u8) -> Made {
+        made(&self.key.public(self.step.day()), number, self.step, self.step)
+    }
+
+    /// Entries of a list that wait to be posted, by token.
+    fn posted(&self, kind: ListKind) -> BTreeMap<[u8; 16], usize> {
+        let folder = queue::folder(&self.world.path("state"));
+        let mut found = BTreeMap::new();
+        for name in crate::durable::names(&folder).unwrap_or_default() {
+            if name.ends_with(queue::ENDING) {
+                let entries = queue::parse(&std::fs::read(folder.join(name)).unwrap()).unwrap();
+                for (_, entry) in entries.into_iter().filter(|(of, _)| *of == kind) {
+                    *found.entry(entry.token()).or_default() += 1;
+                }
+            }
+        }
+        found
+    }
+
+    fn handed_over(&self) -> usize {
+        self.world.lines("delivered").iter().map(|(_, lines)| lines.len()).sum()
+    }
+}
+
+fn upload(number: u8) -> UploadId {
+    UploadId::new([number; 16])
+}
+
+fn take(intake: &Intake, id: u8, octets: &[Vec<u8>]) -> Taken {
+    let reports: Vec<_> = octets.iter().map(|octets| Report::decode(octets).unwrap()).collect();
+    intake.take(upload(id), Degree::First, &reports).unwrap()
+}
+
+fn refusals(intake: &Intake) -> BTreeMap<&'static str, u64> {
+    let counts = intake.counters.snapshot().tokens_refused;
+    let named = Refused::ALL.iter().zip(counts).map(|(refused, count)| (refused.name(), count));
+    named.filter(|(_, count)| *count > 0).collect()
+}
+
+#[tokio::test]
+async fn each_approach_hands_over_and_posts_what_it_should() {
+    for (approach, handed_over, posted) in
+        [(Approach::Centralised, 2, 0), (Approach::Decentralised, 0, 2), (Approach::Hybrid, 2, 2)]
+    {
+        let place = Place::new().await;
+        let intake = place.intake(Disk::default(), approach).unwrap();
+        take(&intake, 1, &[place.made(1).octets(), report(2, &place.world.clock)]);
+        assert_eq!(place.handed_over(), handed_over, "{approach:?}");
+        assert_eq!(place.posted(ListKind::Contacts).len(), posted, "{approach:?}");
+        assert_eq!(intake.counters.snapshot().events, 2);
+    }
+}
+
+#[tokio::test]
+async fn what_only_the_backend_understands_is_handed_over_whatever_the_approach() {
+    let place = Place::new().await;
+    let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
+    let custom = crate::testing::report_for(&[0x08, 0x03, 0x3a, 0, 1], 1, &place.world.clock);
+    take(&intake, 1, &[custom]);
+    assert_eq!(place.handed_over(), 1);
+}
+
+#[tokio::test]
+async fn the_backend_learns_what_the_phone_told_its_authority() {
+    let place = Place::new().await;
+    let intake = place.intake(Disk::default(), Approach::Centralised).unwrap();
+    take(&intake, 1, &[place.made(7).octets()]);
+    let line = &place.world.lines("delivered")[0].1[0];
+    assert_eq!((line["batch"].as_str(), line["origin"].as_u64()), (Some("upload"), Some(826)));
+    assert_eq!((line["subtotal"].as_u64(), line["mechanism"].as_u64()), (Some(80), Some(1)));
+    assert_eq!(line["phone"]["uuid"], hex::encode([7; 16]));
+    assert_eq!(
+        (line["phone"]["area"].as_str(), line["phone"]["step"].as_u64()),
+        (Some("S41"), Some(place.step.number().into()))
+    );
+}
+
+#[tokio::test]
+async fn an_entry_is_what_the_phone_will_recognise_and_nothing_of_who_reported() {
+    let place = Place::new().await;
+    let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
+    take(&intake, 1, &[place.made(7).octets()]);
+    let folder = queue::folder(&place.world.path("state"));
+    let name =
+        crate::durable::names(&folder).unwrap().into_iter().find(|name| name.ends_with("entries")).unwrap();
+    let octets = std::fs::read(folder.join(name)).unwrap();
+    let [(ListKind::Contacts, entry)] = queue::parse(&octets).unwrap()[..] else { panic!("one contact") };
+    let (contact, subtotal) = entry.as_contact().unwrap();
+    assert_eq!(
+        (contact.confirmation, contact.receipt),
+        (ConfirmationToken::new([7; 16]), Receipt::new([!7; 16]))
+    );
+    assert_eq!((contact.day, subtotal.number()), (place.step.day(), 80));
+    assert!(!octets.windows(4).any(|window| window == b"S41\0"), "the area stays at the authority");
+    let _: Entry = entry;
+}
+
+#[tokio::test]
+async fn a_clock_one_step_away_is_taken_and_two_steps_are_refused_and_counted() {
+    for (away, taken) in [(0_u32, 1), (1, 1), (2, 0)] {
+        for clock in [place_step(away, i32::MIN), place_step(away, i32::MAX)] {
+            let place = Place::new().await;
+            let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
+            let clock = Step::new(place.step.number().checked_add_signed(clock).unwrap());
+            let key = place.key.public(place.step.day());
+            take(&intake, 1, &[made(&key, 1, place.step, clock).octets()]);
+            assert_eq!(place.posted(ListKind::Contacts).len(), taken, "{away}");
+            let expected =
+                if taken == 1 { BTreeMap::new() } else { BTreeMap::from([("wrong_time_code", 1)]) };
+            assert_eq!(refusals(&intake), expected);
+        }
+    }
+}
+
+/// So many steps before or after.
+fn place_step(away: u32, direction: i32) -> i32 {
+    i32::try_from(away).unwrap() * direction.signum()
+}
+
+#[tokio::test]
+async fn every_refusal_is_counted_by_its_reason_and_comes_to_nothing() {
+    let place = Place::new().await;
+    let intake = place.intake(Disk::default(), Approach::Hybrid).unwrap();
+    let (day, step) = (place.step.day(), place.step);
+    let mut unknown = place.made(1);
+    unknown.token[..2].copy_from_slice(&(day.number() + 1).to_be_bytes());
+    let mut junk = place.made(2);
+    junk.token[70] ^= 1;
+    let stranger = made(&Key::new().public(day), 3, step, step);
+    let mut moved = place.made(4);
+    moved.step = Step::new(step.number() + 8);
+    let late = made(&place.key.public(day), 5, step, Step::new(step.number() + 2));
+    let other_day =
+        made(&place.key.public(day), 6, Step::new(step.number() - 96), Step::new(step.number() - 96));
+    let good = place.made(7);
+    take(&intake, 1, &[&unknown, &junk, &stranger, &moved, &late, &other_day, &good].map(Made::octets));
+    take(&intake, 2, &[good.octets()]);
+    let expected = [
+        ("already_seen", 1),
+        ("key_of_another_day", 1),
+        ("not_opened", 2),
+        ("outside_of_contact", 1),
+        ("unknown_key", 1),
+        ("wrong_time_code", 1),
+    ];
+    assert_eq!(refusals(&intake), BTreeMap::from(expected));
+    assert_eq!((place.handed_over(), place.posted(ListKind::Contacts).len()), (1, 1));
+}
+
+#[tokio::test]
+async fn an_upload_is_taken_once_and_its_tokens_are_known_after_a_restart() {
+    let place = Place::new().await;
+    let open = || place.intake(Disk::default(), Approach::Decentralised).unwrap();
+    let octets = [place.made(1).octets()];
+    assert_eq!([take(&open(), 1, &octets), take(&open(), 1, &octets)], [Taken::Now, Taken::Before]);
+    let intake = open();
+    assert_eq!(take(&intake, 2, &octets), Taken::Now);
+    assert_eq!(refusals(&intake), BTreeMap::from([("already_seen", 1)]));
+    assert_eq!(place.posted(ListKind::Contacts).into_values().collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test]
+async fn killed_between_any_two_steps_each_outlet_has_each_event_once() {
+    let place = Place::new().await;
+    let octets: Vec<_> = (1..=3).map(|number| place.made(number).octets()).collect();
+    for steps in 0_isize.. {
+        for folder in ["state", "delivered"] {
+            let _ = std::fs::remove_dir_all(place.world.path(folder));
+        }
+        let reports: Vec<_> = octets.iter().map(|octets| Report::decode(octets).unwrap()).collect();
+        let disk = Disk::dying_after(steps);
+        let killed = place
+            .intake(disk.clone(), Approach::Hybrid)
+            .and_then(|intake| intake.take(upload(1), Degree::First, &reports));
+        let intake = place.intake(Disk::default(), Approach::Hybrid).unwrap();
+        intake.take(upload(1), Degree::First, &reports).unwrap();
+        assert_eq!(place.handed_over(), 3, "killed after step {steps}");
+        let posted = place.posted(ListKind::Contacts);
+        assert_eq!(posted.into_values().collect::<Vec<_>>(), [1, 1, 1], "killed after step {steps}");
+        if killed.is_ok() && !disk.is_dead() {
+            assert!(steps > 15, "{steps} steps cannot be all");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_was_only_exposed_gives_advice_without_a_score() {
+    let place = Place::new().await;
+    let intake = place.intake(Disk::default(), Approach::Hybrid).unwrap();
+    let octets = [place.made(1).octets()];
+    let reports: Vec<_> = octets.iter().map(|octets| Report::decode(octets).unwrap()).collect();
+    intake.take(upload(1), Degree::Second, &reports).unwrap();
+    assert!(place.posted(ListKind::Contacts).is_empty());
+    assert_eq!(place.posted(ListKind::Advice).len(), 1);
+    let line = &place.world.lines("delivered")[0].1[0];
+    assert_eq!((line["degree"].as_u64(), line.get("subtotal")), (Some(2), None));
+}
+
+#[tokio::test]
+async fn a_country_over_its_quota_is_refused_and_the_others_are_not() {
+    let place = Place::new().await;
+    let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
+    let junk: Vec<_> = (0..250_u8)
+        .map(|number| {
+            let mut made = place.made(number);
+            made.token[70] ^= 1;
+            made.octets()
+        })
+        .collect();
+    for id in 1..=4 {
+        take(&intake, id, &junk);
+    }
+    take(&intake, 5, &[place.made(7).octets()]);
+    assert_eq!(refusals(&intake), BTreeMap::from([("not_opened", 1_000), ("over_quota", 1)]));
+}

@@ -1,0 +1,258 @@
+//! Makes increments of what the desk has put down: every entry once, whenever the adapter is killed.
+//!
+//! 1. The increments are written into `state/lists/.posting.tmp`, with the names of the queue's files they were made of;
+//!    2. a rename to `.posting` commits them; 3. they are copied to the static folder and renamed into their lists, the
+//!    queue's files are removed, then `.posting`. What is found after a kill is finished if it was committed.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use pki::disk::DiskError;
+use pki::sign::SigningKey;
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use super::entry::{Entry, ListKind};
+use super::increment::{Head, Parameters};
+use super::store::{Damaged, Store};
+use super::{dummies, queue};
+use crate::blocking::blocking;
+use crate::clock::Clock;
+use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
+use crate::outage;
+
+/// Mode of static files: everybody may read them, as a web server does.
+const PUBLIC: u32 = 0o644;
+const PUBLIC_DIR: u32 = 0o755;
+const TAKEN: &str = "taken";
+/// Entries of one increment; more wait for the next one.
+const MOST: usize = 2_000_000;
+
+/// Posts what is in the queue.
+pub struct Poster {
+    disk: Disk,
+    store: Arc<Store>,
+    key: SigningKey,
+    parameters: Parameters,
+    queue: PathBuf,
+    posting: PathBuf,
+    /// The static copy.
+    public: Option<PathBuf>,
+    clock: Clock,
+}
+
+/// Where a poster works.
+pub struct Places<'a> {
+    /// The adapter's directory.
+    pub state: &'a Path,
+    /// The folder of the static copy.
+    pub public: Option<&'a Path>,
+}
+
+/// The names of files, and the entries in them by list.
+type Queued = (Vec<String>, BTreeMap<ListKind, Vec<Entry>>);
+
+/// What one posting did: for each list its increment's number and how many entries went into it, without dummies.
+pub type Posted = BTreeMap<ListKind, (u32, usize)>;
+
+impl Poster {
+    /// Opens the lists, and finishes a posting that a kill has interrupted.
+    pub fn open(
+        places: &Places<'_>,
+        (disk, clock): (Disk, Clock),
+        key: SigningKey,
+        parameters: Parameters,
+    ) -> Result<Self, Damaged> {
+        let lists = places.state.join("lists");
+        disk.create_dir(&lists, PRIVATE_DIR)?;
+        let queue = queue::folder(places.state);
+        disk.create_dir(&queue, PRIVATE_DIR)?;
+        let posting = lists.join(".posting");
+        finish_renames(&disk, &lists, &posting)?;
+        let public = places.public.map(|folder| folder.join("v1"));
+        let store = Arc::new(Store::open(&lists, disk.clone())?);
+        let poster = Self { disk, store, key, parameters, queue, posting, public, clock };
+        poster.publish_all()?;
+        Ok(poster)
+    }
+
+    /// The lists.
+    #[must_use]
+    pub fn store(&self) -> Arc<Store> {
+        self.store.clone()
+    }
+
+    /// Posts all that is in the queue now.
+    pub fn post(&self) -> Result<Posted, Damaged> {
+        let (names, entries) = self.read_queue()?;
+        let mut posted = Posted::new();
+        if names.is_empty() {
+            return Ok(posted);
+        }
+        let mut made = Vec::new();
+        let staging = self.staging();
+        self.disk.remove_dir(&staging)?;
+        self.disk.create_dir(&staging, PRIVATE_DIR)?;
+        for (kind, mut entries) in entries {
+            let tail = self.store.tail(kind);
+            let number = tail.number + 1;
+            posted.insert(kind, (number, entries.len()));
+            dummies::fill(kind, &mut entries);
+            let posted_at = self.clock.now();
+            let head = Head { kind, number, posted_at, previous: tail.hash, parameters: self.parameters };
+            let sealed = head.seal(&entries, &self.key);
+            self.disk.write(&staging.join(staged_name(kind, number)), PRIVATE, &sealed.octets)?;
+            made.push((kind, number, (posted_at, sealed.hash)));
+        }
+        self.disk.write(&staging.join(TAKEN), PRIVATE, names.join("\n").as_bytes())?;
+        self.disk.sync_dir(&staging)?;
+        self.disk.rename(&staging, &self.posting)?;
+        self.finish()?;
+        made.into_iter().for_each(|(kind, number, known)| self.store.added(kind, number, known));
+        self.publish_all()?;
+        Ok(posted)
+    }
+
+    /// How long the oldest entry has been waiting.
+    #[must_use]
+    pub fn oldest_waiting(&self) -> Option<Duration> {
+        let names = durable::names(&self.queue).unwrap_or_default();
+        let ages = names.iter().filter(|name| name.ends_with(queue::ENDING)).filter_map(|name| {
+            let put_down = std::fs::metadata(self.queue.join(name)).and_then(|file| file.modified()).ok()?;
+            Some(SystemTime::now().duration_since(put_down).unwrap_or_default())
+        });
+        ages.max()
+    }
+
+    /// The oldest files of the queue, as many as one increment has room for, and their entries by list.
+    fn read_queue(&self) -> Result<Queued, Damaged> {
+        let (mut names, mut entries) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
+        let mut room = MOST;
+        for name in durable::names(&self.queue)?.into_iter().filter(|name| name.ends_with(queue::ENDING)) {
+            let path = self.queue.join(&name);
+            let octets = durable::read_if_there(&path)?.unwrap_or_default();
+            let damaged = || Damaged::File { path, reason: "it has other records than ours".into() };
+            let records = queue::parse(&octets).ok_or_else(damaged)?;
+            if records.len() > room && !names.is_empty() {
+                break;
+            }
+            room = room.saturating_sub(records.len());
+            records.into_iter().for_each(|(kind, entry)| entries.entry(kind).or_default().push(entry));
+            names.push(name);
+        }
+        Ok((names, entries))
+    }
+
+    /// Does what follows a commit. May be done again.
+    fn finish(&self) -> Result<(), DiskError> {
+        let lists = self.posting.parent().unwrap_or(&self.posting);
+        finish_renames(&self.disk, lists, &self.posting)
+    }
+
+    /// Copies what is missing in the static folder, and says which is the newest.
+    fn publish_all(&self) -> Result<(), DiskError> {
+        let Some(public) = &self.public else { return Ok(()) };
+        for kind in ListKind::ALL {
+            let folder = public.join(kind.name());
+            self.disk.create_dir(&folder, PUBLIC_DIR)?;
+            let latest = folder.join("latest");
+            let known = durable::read_if_there(&latest)?.unwrap_or_default();
+            let known = String::from_utf8_lossy(&known);
+            let known: u32 = known.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or(0);
+            let tail = self.store.tail(kind);
+            for number in known.min(tail.number) + 1..=tail.number {
+                if let Some(octets) = durable::read_if_there(&self.store.path(kind, number))? {
+                    self.disk.replace(&folder.join(format!("{number:010}.inc")), PUBLIC, &octets)?;
+                }
+            }
+            if known != tail.number {
+                let text = format!("{} {}\n", tail.number, hex::encode(tail.hash));
+                self.disk.replace(&latest, PUBLIC, text.as_bytes())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes what is over after 15 days, here and in the static folder.
+    pub fn forget(&self) -> Result<(), DiskError> {
+        self.store.forget(self.clock.now())?;
+        let Some(public) = &self.public else { return Ok(()) };
+        for kind in ListKind::ALL {
+            let folder = public.join(kind.name());
+            for name in durable::names(&folder)? {
+                let number = name.strip_suffix(".inc").and_then(|number| number.parse().ok());
+                let Some(number) = number else { continue };
+                if !durable::is_there(&self.store.path(kind, number))? {
+                    self.disk.remove(&folder.join(&name))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn staging(&self) -> PathBuf {
+        self.posting.with_extension("tmp")
+    }
+}
+
+/// Posts at a fixed interval until the stop.
+pub async fn run(poster: Arc<Poster>, interval: Duration, stop: CancellationToken) {
+    let mut told = String::new();
+    loop {
+        let this = poster.clone();
+        let posted = blocking(move || {
+            let posted = this.post()?;
+            this.forget()?;
+            Ok::<_, Damaged>(posted)
+        });
+        match posted.await {
+            Ok(posted) => {
+                told.clear();
+                for (kind, (number, _)) in posted {
+                    info!(list = kind.name(), number, "posted");
+                }
+            }
+            Err(cause) => {
+                let text = outage::chain(&cause);
+                if text != told {
+                    error!(error = %text, "nothing is posted; it is tried again");
+                }
+                told = text;
+            }
+        }
+        if stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_none() {
+            return;
+        }
+    }
+}
+
+fn staged_name(kind: ListKind, number: u32) -> String {
+    format!("{}.{number:010}.inc", kind.name())
+}
+
+/// Puts committed increments into their lists, and removes what they were made of.
+fn finish_renames(disk: &Disk, lists: &Path, posting: &Path) -> Result<(), DiskError> {
+    let Some(taken) = durable::read_if_there(&posting.join(TAKEN))? else {
+        // Without it the removal at the end had begun.
+        return disk.remove_dir(posting);
+    };
+    for name in durable::names(posting)? {
+        let Some((list, file)) = name.split_once('.').filter(|_| name != TAKEN) else { continue };
+        let folder = lists.join(list);
+        disk.create_dir(&folder, PRIVATE_DIR)?;
+        disk.rename(&posting.join(&name), &folder.join(file))?;
+    }
+    let queue = lists.parent().map(queue::folder).unwrap_or_default();
+    for name in String::from_utf8_lossy(&taken).lines() {
+        disk.remove(&queue.join(name))?;
+    }
+    disk.sync_dir(&queue)?;
+    disk.remove(&posting.join(TAKEN))?;
+    disk.remove_dir(posting)
+}
+
+#[cfg(test)]
+#[path = "poster_tests.rs"]
+mod tests;

@@ -1,0 +1,174 @@
+//! Every entry is posted once, whenever the adapter is killed.
+
+use std::collections::BTreeMap;
+
+use super::super::increment::testing::parameters;
+use super::super::reader::Reader;
+use super::*;
+
+struct Place {
+    dir: tempfile::TempDir,
+    key: pki::secret::Secret<Vec<u8>>,
+    clock: Clock,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().unwrap(), key: SigningKey::generate(), clock: Clock::default() }
+    }
+
+    fn open(&self, disk: Disk) -> Result<Poster, Damaged> {
+        let (state, public) = (self.dir.path().join("state"), self.dir.path().join("public"));
+        let places = Places { state: &state, public: Some(&public) };
+        let key = SigningKey::from_pkcs8(&self.key).unwrap();
+        Poster::open(&places, (disk, self.clock.clone()), key, parameters())
+    }
+
+    fn put_down(&self, name: &str, entries: &[(ListKind, u8)]) {
+        let folder = queue::folder(&self.dir.path().join("state"));
+        std::fs::create_dir_all(&folder).unwrap();
+        let octets: Vec<u8> = entries
+            .iter()
+            .flat_map(|(kind, number)| queue::record(*kind, &Entry::new([*number; 40])))
+            .collect();
+        std::fs::write(folder.join(format!("{name}{}", queue::ENDING)), octets).unwrap();
+    }
+
+    /// How often each real entry of a list is in it, as a phone sees it.
+    fn read(&self, poster: &Poster, kind: ListKind) -> BTreeMap<u8, usize> {
+        let key = SigningKey::from_pkcs8(&self.key).unwrap();
+        let mut reader = Reader::new(kind, "826/0".parse().unwrap(), *key.public());
+        let mut found = BTreeMap::new();
+        let part = poster.store().since(kind, 0).unwrap();
+        let visit = |increment: &super::super::increment::Checked<'_>| {
+            assert_eq!(increment.entries().len() % dummies::BUCKET, 0);
+            for entry in increment.entries() {
+                let [first, rest @ ..] = entry.octets();
+                if rest.iter().all(|octet| octet == first) && *first != 0 {
+                    *found.entry(*first).or_default() += 1;
+                }
+            }
+        };
+        reader.read(&part.octets, visit).unwrap();
+        found
+    }
+
+    fn waiting(&self) -> Vec<String> {
+        let names = durable::names(&queue::folder(&self.dir.path().join("state"))).unwrap();
+        names.into_iter().filter(|name| name.ends_with(queue::ENDING)).collect()
+    }
+}
+
+fn once(numbers: impl IntoIterator<Item = u8>) -> BTreeMap<u8, usize> {
+    numbers.into_iter().map(|number| (number, 1)).collect()
+}
+
+#[test]
+fn what_was_put_down_is_posted_once_in_the_list_where_it_belongs() {
+    let place = Place::new();
+    let poster = place.open(Disk::default()).unwrap();
+    assert!(poster.post().unwrap().is_empty() && poster.oldest_waiting().is_none());
+    place.put_down("a", &[(ListKind::Contacts, 1), (ListKind::Advice, 2), (ListKind::Contacts, 3)]);
+    assert!(poster.oldest_waiting().is_some());
+    let posted = poster.post().unwrap();
+    assert_eq!(posted, BTreeMap::from([(ListKind::Contacts, (1, 2)), (ListKind::Advice, (1, 1))]));
+    place.put_down("b", &[(ListKind::Contacts, 4)]);
+    assert_eq!(poster.post().unwrap(), BTreeMap::from([(ListKind::Contacts, (2, 1))]));
+    assert_eq!(place.read(&poster, ListKind::Contacts), once([1, 3, 4]));
+    assert_eq!(place.read(&poster, ListKind::Advice), once([2]));
+    assert!(place.waiting().is_empty());
+}
+
+#[test]
+fn killed_between_any_two_steps_each_entry_is_posted_once() {
+    for steps in 0_isize.. {
+        let place = Place::new();
+        place.put_down("a", &[(ListKind::Contacts, 1), (ListKind::Venues, 2)]);
+        let disk = Disk::dying_after(steps);
+        let killed = place.open(disk.clone()).and_then(|poster| {
+            poster.post()?;
+            place.put_down("b", &[(ListKind::Contacts, 3)]);
+            poster.post()
+        });
+        place.put_down("c", &[(ListKind::Contacts, 5)]);
+        let poster = place.open(Disk::default()).unwrap();
+        poster.post().unwrap();
+        let mut expected = once([1, 5]);
+        let put_down = place.read(&poster, ListKind::Contacts).contains_key(&3);
+        if killed.is_ok() || put_down {
+            expected.insert(3, 1);
+        }
+        assert_eq!(place.read(&poster, ListKind::Contacts), expected, "killed after step {steps}");
+        assert_eq!(place.read(&poster, ListKind::Venues), once([2]), "killed after step {steps}");
+        assert!(place.waiting().is_empty(), "killed after step {steps}");
+        let public = place.dir.path().join("public/v1/exposures");
+        let last = poster.store().last(ListKind::Contacts);
+        for number in 1..=last {
+            let copy = std::fs::read(public.join(format!("{number:010}.inc"))).unwrap();
+            assert_eq!(copy, std::fs::read(poster.store().path(ListKind::Contacts, number)).unwrap());
+        }
+        let latest = std::fs::read_to_string(public.join("latest")).unwrap();
+        assert!(latest.starts_with(&format!("{last} ")), "killed after step {steps}: {latest}");
+        if killed.is_ok() && !disk.is_dead() {
+            assert!(steps > 30, "{steps} steps cannot be all");
+            return;
+        }
+    }
+}
+
+#[test]
+fn an_increment_goes_after_15_days_and_the_numbers_go_on() {
+    let place = Place::new();
+    let poster = place.open(Disk::default()).unwrap();
+    place.put_down("a", &[(ListKind::Contacts, 1)]);
+    poster.post().unwrap();
+    place.clock.turn(15 * 86_400 + 60);
+    poster.forget().unwrap();
+    assert!(place.read(&poster, ListKind::Contacts).is_empty());
+    assert_eq!(durable::names(&place.dir.path().join("public/v1/exposures")).unwrap(), ["latest"]);
+    drop(poster);
+    let poster = place.open(Disk::default()).unwrap();
+    place.put_down("b", &[(ListKind::Contacts, 2)]);
+    assert_eq!(poster.post().unwrap(), BTreeMap::from([(ListKind::Contacts, (2, 1))]));
+    let poster = place.open(Disk::default()).unwrap();
+    assert_eq!(place.read(&poster, ListKind::Contacts), once([2]));
+}
+
+#[test]
+fn a_phone_that_knows_more_than_there_is_is_told_and_one_that_knows_all_gets_nothing() {
+    let place = Place::new();
+    let poster = place.open(Disk::default()).unwrap();
+    let store = poster.store();
+    assert!(store.since(ListKind::Contacts, 0).unwrap().octets.is_empty());
+    place.put_down("a", &[(ListKind::Contacts, 1)]);
+    poster.post().unwrap();
+    let (all, none) =
+        (store.since(ListKind::Contacts, 0).unwrap(), store.since(ListKind::Contacts, 1).unwrap());
+    assert_eq!((&*all.etag, all.last, &*none.etag), ("\"exposures-0-1\"", 1, "\"exposures-1-1\""));
+    assert!(none.octets.is_empty());
+    let restarted = store.since(ListKind::Contacts, 2).unwrap_err();
+    assert_eq!(restarted.to_string(), "the list ends at number 1, so it was begun anew; begin at 0");
+}
+
+#[test]
+fn a_damaged_file_is_named_with_a_remedy() {
+    let place = Place::new();
+    let poster = place.open(Disk::default()).unwrap();
+    for (name, number) in [("a", 1), ("b", 2), ("c", 3)] {
+        place.put_down(name, &[(ListKind::Contacts, number)]);
+        poster.post().unwrap();
+    }
+    let second = poster.store().path(ListKind::Contacts, 2);
+    let whole = std::fs::read(&second).unwrap();
+    std::fs::write(&second, &whole[..100]).unwrap();
+    let refused = place.open(Disk::default()).err().unwrap().to_string();
+    assert!(refused.contains("0000000002.inc is damaged") && refused.contains("static copy"), "{refused}");
+    std::fs::remove_file(&second).unwrap();
+    let refused = place.open(Disk::default()).err().unwrap().to_string();
+    assert!(refused.contains("number 3 follows 1"), "{refused}");
+    std::fs::write(&second, &whole).unwrap();
+    place.put_down("d", &[]);
+    std::fs::write(queue::folder(&place.dir.path().join("state")).join("e.entries"), [9; 41]).unwrap();
+    let refused = place.open(Disk::default()).unwrap().post().unwrap_err().to_string();
+    assert!(refused.contains("e.entries is damaged"), "{refused}");
+}

@@ -1,0 +1,256 @@
+//! The increments on disk, and what is served of them.
+//!
+//! `state/lists/<list>/<number>.inc`, for 15 days. The chain goes on when all are gone: `head` beside them has number
+//! and hash of the last one that was removed. Names are `<number:010>.inc`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use pki::disk::DiskError;
+use proto::report::Report;
+
+use super::entry::ListKind;
+use super::increment;
+use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
+
+const ENDING: &str = ".inc";
+const HEAD: &str = "head";
+/// Octets of an answer after which no further increment is added; the phone asks again.
+const PART: usize = 64 << 20;
+/// Octets of answers that are kept in memory.
+const CACHE: usize = 64 << 20;
+/// Seconds for which an increment is kept.
+const KEPT: u64 = Report::MAX_AGE as u64 * 86_400;
+
+/// All lists of an authority.
+pub struct Store {
+    disk: Disk,
+    dir: PathBuf,
+    lists: Mutex<BTreeMap<ListKind, Kept>>,
+    answers: Mutex<HashMap<(ListKind, u32), Part>>,
+}
+
+/// What is kept of one list.
+#[derive(Debug, Clone, Default)]
+struct Kept {
+    /// Number and time of each increment that is there.
+    there: BTreeMap<u32, u64>,
+    /// Where the chain ends.
+    tail: Tail,
+}
+
+/// Where a list's chain ends; 0 and zeros before the first increment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tail {
+    pub(super) number: u32,
+    pub(super) hash: [u8; 32],
+}
+
+/// The increments that follow a number.
+#[derive(Debug, Clone)]
+pub struct Part {
+    /// Each with a `u32` length before it; empty if there is none.
+    pub octets: Bytes,
+    /// The number of the last one in it, or the one that was asked for.
+    pub last: u32,
+    /// A strong validator for HTTP.
+    pub etag: Arc<str>,
+}
+
+/// Why nothing can be given.
+#[derive(Debug, thiserror::Error)]
+pub enum SinceError {
+    /// The phone knows more than there ever was: this list was begun anew.
+    #[error("the list ends at number {last}, so it was begun anew; begin at 0")]
+    Restarted {
+        /// Its last number.
+        last: u32,
+    },
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+/// A file that this software did not write so.
+#[derive(Debug, thiserror::Error)]
+pub enum Damaged {
+    /// The disk.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// Its content.
+    #[error("{path} is damaged: {reason}; restore it from a backup or from the static copy of the lists")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+impl Store {
+    /// Opens the lists in a folder, or begins them.
+    pub fn open(dir: &Path, disk: Disk) -> Result<Self, Damaged> {
+        let mut lists = BTreeMap::new();
+        for kind in ListKind::ALL {
+            let folder = dir.join(kind.name());
+            disk.create_dir(&folder, PRIVATE_DIR)?;
+            lists.insert(kind, Kept::read(&folder)?);
+        }
+        Ok(Self { disk, dir: dir.into(), lists: Mutex::new(lists), answers: Mutex::default() })
+    }
+
+    /// The number of a list's last increment.
+    #[must_use]
+    pub fn last(&self, kind: ListKind) -> u32 {
+        self.tail(kind).number
+    }
+
+    pub(super) fn tail(&self, kind: ListKind) -> Tail {
+        self.lists().get(&kind).map(|kept| kept.tail).unwrap_or_default()
+    }
+
+    /// Where an increment is kept.
+    pub(super) fn path(&self, kind: ListKind, number: u32) -> PathBuf {
+        self.dir.join(kind.name()).join(format!("{number:010}{ENDING}"))
+    }
+
+    /// An increment has come into its place.
+    pub(super) fn added(&self, kind: ListKind, number: u32, (posted_at, hash): (u64, [u8; 32])) {
+        if let Some(kept) = self.lists().get_mut(&kind) {
+            kept.there.insert(number, posted_at);
+            kept.tail = Tail { number, hash };
+        }
+        self.answers().clear();
+    }
+
+    /// What follows a number: as many increments as fit. One that was removed after its time is stepped over.
+    pub fn since(&self, kind: ListKind, number: u32) -> Result<Part, SinceError> {
+        let kept = self.lists().get(&kind).cloned().unwrap_or_default();
+        let last = kept.tail.number;
+        if number > last {
+            return Err(SinceError::Restarted { last });
+        }
+        if let Some(part) = self.answers().get(&(kind, number)) {
+            return Ok(part.clone());
+        }
+        let (mut octets, mut through) = (Vec::new(), number);
+        for following in kept.there.range(number + 1..).map(|(number, _)| *number) {
+            let path = self.path(kind, following);
+            let length = size(&path)?;
+            if !octets.is_empty() && octets.len() + length > PART {
+                break;
+            }
+            octets.reserve(4 + length);
+            octets.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+            read_onto(&path, &mut octets)?;
+            through = following;
+        }
+        let etag = format!("\"{}-{number}-{through}\"", kind.name()).into();
+        let part = Part { octets: octets.into(), last: through, etag };
+        self.remember((kind, number), &part);
+        Ok(part)
+    }
+
+    /// Removes increments after their time.
+    pub fn forget(&self, now: u64) -> Result<(), DiskError> {
+        let oldest = now.saturating_sub(KEPT);
+        for kind in ListKind::ALL {
+            let kept = self.lists().get(&kind).cloned().unwrap_or_default();
+            let over = kept.there.iter().filter(|(_, posted_at)| **posted_at < oldest);
+            for number in over.map(|(number, _)| *number) {
+                if number == kept.tail.number {
+                    let head = self.dir.join(kind.name()).join(HEAD);
+                    self.disk.replace(&head, PRIVATE, kept.tail.text().as_bytes())?;
+                }
+                self.disk.remove(&self.path(kind, number))?;
+                if let Some(kept) = self.lists().get_mut(&kind) {
+                    kept.there.remove(&number);
+                }
+                self.answers().clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&self, key: (ListKind, u32), part: &Part) {
+        let mut answers = self.answers();
+        let held: usize = answers.values().map(|part| part.octets.len()).sum();
+        if held + part.octets.len() > CACHE {
+            answers.clear();
+        }
+        // What was added meanwhile makes this answer an old one, and it is asked for again.
+        if self.last(key.0) == part.last || part.octets.len() > PART / 2 {
+            answers.insert(key, part.clone());
+        }
+    }
+
+    fn lists(&self) -> MutexGuard<'_, BTreeMap<ListKind, Kept>> {
+        self.lists.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn answers(&self) -> MutexGuard<'_, HashMap<(ListKind, u32), Part>> {
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn read(folder: &Path) -> Result<Self, Damaged> {
+        let mut kept = Self::default();
+        if let Some(text) = durable::read_if_there(&folder.join(HEAD))? {
+            let damaged = || damaged(&folder.join(HEAD), "it is no number and hash");
+            kept.tail = Tail::parse(&text).ok_or_else(damaged)?;
+        }
+        for name in durable::names(folder)? {
+            let Some(number) = name.strip_suffix(ENDING).and_then(|number| number.parse().ok()) else {
+                continue;
+            };
+            let path = folder.join(&name);
+            let octets = durable::read_if_there(&path)?.unwrap_or_default();
+            let (head, hash) =
+                increment::summary(&octets).map_err(|malformed| damaged(&path, malformed.to_string()))?;
+            let is_first = kept.there.is_empty();
+            if head.number != number || (!is_first && kept.tail.number + 1 != number) {
+                return Err(damaged(&path, format!("number {} follows {}", head.number, kept.tail.number)));
+            }
+            if !is_first && head.previous != kept.tail.hash {
+                return Err(damaged(&path, "it does not follow the increment before it"));
+            }
+            if number > kept.tail.number {
+                kept.tail = Tail { number, hash };
+            }
+            kept.there.insert(number, head.posted_at);
+        }
+        Ok(kept)
+    }
+}
+
+impl Tail {
+    fn text(self) -> String {
+        format!("{} {}\n", self.number, hex::encode(self.hash))
+    }
+
+    fn parse(text: &[u8]) -> Option<Self> {
+        let (number, hash) = std::str::from_utf8(text).ok()?.trim_end().split_once(' ')?;
+        let mut tail = Self { number: number.parse().ok()?, hash: [0; 32] };
+        hex::decode_to_slice(hash, &mut tail.hash).ok()?;
+        Some(tail)
+    }
+}
+
+fn damaged(path: &Path, reason: impl Into<String>) -> Damaged {
+    Damaged::File { path: path.into(), reason: reason.into() }
+}
+
+fn size(path: &Path) -> Result<usize, DiskError> {
+    let failed = |source| DiskError::Read { path: path.into(), source };
+    Ok(usize::try_from(std::fs::metadata(path).map_err(failed)?.len()).unwrap_or(usize::MAX))
+}
+
+fn read_onto(path: &Path, octets: &mut Vec<u8>) -> Result<(), DiskError> {
+    let failed = |source| DiskError::Read { path: path.into(), source };
+    File::open(path).and_then(|mut file| file.read_to_end(octets)).map(drop).map_err(failed)
+}

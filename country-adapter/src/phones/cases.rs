@@ -1,0 +1,331 @@
+//! A case's upload: taken whole and once, whenever the adapter is killed.
+//!
+//! 1. `state/uploads/<id>.upload` appears by a rename: the upload is taken. 2. Domestic contacts go to the desk, what
+//!    is for others is written aside in the spool. 3. The code is marked as used: the commit. 4. The spool's file is renamed
+//!    into place, and the journal goes. What is found after a kill is finished from where it stands.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pki::disk::DiskError;
+use pki::sign::sha256;
+use proto::day::Day;
+use proto::report::DateOut;
+use tokio::sync::Notify;
+use tracing::{info, warn};
+
+use super::case_code::{CaseCode, CaseCodes, Degree, Known};
+use super::split::{OutOfTime, Parted, Stripped};
+use super::upload::{Place, Upload, UploadError};
+use crate::backend::BackendError;
+use crate::clock::Clock;
+use crate::diagnosis::{self, FanOut};
+use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
+use crate::intake::{Intake, UploadId};
+use crate::publish::Spool;
+
+const ENDING: &str = ".upload";
+
+/// Takes uploads.
+pub struct Cases {
+    /// The codes.
+    pub codes: CaseCodes,
+    /// What is for other countries goes here.
+    pub spool: Arc<Spool>,
+    /// What is for this authority goes here.
+    pub intake: Arc<Intake>,
+    /// Who gets keys.
+    pub fan_out: FanOut,
+    /// Whether uploads of the second degree are taken.
+    pub second_degree: Policy,
+    /// Contacts of one case.
+    pub contacts_per_case: usize,
+    /// The time.
+    pub clock: Clock,
+    /// Rings when there is something to publish.
+    pub wake: Arc<Notify>,
+    journal: Journal,
+}
+
+/// Whether something that a country decides is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Policy {
+    /// It is.
+    On,
+    /// It is not.
+    Off,
+}
+
+/// What became of an upload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Contacts with phones of this authority.
+    pub domestic: usize,
+    /// Contacts with phones of others.
+    pub foreign: usize,
+    /// Own keys.
+    pub keys: usize,
+}
+
+/// Why an upload is not taken. Nothing of it is stored.
+#[derive(Debug, thiserror::Error)]
+pub enum Refused {
+    /// Nobody made this code, or it was forgotten.
+    #[error("no case has this code; look whether it was typed right")]
+    UnknownCode,
+    /// It can no longer be used.
+    #[error("the case code has expired; ask for a new one")]
+    ExpiredCode,
+    /// It was used.
+    #[error("the case code was used")]
+    UsedCode {
+        /// Whether by an upload of the same octets: then this phone's is in.
+        same: bool,
+    },
+    /// The octets.
+    #[error(transparent)]
+    Upload(#[from] UploadError),
+    /// A contact's date.
+    #[error("contact {}: {}", .0.place, .0.out)]
+    OutOfTime(OutOfTime),
+    /// More contacts than one case may have here.
+    #[error("a case has at most {most} contacts here")]
+    TooMany {
+        /// How many.
+        most: usize,
+    },
+    /// The country does without.
+    #[error("this authority takes no contacts of persons who were exposed and are not ill")]
+    SecondDegreeOff,
+    /// We failed.
+    #[error(transparent)]
+    Backend(#[from] BackendError),
+}
+
+impl From<DiskError> for Refused {
+    fn from(error: DiskError) -> Self {
+        Self::Backend(error.into())
+    }
+}
+
+/// What cases are made of, beside their directory.
+pub struct Parts {
+    /// See [`Cases::spool`].
+    pub spool: Arc<Spool>,
+    /// See [`Cases::intake`].
+    pub intake: Arc<Intake>,
+    /// See [`Cases::fan_out`].
+    pub fan_out: FanOut,
+    /// See [`Cases::second_degree`].
+    pub second_degree: Policy,
+    /// See [`Cases::contacts_per_case`].
+    pub contacts_per_case: usize,
+    /// See [`Cases::clock`].
+    pub clock: Clock,
+    /// See [`Cases::wake`].
+    pub wake: Arc<Notify>,
+}
+
+impl Cases {
+    /// Opens the directory, and finishes what a kill has interrupted.
+    pub fn open(state: &Path, disk: Disk, parts: Parts) -> Result<Self, BackendError> {
+        let Parts { spool, intake, fan_out, second_degree, contacts_per_case, clock, wake } = parts;
+        let codes = CaseCodes::open(state, disk.clone())?;
+        let journal = Journal::open(state, disk)?;
+        let cases =
+            Self { codes, spool, intake, fan_out, second_degree, contacts_per_case, clock, wake, journal };
+        cases.resume(|_| true)?;
+        cases.spool.discard_staged()?;
+        Ok(cases)
+    }
+
+    /// What is known of a code, before its upload is read.
+    pub fn check_code(&self, code: &CaseCode, digest: Option<[u8; 8]>) -> Result<Degree, Refused> {
+        match self.codes.known(code.id(), self.clock.now())? {
+            Known::Open(degree) => Ok(degree),
+            Known::Unknown => Err(Refused::UnknownCode),
+            Known::Expired => Err(Refused::ExpiredCode),
+            Known::Used(by) => Err(Refused::UsedCode { same: digest == Some(by) }),
+        }
+    }
+
+    /// Takes an upload with a code. Blocks.
+    pub fn take(&self, code: &CaseCode, octets: &[u8]) -> Result<Accepted, Refused> {
+        let digest = digest(octets);
+        let degree = self.check_code(code, Some(digest))?;
+        if degree == Degree::Second && self.second_degree == Policy::Off {
+            return Err(Refused::SecondDegreeOff);
+        }
+        let upload = self.parse(octets)?;
+        let today = self.clock.today();
+        let parted = Parted::new(&upload, self.intake.authority(), today).map_err(Refused::OutOfTime)?;
+        let accepted = Accepted {
+            domestic: parted.domestic.len(),
+            foreign: if degree == Degree::First { parted.foreign.len() } else { 0 },
+            keys: if degree == Degree::First { upload.keys.len() } else { 0 },
+        };
+        // One after the other: of two uploads with one code the second finds it used.
+        let _turn = self.journal.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        // What an earlier attempt has begun is finished first: it was the first.
+        self.resume(|entry| entry.id == code.id())?;
+        self.check_code(code, Some(digest))?;
+        let entry = Entry { id: code.id(), degree, digest };
+        self.journal.write(&entry, octets)?;
+        self.finish(&entry, &upload, &parted)?;
+        info!(domestic = accepted.domestic, foreign = accepted.foreign, keys = accepted.keys, "case taken");
+        Ok(accepted)
+    }
+
+    fn parse<'a>(&self, octets: &'a [u8]) -> Result<Upload<'a>, Refused> {
+        let upload = Upload::parse(octets)?;
+        let most = self.contacts_per_case;
+        if upload.contacts.len() > most {
+            return Err(Refused::TooMany { most });
+        }
+        Ok(upload)
+    }
+
+    /// Does what follows the journal's entry. May be done again from any point.
+    fn finish(&self, entry: &Entry, upload: &Upload<'_>, parted: &Parted<'_>) -> Result<(), BackendError> {
+        let Entry { id, degree, digest } = *entry;
+        let known = self.codes.known(id, 0)?;
+        if !matches!(known, Known::Used(_)) {
+            let domestic: Vec<_> = parted.domestic.iter().map(Stripped::report).collect();
+            self.intake.take(id, degree, &domestic)?;
+            if degree == Degree::First {
+                let now = self.clock.now();
+                let (due, held) = self.fan_out.reports(&upload.keys, now);
+                let mut leaving: Vec<_> = parted.foreign.iter().map(Stripped::report).collect();
+                leaving.extend(due.iter().map(diagnosis::report));
+                self.spool.stage(id, leaving.into_iter())?;
+                held.iter().try_for_each(|(from, keys)| {
+                    self.spool.hold(id, *from, keys.iter().map(diagnosis::report))
+                })?;
+            } else if !parted.foreign.is_empty() {
+                warn!(
+                    contacts = parted.foreign.len(),
+                    "contacts of the second degree stay in the country; dropped"
+                );
+            }
+            self.codes.mark(id, self.clock.today(), digest)?;
+        }
+        self.spool.publish(id)?;
+        self.codes.close(id)?;
+        self.journal.remove(entry)?;
+        self.wake.notify_one();
+        Ok(())
+    }
+
+    fn resume(&self, of: impl Fn(&Entry) -> bool) -> Result<(), BackendError> {
+        for (entry, octets) in self.journal.entries()?.into_iter().filter(|(entry, _)| of(entry)) {
+            let (Ok(upload), today) = (Upload::parse(&octets), Day::of_unix(self.clock.now())) else {
+                warn!("a journal that does not parse is dropped: its upload was not answered");
+                self.journal.remove(&entry)?;
+                continue;
+            };
+            // It was in time when it was taken; what has become too old meanwhile, nobody would take.
+            match Parted::new(&upload, self.intake.authority(), today) {
+                Ok(parted) => self.finish(&entry, &upload, &parted)?,
+                Err(_) => self.finish(&entry, &upload, &Parted { domestic: vec![], foreign: vec![] })?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The files of uploads that are under way.
+struct Journal {
+    disk: Disk,
+    dir: PathBuf,
+    turn: Mutex<()>,
+}
+
+/// What the name of a journal's file says.
+struct Entry {
+    id: UploadId,
+    degree: Degree,
+    digest: [u8; 8],
+}
+
+impl Journal {
+    fn open(state: &Path, disk: Disk) -> Result<Self, DiskError> {
+        let dir = state.join("uploads");
+        disk.create_dir(&dir, PRIVATE_DIR)?;
+        Ok(Self { disk, dir, turn: Mutex::default() })
+    }
+
+    fn write(&self, entry: &Entry, octets: &[u8]) -> Result<(), DiskError> {
+        self.disk.replace(&self.path(entry), PRIVATE, octets)
+    }
+
+    fn remove(&self, entry: &Entry) -> Result<(), DiskError> {
+        self.disk.remove(&self.path(entry))?;
+        self.disk.sync_dir(&self.dir)
+    }
+
+    fn entries(&self) -> Result<Vec<(Entry, Vec<u8>)>, DiskError> {
+        let mut entries = Vec::new();
+        for name in durable::names(&self.dir)? {
+            let Some(entry) = Entry::parse(&name) else { continue };
+            if let Some(octets) = durable::read_if_there(&self.dir.join(&name))? {
+                entries.push((entry, octets));
+            }
+        }
+        Ok(entries)
+    }
+
+    fn path(&self, entry: &Entry) -> PathBuf {
+        let Entry { id, degree, digest } = entry;
+        self.dir.join(format!("{id}.{}.{}{ENDING}", degree.number(), hex::encode(digest)))
+    }
+}
+
+impl Entry {
+    fn parse(name: &str) -> Option<Self> {
+        let mut parts = name.strip_suffix(ENDING)?.split('.');
+        let id = UploadId::from_hex(parts.next()?)?;
+        let degree = Degree::from_number(parts.next()?)?;
+        let mut digest = [0; 8];
+        hex::decode_to_slice(parts.next()?, &mut digest).ok()?;
+        Some(Self { id, degree, digest })
+    }
+}
+
+/// By which a repetition of an upload is known.
+#[must_use]
+pub fn digest(octets: &[u8]) -> [u8; 8] {
+    let mut digest = [0; 8];
+    digest.copy_from_slice(&sha256(octets)[..8]);
+    digest
+}
+
+impl Refused {
+    /// Where in the upload something is wrong.
+    #[must_use]
+    pub fn place(&self) -> Option<Place> {
+        match self {
+            Self::Upload(UploadError::Malformed { place, .. }) => Some(*place),
+            Self::OutOfTime(OutOfTime { place, .. }) => Some(Place::Contact(*place)),
+            Self::Upload(UploadError::Size { .. } | UploadError::TooMany { .. })
+            | Self::UnknownCode
+            | Self::ExpiredCode
+            | Self::UsedCode { .. }
+            | Self::TooMany { .. }
+            | Self::SecondDegreeOff
+            | Self::Backend(_) => None,
+        }
+    }
+
+    /// Whether a contact is too old, or from the future.
+    #[must_use]
+    pub fn date(&self) -> Option<DateOut> {
+        match self {
+            Self::OutOfTime(OutOfTime { out, .. }) => Some(*out),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "cases_tests.rs"]
+mod tests;

@@ -1,0 +1,236 @@
+//! The acceptor for phones: TLS with the server's certificate alone, and an end to whoever is slow or many.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use axum::Router;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::service::TowerToHyperService;
+use pki::disk::{self, DiskError};
+use rustls::ServerConfig;
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::timeout;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, error, info};
+
+use crate::outage;
+
+/// How long a handshake may take.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+/// How long a request's head may take.
+const HEAD: Duration = Duration::from_secs(10);
+/// A connection ends after this time, so that nobody holds a place for ever.
+const OLDEST: Duration = Duration::from_secs(600);
+/// How long what is under way may take when we stop.
+const GRACE: Duration = Duration::from_secs(10);
+/// Connections of one address: many phones may share one.
+const OF_ONE_ADDRESS: usize = 256;
+/// Requests at once on one HTTP/2 connection, and octets of their heads.
+const STREAMS: u32 = 8;
+const HEAD_OCTETS: u32 = 8 * 1024;
+/// How often the certificate's files are looked at.
+const RELOAD: Duration = Duration::from_secs(15);
+/// Octets of a certificate chain or key file.
+const LIMIT: usize = 256 * 1024;
+
+/// The files of the server's certificate.
+#[derive(Debug, Clone)]
+pub struct Certificate {
+    /// The chain, PEM, leaf first.
+    pub chain: PathBuf,
+    /// Its private key, PKCS#8 PEM, mode 0600.
+    pub key: PathBuf,
+}
+
+/// Why a certificate cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CertificateError {
+    /// A file that cannot be read, or that others can read.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// No PEM of the right kind.
+    #[error("{path} holds no {what}")]
+    NotPem {
+        /// The file.
+        path: PathBuf,
+        /// What should be in it.
+        what: &'static str,
+    },
+    /// TLS does not take them.
+    #[error("TLS cannot use phones.certificate with phones.key: {0}")]
+    Tls(#[from] rustls::Error),
+}
+
+impl Certificate {
+    /// A TLS configuration of what the files hold now.
+    pub fn read(&self) -> Result<ServerConfig, CertificateError> {
+        let chain = disk::read(&self.chain, LIMIT)?;
+        let not_pem = |path: &PathBuf, what| CertificateError::NotPem { path: path.clone(), what };
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&chain)
+            .collect::<Result<_, _>>()
+            .map_err(|_| not_pem(&self.chain, "certificate"))?;
+        if chain.is_empty() {
+            return Err(not_pem(&self.chain, "certificate"));
+        }
+        let key = disk::read_secret(&self.key, LIMIT)?;
+        let key = PrivateKeyDer::from_pem_slice(key.expose());
+        let key = key.map_err(|_| not_pem(&self.key, "private key, or one with a pass phrase"))?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let mut config = builder.with_no_client_auth().with_single_cert(chain, key)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(config)
+    }
+
+    fn changed(&self) -> Option<[SystemTime; 2]> {
+        let modified = |path: &PathBuf| std::fs::metadata(path).and_then(|file| file.modified()).ok();
+        Some([modified(&self.chain)?, modified(&self.key)?])
+    }
+}
+
+/// Serves phones until the stop; then lets what is under way finish.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    (certificate, first): (Certificate, ServerConfig),
+    connections: usize,
+    stop: CancellationToken,
+) {
+    let (publish, config) = watch::channel(Arc::new(first));
+    let tasks = TaskTracker::new();
+    tasks.spawn(follow(certificate, publish, stop.clone()));
+    let places = Arc::new(Semaphore::new(connections));
+    let addresses = Arc::new(Addresses::default());
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, from)) => {
+                let (Ok(place), Some(address)) =
+                    (places.clone().try_acquire_owned(), addresses.take(from.ip()))
+                else {
+                    continue;
+                };
+                let (acceptor, router) = (TlsAcceptor::from(config.borrow().clone()), router.clone());
+                let stop = stop.clone();
+                tasks.spawn(async move {
+                    connection(stream, acceptor, router, stop).await;
+                    drop((place, address));
+                });
+            }
+            Err(cause) => {
+                // Out of file descriptors, mostly: accepting again at once would only burn time.
+                error!(%cause, "a phone's connection could not be accepted");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    tasks.close();
+    if timeout(GRACE, tasks.wait()).await.is_err() {
+        info!(open = tasks.len(), "some phones did not finish in time; they ask again");
+    }
+}
+
+async fn connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router, stop: CancellationToken) {
+    let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+    let builder = builder();
+    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = async { tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(OLDEST) => {} } } => {
+            connection.as_mut().graceful_shutdown();
+            match timeout(GRACE, connection).await {
+                Ok(ended) => ended,
+                Err(_) => return,
+            }
+        }
+    };
+    if let Err(cause) = ended {
+        debug!(%cause, "a phone's connection ended");
+    }
+}
+
+fn builder() -> Builder<TokioExecutor> {
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(64);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(HEAD_OCTETS)
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(HEAD);
+    builder
+}
+
+/// A whole new configuration when the files have changed; what TLS cannot use changes nothing.
+async fn follow(
+    certificate: Certificate,
+    publish: watch::Sender<Arc<ServerConfig>>,
+    stop: CancellationToken,
+) {
+    let mut known = certificate.changed();
+    while stop.run_until_cancelled(tokio::time::sleep(RELOAD)).await.is_some() {
+        let now = certificate.changed();
+        if now.is_none() || now == known {
+            continue;
+        }
+        known = now;
+        match certificate.read() {
+            Ok(config) => {
+                publish.send_replace(Arc::new(config));
+                info!("the certificate for phones was reloaded");
+            }
+            Err(cause) => {
+                error!(error = %outage::chain(&cause), "the certificate for phones is refused; the one before stays")
+            }
+        }
+    }
+}
+
+/// Connections by address. Nothing of it is written anywhere.
+#[derive(Default)]
+struct Addresses(Mutex<HashMap<IpAddr, usize>>);
+
+/// A place of an address.
+struct Address {
+    ip: IpAddr,
+    of: Arc<Addresses>,
+}
+
+impl Addresses {
+    fn take(self: &Arc<Self>, ip: IpAddr) -> Option<Address> {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = taken.entry(ip).or_default();
+        if *count >= OF_ONE_ADDRESS {
+            return None;
+        }
+        *count += 1;
+        Some(Address { ip, of: self.clone() })
+    }
+}
+
+impl Drop for Address {
+    fn drop(&mut self) {
+        let mut taken = self.of.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = taken.get_mut(&self.ip) {
+            *count -= 1;
+            if *count == 0 {
+                taken.remove(&self.ip);
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What of an upload leaves the country and what stays (`herald.md` 4.4, 6.2). Pure.
+//!
+//! Only a report leaves: the client id, the other phone's model, places, texts and exact readings have no field there.
+
+use std::collections::HashSet;
+
+use proto::extended::{ExtendedData, Recipient};
+use proto::ids::Authority;
+use proto::report::{Contact, DateOut, Report, Risk};
+use proto::{day::Day, extended};
+
+use super::upload::{Upload, UploadedContact};
+use crate::herald::secured::float16::Half;
+use crate::receive;
+
+/// Sections of extended data for signal readings: the other phone's last RSSI and transmit power, dBm.
+const RSSI: u8 = 0x40;
+const POWER: u8 = 0x41;
+
+/// A contact as it may leave, with room for what it borrows.
+pub struct Stripped<'a> {
+    contact: &'a UploadedContact<'a>,
+    extended: Vec<u8>,
+}
+
+/// The contacts of an upload, by who handles them.
+pub struct Parted<'a> {
+    /// Phones of this authority.
+    pub domestic: Vec<Stripped<'a>>,
+    /// Phones of others.
+    pub foreign: Vec<Stripped<'a>>,
+}
+
+/// A contact that no authority would take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutOfTime {
+    /// Its place, from 1.
+    pub place: usize,
+    /// Too old, or from the future.
+    pub out: DateOut,
+}
+
+impl<'a> Stripped<'a> {
+    fn new(contact: &'a UploadedContact<'a>) -> Self {
+        let mut extended = contact.extended.forwardable(Recipient::Issuer);
+        for (code, reading) in [(RSSI, contact.readings.rssi), (POWER, contact.readings.power)] {
+            if let Some(reading) = reading.and_then(whole)
+                && contact.extended.value(code).is_none()
+            {
+                // One octet always makes a section.
+                let _ = extended::put_section(&mut extended, code, &reading.to_be_bytes());
+            }
+        }
+        Self { contact, extended }
+    }
+
+    /// The report of it.
+    #[must_use]
+    pub fn report(&self) -> Report<'_> {
+        let UploadedContact { token, day, start, duration, proximity, .. } = *self.contact;
+        let extended = ExtendedData::parse(&self.extended)
+            .and_then(|extended| extended.leaving(Recipient::Issuer))
+            .expect("only what may leave was put together");
+        Report::Contact(Contact { token, day, start, duration, proximity, risk: Risk::default(), extended })
+    }
+}
+
+impl Parted<'_> {
+    /// Checks the dates and parts the contacts; the same one twice counts once.
+    pub fn new<'a>(upload: &'a Upload<'a>, own: Authority, today: Day) -> Result<Parted<'a>, OutOfTime> {
+        let mut seen = HashSet::new();
+        let (mut domestic, mut foreign) = (Vec::new(), Vec::new());
+        for (place, contact) in (1..).zip(&upload.contacts) {
+            let stripped = Stripped::new(contact);
+            stripped.report().check_age(today).map_err(|out| OutOfTime { place, out })?;
+            let header = contact.token.header();
+            if !seen.insert((header.octets(), contact.token.octets(), contact.day, contact.start)) {
+                continue;
+            }
+            if receive::is_for(header.authority(), own) {
+                domestic.push(stripped);
+            } else {
+                foreign.push(stripped);
+            }
+        }
+        Ok(Parted { domestic, foreign })
+    }
+}
+
+/// A reading in whole dBm, if it fits.
+fn whole(reading: Half) -> Option<i8> {
+    let rounded = reading.value().round();
+    // The bounds make the cast exact.
+    #[expect(clippy::cast_possible_truncation, reason = "checked to be within -128 to 127")]
+    (-128.0..=127.0).contains(&rounded).then_some(rounded as i8)
+}
+
+#[cfg(test)]
+#[path = "split_tests.rs"]
+mod tests;

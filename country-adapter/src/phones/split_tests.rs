@@ -1,0 +1,78 @@
+//! What leaves, and what stays.
+
+use proto::header::EnvelopeHeader;
+use proto::report::{Minutes, QuarterHour, Token};
+
+use super::super::upload::UploadedContact;
+use super::*;
+use crate::herald::secured::ModelHash;
+use crate::herald::secured::block::Readings;
+use crate::herald::secured::client_id::ClientId;
+
+const TODAY: Day = Day::new(20_781);
+
+fn contact<'a>(issuer: &str, token: &'a [u8; 16], extended: &'a [u8]) -> UploadedContact<'a> {
+    let header = EnvelopeHeader::new(0x10, issuer.parse().unwrap()).unwrap();
+    UploadedContact {
+        token: Token::new(header, token).unwrap(),
+        day: TODAY,
+        start: QuarterHour::new(41).ok(),
+        duration: Minutes::capped(20),
+        proximity: [2, 12, 6, 0].map(Minutes::capped),
+        readings: Readings { rssi: Half::nearest(-55.4), power: Half::nearest(12.0) },
+        model: ModelHash::new(*b"CANARYmh"),
+        extended: ExtendedData::parse(extended).unwrap(),
+    }
+}
+
+fn upload(contacts: Vec<UploadedContact<'_>>) -> Upload<'_> {
+    Upload { client: ClientId::new(*b"CANARYclientidxx"), contacts, keys: vec![] }
+}
+
+fn own() -> Authority {
+    "826/0".parse().unwrap()
+}
+
+#[test]
+fn a_report_has_readings_and_coarse_times_and_nothing_that_names_anybody() {
+    let extended = b"\x01\x01\x00\x05\x06CANARY\x10\x06CANARY\x42\x06CANARY\x3e\x06CANARY";
+    let upload = upload(vec![contact("250/0", &[7; 16], extended)]);
+    let parted = Parted::new(&upload, own(), TODAY).unwrap();
+    let mut octets = Vec::new();
+    parted.foreign[0].report().encode(&mut octets);
+    assert!(!octets.windows(6).any(|window| window == b"CANARY"));
+    let Report::Contact(report) = parted.foreign[0].report() else { panic!("a contact") };
+    assert_eq!(report.extended.octets(), b"\x01\x01\x00\x40\x01\xc9\x41\x01\x0c");
+    assert_eq!((report.day, report.duration, report.risk), (TODAY, Minutes::capped(20), Risk::default()));
+}
+
+#[test]
+fn a_reading_that_the_phone_reported_itself_is_not_said_twice() {
+    let upload = upload(vec![contact("250/0", &[7; 16], b"\x40\x01\xc8")]);
+    let parted = Parted::new(&upload, own(), TODAY).unwrap();
+    let Report::Contact(report) = parted.foreign[0].report() else { panic!("a contact") };
+    assert_eq!(report.extended.octets(), b"\x40\x01\xc8\x41\x01\x0c");
+}
+
+#[test]
+fn contacts_are_parted_by_their_issuer_and_the_same_one_counts_once() {
+    let issuers = ["826/0", "250/0", "826/7", "36/2", "250/0"];
+    let upload = upload(issuers.iter().map(|issuer| contact(issuer, &[7; 16], b"")).collect());
+    let parted = Parted::new(&upload, own(), TODAY).unwrap();
+    assert_eq!((parted.domestic.len(), parted.foreign.len()), (2, 2));
+    let state = Parted::new(&upload, "826/7".parse().unwrap(), TODAY).unwrap();
+    assert_eq!((state.domestic.len(), state.foreign.len()), (1, 3));
+}
+
+#[test]
+fn a_contact_out_of_time_is_named_with_its_place() {
+    let upload = upload(vec![contact("250/0", &[6; 16], b""), contact("250/0", &[7; 16], b"")]);
+    for (today, expected) in [
+        (TODAY.plus(15), None),
+        (TODAY.plus(16), Some(OutOfTime { place: 1, out: DateOut::TooOld })),
+        (TODAY.minus(1), None),
+        (TODAY.minus(2), Some(OutOfTime { place: 1, out: DateOut::FromTheFuture })),
+    ] {
+        assert_eq!(Parted::new(&upload, own(), today).err(), expected);
+    }
+}
