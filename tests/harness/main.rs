@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use harness::demo::{self, End, Options};
+use harness::story::{self, Aloud};
 
 const FAILED: u8 = 1;
 
@@ -20,20 +21,24 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  every token is accounted for
-  1  something was lost, doubled, misdelivered, altered or leaked; or the demo failed
+  0  every token is accounted for; every step of the story holds
+  1  something was lost, doubled, misdelivered, altered or leaked; a step does not hold; or it broke off
   2  wrong usage
 
 Examples:
   federation demo
   federation demo --json > result.json
-  federation demo --stay";
+  federation demo --stay
+  federation story";
 
 #[derive(Subcommand)]
 enum Command {
     /// Start three countries, exchange tokens between all of them, and account for every token
     #[command(after_help = DEMO_HELP)]
     Demo(Demo),
+    /// Tell the four phases: phones meet, a case uploads, country to country, recognition; attackers, and a second round
+    #[command(after_help = STORY_HELP)]
+    Story(Story),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  federation completions bash > /etc/bash_completion.d/federation")]
     Completions {
@@ -51,6 +56,29 @@ Examples:
   federation demo --verbose             also the pki commands that made the keys, certificates and lists
   federation demo --stay                go on afterwards, and say how to push something oneself
   federation demo --keep /tmp/three     leave keys, logs and stores in a folder";
+
+const STORY_HELP: &str = "\
+Phones of the United Kingdom (decentralised), France (centralised) and Victoria meet over a radio in memory; everything
+else is real: processes, TLS, stores, HTTPS for phones. Each step says who did what, who knows what, and what was checked.
+
+Examples:
+  federation story                      a timeline, after less than a minute
+  federation story --json               one JSON object: {\"steps\": [...], \"holds\": true, ...}
+  federation story --verbose            also the commands that made the countries
+  federation story --keep /tmp/story    leave keys, logs, lists and stores in a folder";
+
+#[derive(clap::Args)]
+struct Story {
+    /// Print one JSON object in place of the timeline
+    #[arg(long)]
+    json: bool,
+    /// Make everything in this folder, which must be empty or not there, and leave it there
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// Print the commands that made the countries
+    #[arg(long)]
+    verbose: bool,
+}
 
 #[derive(clap::Args)]
 struct Demo {
@@ -70,7 +98,8 @@ struct Demo {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Demo(demo) => run(&demo),
+        Command::Demo(demo) => run(demo.run()),
+        Command::Story(story) => run(story.run()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "federation", &mut std::io::stdout());
             ExitCode::SUCCESS
@@ -79,11 +108,27 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run(demo: &Demo) -> ExitCode {
-    demo.run().await.unwrap_or_else(|error| {
+async fn run(command: impl Future<Output = Result<ExitCode>>) -> ExitCode {
+    command.await.unwrap_or_else(|error| {
         eprintln!("federation: {error:#}");
         ExitCode::from(FAILED)
     })
+}
+
+impl Story {
+    async fn run(&self) -> Result<ExitCode> {
+        let aloud = if self.json { Aloud::No } else { Aloud::Yes };
+        let options = story::Options { keep: self.keep.clone(), aloud, verbose: self.verbose };
+        // When the signal wins, the processes and their folder go with the story.
+        let account = tokio::select! {
+            told = story::run(&options) => told?,
+            signalled = demo::until_interrupted() => return signalled.and_then(|()| bail!("interrupted")),
+        };
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&account)?);
+        }
+        Ok(if account.holds { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    }
 }
 
 impl Demo {

@@ -165,12 +165,12 @@ impl Desk {
     }
 }
 
-/// The phone, day and subtotal of an event; none if it is not of a validated Secured contact.
+/// The phone, day and subtotal of an event; none if no service token was opened for it.
 fn contact(event: &Value) -> Result<Option<(String, Day, Subtotal)>> {
-    let Some(contact) = event.get("contact") else { return Ok(None) };
-    let phone = contact["phone"].as_str().context("a contact names its phone")?;
-    let subtotal = contact["subtotal"].as_u64().and_then(|number| u16::try_from(number).ok());
-    let subtotal = Subtotal::new(subtotal.context("a contact has a subtotal")?);
+    let Some(phone) = event.get("phone") else { return Ok(None) };
+    let phone = phone["uuid"].as_str().context("an opened token names a phone")?;
+    let subtotal = event["subtotal"].as_u64().and_then(|number| u16::try_from(number).ok());
+    let subtotal = Subtotal::new(subtotal.context("an opened contact has a subtotal")?);
     let day = event["report"]["date"].as_str().context("a report has a date")?.parse()?;
     Ok(Some((phone.into(), day, subtotal)))
 }
@@ -219,7 +219,7 @@ mod tests {
         json!({
             "origin": 826, "batch": "00",
             "report": {"date": today().to_string()},
-            "contact": {"phone": phone, "subtotal": subtotal, "mechanism": 1}
+            "phone": {"uuid": phone}, "subtotal": subtotal, "mechanism": 1
         })
     }
 

@@ -1,5 +1,7 @@
 //! What is on the air between phones: the exact octets, which anybody beside them can record.
 
+use country_adapter::herald::secured;
+use country_adapter::herald::secured::exchange::Request;
 use serde::{Deserialize, Serialize};
 
 use super::near::{EVERY, Near};
@@ -16,6 +18,16 @@ impl Air {
         if !self.said.iter().any(|said| said == octets) {
             self.said.push(octets.to_vec());
         }
+    }
+
+    /// The keys of all exchanges of Secured, as x-coordinates: behind a question's header and the octet that says
+    /// what form the point has, and behind an answer's header.
+    pub fn one_time_keys(&self) -> impl Iterator<Item = [u8; 32]> {
+        let secured = self.said.iter().filter(|octets| octets.first() == Some(&secured::CODE));
+        secured.filter_map(|octets| {
+            let at = if octets.len() == Request::LEN { 6 } else { 5 };
+            octets.get(at..at + 32)?.try_into().ok()
+        })
     }
 
     /// All that was said.

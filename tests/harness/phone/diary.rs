@@ -22,7 +22,7 @@ pub struct Diary(Vec<Visit>);
 /// A stay at a venue on one day.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visit {
-    header: [u8; EnvelopeHeader::LEN],
+    pub(super) header: [u8; EnvelopeHeader::LEN],
     /// The venue's number, unique at its authority.
     pub location: u32,
     /// Unix time of the first advert.
@@ -63,8 +63,9 @@ impl Visit {
     }
 
     /// The venue's authority.
-    pub fn authority(&self) -> Result<Authority> {
-        Ok(self.header()?.authority())
+    #[must_use]
+    pub fn authority(&self) -> Option<Authority> {
+        self.header().map(|header| header.authority()).ok()
     }
 
     /// The UTC day on which it began.

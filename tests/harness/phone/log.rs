@@ -18,6 +18,7 @@ pub struct Detected {
     /// The header of the other phone's authority.
     pub header: [u8; EnvelopeHeader::LEN],
     /// What its authority knows it by: 16 octets of Simple, 151 of Secured.
+    #[serde(with = "hex_octets")]
     pub token: Vec<u8>,
     /// What the other phone said of itself, Secured only.
     pub told: Option<Told>,
@@ -33,6 +34,7 @@ pub struct Told {
     /// How strong it sent, dBm.
     pub power: Option<f64>,
     /// Its model.
+    #[serde(with = "hex_model")]
     pub model: [u8; 8],
 }
 
@@ -70,6 +72,34 @@ impl Detected {
     #[must_use]
     pub fn day(&self) -> Day {
         Day::of_unix(self.near.first())
+    }
+}
+
+/// A model as hex.
+mod hex_model {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(octets: &[u8; 8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(octets))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<[u8; 8], D::Error> {
+        super::super::from_hex(&String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
+}
+
+/// Octets as hex.
+mod hex_octets {
+    use serde::de::{Deserialize, Deserializer, Error};
+    use serde::ser::Serializer;
+
+    pub(super) fn serialize<S: Serializer>(octets: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&hex::encode(octets))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        hex::decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
     }
 }
 

@@ -5,30 +5,43 @@
 //! loaded, as over a restart.
 
 mod air;
+mod case;
 mod diary;
 mod https;
+mod keys;
 mod log;
 mod near;
+mod polling;
 mod radio;
+mod recognise;
+mod rhythm;
 mod saved;
 mod secured;
 mod simple;
+mod status;
 #[cfg(test)]
 pub(crate) mod testing;
 mod warnings;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use anyhow::{Context, Result, bail};
 use proto::day::Day;
 use proto::ids::Authority;
+use zeroize::Zeroizing;
+
+use polling::Place;
 
 pub use air::{Air, Stay};
+pub use case::Case;
 pub use diary::{Diary, Visit};
 pub use https::{Answer, Home};
 pub use log::{Detected, Log, Told};
 pub use near::Near;
+pub use polling::Found;
 pub use radio::{hear, meet, visit};
+pub use rhythm::Rhythm;
 pub use secured::{GivenAway, Mismatch, Recognised, Secured, seal_service_token};
 pub use simple::Simple;
 pub use warnings::Warnings;
@@ -37,10 +50,16 @@ pub use warnings::Warnings;
 pub struct Phone {
     name: String,
     home: Home,
+    /// The key of its names towards its own authority, which go along with uploads.
+    client: Zeroizing<[u8; 32]>,
     speaks: Speaks,
     log: Log,
     diary: Diary,
     warnings: Warnings,
+    /// What was counted already, other than tokens of Secured.
+    counted: BTreeSet<String>,
+    /// How far it has read each list.
+    places: BTreeMap<String, Place>,
 }
 
 /// Which of Herald's payloads a phone speaks.
@@ -54,17 +73,28 @@ pub enum Speaks {
 impl Phone {
     /// A phone on Secured, with the area where it is at home, four letters, and its model.
     pub fn secured(name: &str, home: Home, area: [u8; 4], model: [u8; 8]) -> Result<Self> {
-        Ok(Self::new(name, home, Speaks::Secured(Box::new(Secured::new(area, model)?))))
+        Self::new(name, home, Speaks::Secured(Box::new(Secured::new(area, model)?)))
     }
 
     /// A phone on Simple that is switched on at a Unix time.
     pub fn simple(name: &str, home: Home, now: u64) -> Result<Self> {
-        Ok(Self::new(name, home, Speaks::Simple(Box::new(Simple::new(Day::of_unix(now))?))))
+        Self::new(name, home, Speaks::Simple(Box::new(Simple::new(Day::of_unix(now))?)))
     }
 
-    fn new(name: &str, home: Home, speaks: Speaks) -> Self {
-        let (log, diary, warnings) = (Log::default(), Diary::default(), Warnings::default());
-        Self { name: name.into(), home, speaks, log, diary, warnings }
+    fn new(name: &str, home: Home, speaks: Speaks) -> Result<Self> {
+        let mut client = Zeroizing::new([0; 32]);
+        getrandom::fill(&mut *client).context("the system has no random numbers")?;
+        Ok(Self {
+            name: name.into(),
+            home,
+            client,
+            speaks,
+            log: Log::default(),
+            diary: Diary::default(),
+            warnings: Warnings::default(),
+            counted: BTreeSet::new(),
+            places: BTreeMap::new(),
+        })
     }
 
     /// Its owner's name, for people.
@@ -124,6 +154,14 @@ impl Phone {
         match &self.speaks {
             Speaks::Simple(simple) => Ok(simple),
             Speaks::Secured(_) => bail!("the phone of {} is not on Simple", self.name),
+        }
+    }
+
+    /// A phone of the same kind that has met nobody and read nothing.
+    pub fn like_new(&self, home: Home) -> Result<Self> {
+        match &self.speaks {
+            Speaks::Secured(own) => Self::secured(&self.name, home, *own.area.octets(), *own.model.octets()),
+            Speaks::Simple(own) => Self::simple(&self.name, home, own.epoch().unix()),
         }
     }
 

@@ -23,6 +23,19 @@ impl Near {
         near
     }
 
+    /// A time spent at no known distance: it is more than 4 m.
+    #[must_use]
+    pub fn far(first: u64, last: u64) -> Self {
+        Self { first, last, seconds: [0, 0, 0, last.saturating_sub(first)] }
+    }
+
+    /// The same so many seconds later, or earlier.
+    #[must_use]
+    pub fn moved(&self, seconds: i64) -> Self {
+        let moved = |at: u64| at.saturating_add_signed(seconds);
+        Self { first: moved(self.first), last: moved(self.last), ..*self }
+    }
+
     /// Another estimate. It stands for the time since the one before, 30 seconds at most: what was between is unknown.
     pub fn sample(&mut self, at: u64, metres: f64) {
         self.seconds[range(metres)] += at.saturating_sub(self.last).min(EVERY);

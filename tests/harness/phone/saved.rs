@@ -1,5 +1,7 @@
 //! What a phone has on its flash memory: all that it holds, so that a restart changes nothing.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use anyhow::{Context, Result};
 use country_adapter::herald::secured::confirmation::Given;
 use country_adapter::herald::secured::service::DailyKey;
@@ -9,9 +11,11 @@ use pki::seal::{PublicKey, Suite};
 use proto::day::Day;
 use proto::header::EnvelopeHeader;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use super::diary::Diary;
 use super::log::Log;
+use super::polling::Place;
 use super::secured::{GivenAway, Secured};
 use super::simple::Simple;
 use super::warnings::Warnings;
@@ -20,10 +24,13 @@ use super::{Home, Phone, Speaks, from_hex};
 #[derive(Serialize, Deserialize)]
 struct Saved {
     name: String,
+    client: String,
     speaks: SavedSpeaks,
     log: Log,
     diary: Diary,
     warnings: Warnings,
+    counted: BTreeSet<String>,
+    places: BTreeMap<String, Place>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,19 +77,24 @@ impl Phone {
             }
         };
         let (log, diary, warnings) = (self.log.clone(), self.diary.clone(), self.warnings.clone());
-        Ok(serde_json::to_vec_pretty(&Saved { name: self.name.clone(), speaks, log, diary, warnings })?)
+        let (name, counted, places) = (self.name.clone(), self.counted.clone(), self.places.clone());
+        let client = hex::encode(*self.client);
+        let saved = Saved { name, client, speaks, log, diary, warnings, counted, places };
+        Ok(serde_json::to_vec_pretty(&saved)?)
     }
 
     /// The phone that was saved. What it pins is not part of that: it belongs to the app.
     pub fn load(octets: &[u8], home: Home) -> Result<Self> {
-        let Saved { name, speaks, log, diary, warnings } = serde_json::from_slice(octets)?;
+        let Saved { name, client, speaks, log, diary, warnings, counted, places } =
+            serde_json::from_slice(octets)?;
         let speaks = match speaks {
             SavedSpeaks::Secured(saved) => Speaks::Secured(Box::new(saved.into_secured()?)),
             SavedSpeaks::Simple { secret, day } => {
                 Speaks::Simple(Box::new(Simple::with(hex::decode(secret)?, Day::new(day))?))
             }
         };
-        Ok(Self { name, home, speaks, log, diary, warnings })
+        let client = Zeroizing::new(from_hex(&client)?);
+        Ok(Self { name, home, client, speaks, log, diary, warnings, counted, places })
     }
 }
 

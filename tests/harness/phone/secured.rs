@@ -94,7 +94,14 @@ impl Secured {
         self.keys.iter().map(|key| *key.days.start())
     }
 
-    pub(super) fn keys(&self) -> &[DailyKey<PublicKey>] {
+    /// Lets its time codes run ahead of its clock by so many steps.
+    pub fn run_codes_ahead(&mut self, steps: i32) {
+        self.code_ahead = steps;
+    }
+
+    /// Its authority's keys.
+    #[must_use]
+    pub fn keys(&self) -> &[DailyKey<PublicKey>] {
         &self.keys
     }
 
@@ -108,6 +115,18 @@ impl Secured {
     pub fn key(&self, day: Day) -> Result<&DailyKey<PublicKey>> {
         let key = self.keys.iter().find(|key| key.days.contains(&day));
         key.with_context(|| format!("the phone has no key of its authority for {day}"))
+    }
+
+    /// Its name towards its authority.
+    #[must_use]
+    pub fn uuid(&self) -> [u8; 16] {
+        *self.uuid.octets()
+    }
+
+    /// Its model.
+    #[must_use]
+    pub fn model(&self) -> [u8; 8] {
+        *self.model.octets()
     }
 
     /// Its name towards its authority, in hex.

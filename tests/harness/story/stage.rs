@@ -4,18 +4,26 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
+use proto::day::Day;
 use proto::ids::Authority;
 
 use crate::admin;
 use crate::citizens::{Citizens, Policy};
+use crate::desk::Degree;
 use crate::federation::Federation;
 use crate::members::{CountryPlan, KeyFiles, authority};
 use crate::national::National;
-use crate::phone::{Air, Home};
+use crate::phone::{Air, Answer, Case, Found, Home, Phone};
 
 /// How long anything may take to arrive.
 pub(super) const SOON: Duration = Duration::from_secs(20);
+
+/// How often a phone of the story polls: real ones do it every hour.
+const POLL: Duration = Duration::from_millis(100);
+
+/// Contacts that 826/0 takes in one case.
+pub(super) const CONTACTS_PER_CASE: usize = 1_000;
 
 /// United Kingdom, decentralised, with second degree.
 pub const UK: &str = "826/0";
@@ -34,6 +42,8 @@ pub struct Stage {
     pub air: Air,
     /// Unix time at which the story begins.
     pub now: u64,
+    /// What was uploaded, with the code that it was uploaded with.
+    pub uploaded: Vec<(String, Case)>,
 }
 
 impl Stage {
@@ -48,11 +58,53 @@ impl Stage {
             builder = builder.keep(folder);
         }
         let federation = builder.start().await?;
-        let stage = Self { federation, national, air: Air::default(), now: unix_now() };
+        let stage = Self { federation, national, air: Air::default(), now: unix_now(), uploaded: Vec::new() };
         for place in [UK, FRANCE, VICTORIA] {
             stage.serves(authority(place)).await?;
         }
         Ok(stage)
+    }
+
+    /// A phone on Secured, with the keys of its authority; a French one enrols with the national system.
+    pub async fn secured(&self, name: &str, place: &str) -> Result<Phone> {
+        let mut model = [0; 8];
+        getrandom::fill(&mut model).context("the system has no random numbers")?;
+        let mut phone = Phone::secured(name, self.home(place)?, *b"S41\0", model)?;
+        phone.fetch_keys().await?;
+        if place == FRANCE {
+            phone.enrol(self.national.address()).await?;
+        }
+        Ok(phone)
+    }
+
+    /// A phone on Simple. It has been in use for some days.
+    pub fn simple(&self, name: &str, place: &str) -> Result<Phone> {
+        Phone::simple(name, self.home(place)?, self.now - 7 * Day::SECONDS)
+    }
+
+    /// The owner of a phone tests positive: the authority makes a code, and the phone uploads a case with it.
+    pub async fn case(&mut self, phone: &Phone, case: Case) -> Result<Answer> {
+        let code = self.federation.case_code(phone.authority(), Degree::First).await?;
+        let answer = phone.upload(&code, &case).await?;
+        self.uploaded.push((code, case));
+        Ok(answer)
+    }
+
+    /// Polls until a phone has found something, or nothing more is to be hoped for. Gives all that was found.
+    pub async fn poll_until(
+        &self,
+        phone: &mut Phone,
+        mut is_enough: impl FnMut(&Found) -> bool,
+    ) -> Result<(Found, Duration)> {
+        let (began, mut all) = (Instant::now(), Found::default());
+        while began.elapsed() < SOON {
+            all.add(phone.poll(unix_now()).await?);
+            if is_enough(&all) {
+                return Ok((all, began.elapsed()));
+            }
+            tokio::time::sleep(POLL).await;
+        }
+        bail!("{phone} finds nothing in what {} posts, within {} s", phone.authority(), SOON.as_secs())
     }
 
     /// A phone's way to an authority.
@@ -70,6 +122,11 @@ impl Stage {
         let text = self.metrics(place).await?;
         // Counters are whole, and far below 2^53.
         Ok(admin::metric(&text, name, labels) as u64)
+    }
+
+    /// How many reports an authority has refused for a reason.
+    pub async fn refused(&self, place: &str, reason: &str) -> Result<u64> {
+        self.metric(place, "adapter_reports_refused_total", &[("reason", reason)]).await
     }
 
     /// The metrics page of an authority's adapter.
@@ -104,7 +161,7 @@ impl Stage {
 fn plans(national: &National) -> [CountryPlan; 3] {
     [
         CountryPlan::new(826, "United Kingdom", &[(UK, "United Kingdom")])
-            .citizens(Citizens::decentralised().second_degree(Policy::On)),
+            .citizens(Citizens::decentralised().second_degree(Policy::On).contacts_per_case(1_000)),
         CountryPlan::new(250, "France", &[(FRANCE, "France")])
             .keys(KeyFiles::Encrypted)
             .suite(pki::seal::Suite::P256)

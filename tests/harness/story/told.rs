@@ -5,6 +5,9 @@ use std::time::Instant;
 use serde::ser::{Serialize, Serializer};
 use serde_json::{Value, json};
 
+/// Letters of the longest line that is printed.
+const WIDTH: usize = 110;
+
 /// The four phases of Herald's interoperability.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
@@ -177,16 +180,39 @@ impl Step {
     }
 
     fn text(&self) -> String {
+        let mut lines = Vec::new();
         let head = format!("{:5.1} s  {} {}", self.seconds, self.phase.number(), self.phase.name());
-        let mut lines = vec![format!("{head:<31} {}: {}", self.who, self.what)];
-        let width = self.knows.iter().map(|(party, _)| party.chars().count()).max().unwrap_or(0);
-        lines.extend(self.knows.iter().map(|(party, what)| format!("{:12}{party:<width$}  {what}", "")));
-        lines.extend(self.checks.iter().map(|(fact, held)| {
-            let mark = if *held == Held::Yes { "holds" } else { "DOES NOT HOLD" };
-            format!("{:12}{mark}: {fact}", "")
-        }));
+        lines.push(format!("{head:<30}{}", self.who));
+        let indented = |mark: &str, text: &str| {
+            let (first, rest) = (format!("{:9}{mark}", ""), " ".repeat(9 + mark.chars().count()));
+            let wrapped = wrap(text, WIDTH - rest.len());
+            let marks = std::iter::once(first).chain(std::iter::repeat(rest));
+            wrapped.into_iter().zip(marks).map(|(line, mark)| format!("{mark}{line}")).collect::<Vec<_>>()
+        };
+        lines.extend(indented("", &self.what));
+        lines.extend(self.knows.iter().flat_map(|(party, what)| indented("- ", &format!("{party}: {what}"))));
+        for (fact, held) in &self.checks {
+            let text = if *held == Held::Yes { fact.clone() } else { format!("DOES NOT HOLD: {fact}") };
+            lines.extend(indented(if *held == Held::Yes { "\u{2713} " } else { "\u{2717} " }, &text));
+        }
         lines.join("\n")
     }
+}
+
+/// Parts a text into lines of at most so many letters, at spaces.
+fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
 }
 
 /// Whether something is so, and what was found if not.
@@ -254,6 +280,13 @@ mod tests {
     #[test]
     fn a_step_that_checks_nothing_does_not_hold() {
         assert!(!Told::new(Aloud::No).step("one", Phase::Meeting, "A").what("something").holds());
+    }
+
+    #[test]
+    fn lines_are_parted_at_spaces() {
+        assert_eq!(wrap("one two three", 7), ["one two", "three"]);
+        assert_eq!(wrap("longer than that", 3), ["longer", "than", "that"]);
+        assert_eq!(wrap("", 3), [""]);
     }
 
     #[test]

@@ -1,0 +1,52 @@
+//! A phone of a centralised country: it enrols with the national system, and asks it for its status.
+
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy::Client;
+use hyper_util::rt::TokioExecutor;
+
+use super::Phone;
+use crate::national::{ENROL, Enrolled, STATUS, Status};
+
+impl Phone {
+    /// Tells the national system the name that it seals into its service tokens.
+    pub async fn enrol(&self, national: SocketAddr) -> Result<()> {
+        let (status, _) = self.tell(national, ENROL).await?;
+        ensure!(status == StatusCode::CREATED, "the national system does not enrol: {status}");
+        Ok(())
+    }
+
+    /// Asks the national system whether its owner was exposed.
+    pub async fn ask_national(&self, national: SocketAddr) -> Result<Status> {
+        let (status, body) = self.tell(national, STATUS).await?;
+        ensure!(status == StatusCode::OK, "the national system does not know {self}: {status}");
+        serde_json::from_slice(&body).context("a status is JSON")
+    }
+
+    async fn tell(&self, national: SocketAddr, path: &str) -> Result<(StatusCode, Bytes)> {
+        let body = serde_json::to_vec(&Enrolled { phone: self.in_secured()?.name() })?;
+        let request = Request::post(format!("http://{national}{path}")).body(Full::new(Bytes::from(body)))?;
+        let client: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
+        let (head, body) = client.request(request).await?.into_parts();
+        Ok((head.status, body.collect().await?.to_bytes()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::secured;
+    use crate::national::{National, Status};
+
+    #[tokio::test]
+    async fn an_enrolled_phone_is_told_its_status_and_a_stranger_nothing() {
+        let (national, phone) = (National::start().await.unwrap(), secured("250/0"));
+        assert!(phone.ask_national(national.address()).await.is_err());
+        phone.enrol(national.address()).await.unwrap();
+        let status = phone.ask_national(national.address()).await.unwrap();
+        assert_eq!(status, Status { risk: 0, exposed: false });
+    }
+}

@@ -1,0 +1,89 @@
+//! Chapter 3: the exposed citizen falls ill himself, and the process repeats, at home and towards another country.
+
+use anyhow::Result;
+use proto::day::Day;
+
+use super::cast::Cast;
+use super::stage::{Stage, UK, unix_now};
+use super::told::{Fact, Phase, Told};
+use crate::phone::{Stay, meet};
+
+/// What 16 minutes at 1-2 m add.
+const SUBTOTAL: u16 = 16 * 4;
+
+pub(super) async fn tell(stage: &mut Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
+    told.chapter("The exposed citizen falls ill, and the process repeats");
+    meeting(stage, cast, told)?;
+    case(stage, cast, told).await?;
+    at_home(stage, cast, told).await?;
+    abroad(stage, cast, told).await
+}
+
+fn meeting(stage: &mut Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
+    let hour_ago = stage.now - 3_600;
+    meet(&mut stage.air, [&mut cast.dan, &mut cast.emma], &Stay::new(hour_ago, 16, 1.5))?;
+    meet(&mut stage.air, [&mut cast.dan, &mut cast.felix], &Stay::new(hour_ago, 16, 1.2))?;
+    let contacts = cast.dan.log().iter().count();
+    told.end(
+        told.step("third-meeting", Phase::Meeting, "Dan (826/0), Emma (826/0) and Felix (250/0)")
+            .what("Before he was warned, Dan met Emma and Felix for 16 minutes.")
+            .knows("Dan's phone", "closed tokens of a phone of his own country and of two of 250/0")
+            .check("his log has three contacts", Fact::same(&contacts, &3)),
+    );
+    Ok(())
+}
+
+async fn case(stage: &mut Stage, cast: &Cast, told: &mut Told) -> Result<()> {
+    let warned = cast.dan.warnings().is_reached(Day::of_unix(unix_now()));
+    let events = stage.national.events().len();
+    let answer = stage.case(&cast.dan, cast.dan.case(stage.now)?).await?;
+    let arrived = async || (stage.national.events().len() >= events + 2).then_some(());
+    let ((), took) = stage.wait("France has Dan's two contacts", arrived).await?;
+    told.end(
+        told.step("third-case", Phase::Case, "Dan (826/0)")
+            .what(format!(
+                "Warned, he gets a test: it is positive. His phone asks for a case code and uploads; {:.1} s later \
+                 France has its two contacts.",
+                took.as_secs_f64()
+            ))
+            .knows("authority 826/0", "one contact of its own phones, and two that it sends to 250/0")
+            .check("his phone had crossed the threshold", warned)
+            .check("the upload is accepted", Fact::same(&answer.status.is_success(), &true))
+            .check("France gets two and no more", Fact::same(&stage.national.events().len(), &(events + 2))),
+    );
+    Ok(())
+}
+
+async fn at_home(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
+    let before = cast.emma.warnings().risk(Day::of_unix(unix_now()));
+    let (_, took) = stage.poll_until(&mut cast.emma, |found| found.own > 0).await?;
+    let risk = cast.emma.warnings().risk(Day::of_unix(unix_now())) - before;
+    told.end(
+        told.step("warned-at-home", Phase::Recognition, "Emma (826/0)")
+            .what(format!(
+                "Her token never left the country: 826/0 posts it itself, {:.1} s later.",
+                took.as_secs_f64()
+            ))
+            .knows("gateway of 826", "nothing of this contact")
+            .check("16 minutes at 1-2 m are added", Fact::same(&risk, &SUBTOTAL))
+            .check("she is told", cast.emma.warnings().is_reached(Day::of_unix(unix_now()))),
+    );
+    Ok(())
+}
+
+async fn abroad(stage: &Stage, cast: &Cast, told: &mut Told) -> Result<()> {
+    let status = cast.felix.ask_national(stage.national.address()).await?;
+    let refused = stage.metric(UK, "adapter_contacts_refused_total", &[]).await?;
+    told.end(
+        told.step("warned-abroad", Phase::Recognition, "Felix (250/0)")
+            .what(format!("The French national system has added up {} of 60: he is told.", status.risk))
+            .knows(
+                "Felix",
+                "that he was exposed; not that it was the man who was warned of a French case before",
+            )
+            .check("16 minutes at 1-2 m are added", Fact::same(&status.risk, &SUBTOTAL))
+            .check("he is told", status.exposed)
+            .check("nobody has refused anything so far", Fact::same(&refused, &0)),
+    );
+    Ok(())
+}
