@@ -242,7 +242,7 @@ impl Parts {
                     Ok(true) => wake.notify_one(),
                     Ok(false) => {}
                     Err(cause) => {
-                        error!(error = %outage::chain(&cause), "what is old was not forgotten; it is tried again")
+                        error!(error = %outage::chain(&cause), "what is old was not forgotten; it is tried again");
                     }
                 }
             }

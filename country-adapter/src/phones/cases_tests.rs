@@ -1,1 +1,263 @@
-//! Tests.
+//! A case is taken whole and once, whenever the adapter is killed.
+
+use std::collections::BTreeMap;
+
+use proto::extended::ExtendedData;
+use proto::header::EnvelopeHeader;
+use proto::ids::CountryCode;
+use proto::report::{Minutes, QuarterHour, ReportType, SimpleKey, Token, TransmissionRisk};
+
+use super::super::upload::{SIZE, UploadedContact, UploadedKey};
+use super::*;
+use crate::backend::Backend;
+use crate::herald::secured::ModelHash;
+use crate::herald::secured::block::Readings;
+use crate::herald::secured::client_id::ClientId;
+use crate::testing::World;
+
+/// Cases of the United Kingdom's authority 1.
+struct Place {
+    world: World,
+    policy: Policy,
+}
+
+fn contact<'a>(issuer: &str, token: &'a [u8; 16], day: Day) -> UploadedContact<'a> {
+    let header = EnvelopeHeader::new(0x10, issuer.parse().unwrap()).unwrap();
+    UploadedContact {
+        token: Token::new(header, token).unwrap(),
+        day,
+        start: QuarterHour::new(41).ok(),
+        duration: Minutes::capped(20),
+        proximity: [2, 12, 6, 0].map(Minutes::capped),
+        readings: Readings::default(),
+        model: ModelHash::new([0; 8]),
+        extended: ExtendedData::default(),
+    }
+}
+
+impl Place {
+    async fn new() -> Self {
+        Self { world: World::start().await, policy: Policy::Off }
+    }
+
+    fn open(&self, disk: Disk) -> Result<Cases, BackendError> {
+        let state = self.world.path("state");
+        let country = CountryCode::new(826).unwrap();
+        let parts = Parts {
+            spool: Arc::new(Spool::open(&state, disk.clone())?),
+            intake: Arc::new(self.world.intake(disk.clone())?),
+            fan_out: FanOut { issuer: World::own(), own: country, subscribers: Vec::new() },
+            second_degree: self.policy,
+            contacts_per_case: 10,
+            clock: self.world.clock.clone(),
+            wake: Arc::default(),
+        };
+        Cases::open(&state, disk, parts)
+    }
+
+    fn code(&self, degree: Degree) -> CaseCode {
+        let codes = CaseCodes::open(&self.world.path("state"), Disk::default()).unwrap();
+        codes.create(self.world.clock.now() + 60, degree).unwrap()
+    }
+
+    /// Two contacts at home, three abroad, a key of last week and one of today.
+    fn upload(&self) -> Zeroizing<Vec<u8>> {
+        let today = self.world.clock.today();
+        let tokens: Vec<_> = (1..=5).map(|number| [number; 16]).collect();
+        let issuers = ["826/1", "826/1", "250/0", "276/0", "250/0"];
+        let contacts = issuers.iter().zip(&tokens).map(|(issuer, token)| contact(issuer, token, today));
+        let key = |number: u8, day| UploadedKey {
+            key: proto::report::IllKey::Simple(SimpleKey::new([number; 32]).unwrap(), day),
+            report_type: ReportType::ConfirmedTest,
+            onset: None,
+            transmission_risk: TransmissionRisk::default(),
+            visited: vec![CountryCode::new(250).unwrap()],
+        };
+        let upload = Upload {
+            client: ClientId::new(*b"CANARYclientidxx"),
+            contacts: contacts.collect(),
+            keys: vec![key(1, today.minus(7)), key(2, today)],
+        };
+        upload.octets().unwrap()
+    }
+
+    fn take(&self, code: &CaseCode, octets: &[u8]) -> Result<Accepted, Refused> {
+        self.open(Disk::default())?.take(code, octets)
+    }
+
+    /// Lines that are to be published, by the country that they are for.
+    fn published(&self) -> BTreeMap<u64, usize> {
+        let mut found = BTreeMap::new();
+        for (_, lines) in self.world.lines("state/spool") {
+            lines.iter().for_each(|line| *found.entry(line["country"].as_u64().unwrap()).or_default() += 1);
+        }
+        found
+    }
+
+    fn handed_over(&self) -> usize {
+        self.world.lines("delivered").iter().map(|(_, lines)| lines.len()).sum()
+    }
+}
+
+use zeroize::Zeroizing;
+
+#[tokio::test]
+async fn a_case_is_split_between_home_and_abroad_and_its_code_is_used() {
+    let place = Place::new().await;
+    let (code, octets) = (place.code(Degree::First), place.upload());
+    assert_eq!(place.take(&code, &octets).unwrap(), Accepted { domestic: 2, foreign: 3, keys: 2 });
+    assert_eq!(place.handed_over(), 2);
+    assert_eq!(place.published(), BTreeMap::from([(250, 3), (276, 1)]), "today's key is held");
+    let again = place.take(&code, &octets).unwrap_err();
+    assert!(matches!(again, Refused::UsedCode { same: true }), "{again}");
+    let mut other = octets.clone();
+    other[1] ^= 1;
+    assert!(matches!(place.take(&code, &other), Err(Refused::UsedCode { same: false })));
+    assert_eq!((place.handed_over(), place.published().values().sum::<usize>()), (2, 4));
+}
+
+#[tokio::test]
+async fn killed_between_any_two_steps_a_case_is_taken_once() {
+    for steps in 0_isize.. {
+        let place = Place::new().await;
+        let (code, octets) = (place.code(Degree::First), place.upload());
+        let disk = Disk::dying_after(steps);
+        let killed =
+            place.open(disk.clone()).map_err(Refused::from).and_then(|cases| cases.take(&code, &octets));
+        let cases = place.open(Disk::default()).unwrap();
+        // The phone got no answer, and asks again.
+        match cases.take(&code, &octets) {
+            Ok(_) | Err(Refused::UsedCode { same: true }) => {}
+            Err(refused) => panic!("killed after step {steps}: {refused}"),
+        }
+        assert_eq!(place.handed_over(), 2, "killed after step {steps}");
+        assert_eq!(place.published(), BTreeMap::from([(250, 3), (276, 1)]), "killed after step {steps}");
+        let held = durable::names(&place.world.path("state/spool/held")).unwrap();
+        assert_eq!(held.len(), 1, "killed after step {steps}");
+        assert!(durable::names(&place.world.path("state/spool/.incoming")).unwrap().is_empty());
+        let left = durable::names(&place.world.path("state/uploads")).unwrap();
+        assert_eq!(left, ["taken"], "killed after step {steps}");
+        if killed.is_ok() && !disk.is_dead() {
+            assert!(steps > 40, "{steps} steps cannot be all");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn of_two_uploads_with_one_code_one_is_taken() {
+    let place = Place::new().await;
+    let code = place.code(Degree::First);
+    let cases = place.open(Disk::default()).unwrap();
+    let first = place.upload();
+    let mut second = first.clone();
+    second[1] ^= 1;
+    let taken = std::thread::scope(|scope| {
+        let uploads = [&first, &second].map(|octets| scope.spawn(|| cases.take(&code, octets).is_ok()));
+        uploads.map(|upload| upload.join().unwrap())
+    });
+    assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
+    assert_eq!(place.handed_over(), 2);
+}
+
+#[tokio::test]
+async fn what_is_refused_is_not_stored_and_the_code_can_still_be_used() {
+    let place = Place::new().await;
+    let code = place.code(Degree::First);
+    let today = place.world.clock.today();
+    let upload = |day, count: usize| {
+        let contacts = (0..count).map(|_| contact("250/0", &[1; 16], day)).collect();
+        Upload { client: ClientId::new([0; 16]), contacts, keys: vec![] }.octets().unwrap()
+    };
+    let old = place.take(&code, &upload(today.minus(16), 1)).unwrap_err();
+    assert_eq!(
+        (old.date(), old.place()),
+        (Some(DateOut::TooOld), Some(super::super::upload::Place::Contact(1)))
+    );
+    let future = place.take(&code, &upload(today.plus(2), 1)).unwrap_err();
+    assert_eq!(future.date(), Some(DateOut::FromTheFuture));
+    assert!(matches!(place.take(&code, &upload(today, 11)), Err(Refused::TooMany { most: 10 })));
+    assert!(matches!(place.take(&code, &vec![0; SIZE]), Err(Refused::Upload(_))));
+    assert!(matches!(place.take(&CaseCode::random(), &upload(today, 1)), Err(Refused::UnknownCode)));
+    assert_eq!((place.handed_over(), place.published().len()), (0, 0));
+    assert_eq!(durable::names(&place.world.path("state/uploads")).unwrap(), ["taken"]);
+    assert_eq!(place.take(&code, &upload(today, 10)).unwrap().foreign, 1, "the same contact counts once");
+    let late = place.code(Degree::First);
+    place.world.clock.turn(61);
+    assert!(matches!(place.take(&late, &upload(today, 1)), Err(Refused::ExpiredCode)));
+}
+
+#[tokio::test]
+async fn contacts_of_the_second_degree_stay_in_the_country_if_it_wants_them_at_all() {
+    let mut place = Place::new().await;
+    let code = place.code(Degree::Second);
+    assert!(matches!(place.take(&code, &place.upload()), Err(Refused::SecondDegreeOff)));
+    place.policy = Policy::On;
+    let accepted = place.take(&code, &place.upload()).unwrap();
+    assert_eq!(accepted, Accepted { domestic: 2, foreign: 0, keys: 0 });
+    assert!(place.published().is_empty());
+    assert!(durable::names(&place.world.path("state/spool/held")).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_held_key_is_published_two_hours_after_its_day() {
+    let place = Place::new().await;
+    place.take(&place.code(Degree::First), &place.upload()).unwrap();
+    let cases = place.open(Disk::default()).unwrap();
+    let over = place.world.clock.today().plus(1).unix() + 7_200;
+    assert!(!cases.spool.release(over - 1).unwrap());
+    assert!(cases.spool.release(over).unwrap());
+    assert_eq!(place.published(), BTreeMap::from([(250, 4), (276, 1)]));
+}
+
+#[tokio::test]
+async fn a_phone_is_not_found_in_anything_that_is_kept() {
+    let place = Place::new().await;
+    place.take(&place.code(Degree::First), &place.upload()).unwrap();
+    let mut folders = vec![place.world.path("state"), place.world.path("delivered")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let octets = std::fs::read(&path).unwrap();
+                assert!(!octets.windows(6).any(|window| window == b"CANARY"), "{}", path.display());
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_publisher_takes_the_spool_first_and_removes_what_was_answered() {
+    let place = Place::new().await;
+    place.take(&place.code(Degree::First), &place.upload()).unwrap();
+    place.world.drop_file("a.ndjson", &[crate::testing::line(1, &place.world.clock).to_string()]);
+    let cases = place.open(Disk::default()).unwrap();
+    let sources =
+        crate::publish::Sources::new(cases.spool.clone(), place.world.backend(Disk::default()).unwrap());
+    assert_eq!(sources.waiting().unwrap(), 2);
+    let case = sources.outgoing().unwrap().unwrap();
+    assert!(case.as_str().starts_with("case-"));
+    let mut lines = 0;
+    sources
+        .read(&case, &mut |outgoing| {
+            assert!(outgoing.report.is_ok());
+            lines += 1;
+            Ok(())
+        })
+        .unwrap();
+    assert_eq!(lines, 4);
+    let backends = sources.outgoing().unwrap().unwrap();
+    assert!(backends.as_str().starts_with("a."));
+    assert_eq!(sources.claimed().unwrap().len(), 2);
+    sources.answer(&case, &mut std::iter::empty()).unwrap();
+    sources.finish(&case, crate::work::Outcome::Answered).unwrap();
+    for folder in ["published", "answers", ".working"] {
+        assert!(
+            durable::names(&place.world.path("state/spool").join(folder)).unwrap().is_empty(),
+            "{folder}"
+        );
+    }
+    assert_eq!(sources.claimed().unwrap(), [backends]);
+}

@@ -195,7 +195,7 @@ async fn follow(
                 info!("the certificate for phones was reloaded");
             }
             Err(cause) => {
-                error!(error = %outage::chain(&cause), "the certificate for phones is refused; the one before stays")
+                error!(error = %outage::chain(&cause), "the certificate for phones is refused; the one before stays");
             }
         }
     }
