@@ -1,4 +1,4 @@
-//! Federations from end to end. Read `life_of_a_token` first.
+//! Federations from end to end. Read `life_of_a_token` first, then `four_phases`.
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
@@ -6,9 +6,13 @@ mod certificates;
 mod demo;
 mod doors;
 mod durability;
+mod four_phases;
 mod health;
 mod invariants;
 mod life_of_a_token;
+mod many_contacts;
+mod national_system;
 mod privacy;
+mod privacy_knowledge;
 mod recovery;
 mod refusals;

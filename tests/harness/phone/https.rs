@@ -1,7 +1,6 @@
 //! A phone's way to its authority: HTTPS to one server. The phone knows the server's certificate authority, and the
 //! key that signs what it downloads; it trusts nobody else.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +36,6 @@ pub struct Home {
     authority: Authority,
     url: String,
     list_key: VerifyingKey,
-    tls: ClientConfig,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
@@ -65,15 +63,9 @@ impl Home {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(Arc::new(roots))
             .with_no_client_auth();
-        let client = client(tls.clone(), Ipv4Addr::LOCALHOST);
+        let client = client(tls);
         let url = format!("https://{}", phones.endpoint);
-        Ok(Self { authority, url, list_key: pubfile::verifying_key(&public)?, tls, client })
-    }
-
-    /// The same from another address of the loopback network: what servers take for another phone.
-    #[must_use]
-    pub fn seen_as(&self, address: Ipv4Addr) -> Self {
-        Self { client: client(self.tls.clone(), address), ..self.clone() }
+        Ok(Self { authority, url, list_key: pubfile::verifying_key(&public)?, client })
     }
 
     /// Whose it is.
@@ -167,15 +159,14 @@ impl Home {
             .unwrap()
             .with_root_certificates(Arc::new(RootCertStore::empty()))
             .with_no_client_auth();
-        let client = client(tls.clone(), Ipv4Addr::LOCALHOST);
-        Self { authority, url: "https://127.0.0.1:9".into(), list_key: *key.public(), tls, client }
+        let client = client(tls);
+        Self { authority, url: "https://127.0.0.1:9".into(), list_key: *key.public(), client }
     }
 }
 
-fn client(tls: ClientConfig, from: Ipv4Addr) -> Client<HttpsConnector<HttpConnector>, Full<Bytes>> {
+fn client(tls: ClientConfig) -> Client<HttpsConnector<HttpConnector>, Full<Bytes>> {
     let mut http = HttpConnector::new();
     http.enforce_http(false);
-    http.set_local_address(Some(IpAddr::V4(from)));
     let https =
         HttpsConnectorBuilder::new().with_tls_config(tls).https_only().enable_http1().wrap_connector(http);
     Client::builder(TokioExecutor::new()).build(https)

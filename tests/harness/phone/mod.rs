@@ -46,6 +46,9 @@ pub use secured::{GivenAway, Mismatch, Recognised, Secured, seal_service_token};
 pub use simple::Simple;
 pub use warnings::Warnings;
 
+/// Seconds between two polls: `herald.md` D18 allows an hour.
+const POLL: u64 = 3_600;
+
 /// A phone with its owner's app.
 pub struct Phone {
     name: String,
@@ -53,6 +56,7 @@ pub struct Phone {
     /// The key of its names towards its own authority, which go along with uploads.
     client: Zeroizing<[u8; 32]>,
     speaks: Speaks,
+    rhythm: Rhythm,
     log: Log,
     diary: Diary,
     warnings: Warnings,
@@ -89,6 +93,7 @@ impl Phone {
             home,
             client,
             speaks,
+            rhythm: Rhythm::new(POLL)?,
             log: Log::default(),
             diary: Diary::default(),
             warnings: Warnings::default(),
@@ -113,6 +118,11 @@ impl Phone {
     #[must_use]
     pub fn authority(&self) -> Authority {
         self.home.authority()
+    }
+
+    /// When it asks for the lists next, behind a Unix time, whatever has happened meanwhile.
+    pub fn next_poll(&self, after: u64) -> Result<u64> {
+        self.rhythm.next(after)
     }
 
     /// What it has detected.

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use super::diary::Diary;
 use super::log::Log;
 use super::polling::Place;
+use super::rhythm::Rhythm;
 use super::secured::{GivenAway, Secured};
 use super::simple::Simple;
 use super::warnings::Warnings;
@@ -26,6 +27,7 @@ struct Saved {
     name: String,
     client: String,
     speaks: SavedSpeaks,
+    rhythm: Rhythm,
     log: Log,
     diary: Diary,
     warnings: Warnings,
@@ -79,13 +81,14 @@ impl Phone {
         let (log, diary, warnings) = (self.log.clone(), self.diary.clone(), self.warnings.clone());
         let (name, counted, places) = (self.name.clone(), self.counted.clone(), self.places.clone());
         let client = hex::encode(*self.client);
-        let saved = Saved { name, client, speaks, log, diary, warnings, counted, places };
+        let rhythm = self.rhythm;
+        let saved = Saved { name, client, speaks, rhythm, log, diary, warnings, counted, places };
         Ok(serde_json::to_vec_pretty(&saved)?)
     }
 
     /// The phone that was saved. What it pins is not part of that: it belongs to the app.
     pub fn load(octets: &[u8], home: Home) -> Result<Self> {
-        let Saved { name, client, speaks, log, diary, warnings, counted, places } =
+        let Saved { name, client, speaks, rhythm, log, diary, warnings, counted, places } =
             serde_json::from_slice(octets)?;
         let speaks = match speaks {
             SavedSpeaks::Secured(saved) => Speaks::Secured(Box::new(saved.into_secured()?)),
@@ -94,7 +97,7 @@ impl Phone {
             }
         };
         let client = Zeroizing::new(from_hex(&client)?);
-        Ok(Self { name, home, client, speaks, log, diary, warnings, counted, places })
+        Ok(Self { name, home, client, speaks, rhythm, log, diary, warnings, counted, places })
     }
 }
 

@@ -1,20 +1,20 @@
 //! Where the story plays: three countries that run, a national system, what is on the air, and the time.
 
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use proto::day::Day;
-use proto::ids::Authority;
 
 use crate::admin;
+use crate::builder::Builder;
 use crate::citizens::{Citizens, Policy};
 use crate::desk::Degree;
 use crate::federation::Federation;
 use crate::members::{CountryPlan, KeyFiles, authority};
 use crate::national::National;
 use crate::phone::{Air, Answer, Case, Found, Home, Phone};
+use crate::place::AdapterPlace;
 
 /// How long anything may take to arrive.
 pub(super) const SOON: Duration = Duration::from_secs(20);
@@ -47,20 +47,25 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Makes the countries and starts them; in this folder, if one is named.
+    /// The three countries of the story; in this folder, if one is named. Lines are tapped, and every process logs all.
     pub async fn open(keep: Option<&Path>) -> Result<Self> {
+        let builder = Federation::builder().log_level("trace").tapped();
+        let builder = keep.into_iter().fold(builder, Builder::keep);
+        Self::start(builder, plans).await
+    }
+
+    /// Other countries, whose adapters all serve phones.
+    pub async fn start<const N: usize>(
+        builder: Builder,
+        plans: impl FnOnce(&National) -> [CountryPlan; N],
+    ) -> Result<Self> {
         let national = National::start().await?;
-        let mut builder = Federation::builder().log_level("trace").tapped();
-        for plan in plans(&national) {
-            builder = builder.country(plan);
-        }
-        if let Some(folder) = keep {
-            builder = builder.keep(folder);
-        }
+        let builder = plans(&national).into_iter().fold(builder, Builder::country);
         let federation = builder.start().await?;
-        let stage = Self { federation, national, air: Air::default(), now: unix_now(), uploaded: Vec::new() };
-        for place in [UK, FRANCE, VICTORIA] {
-            stage.serves(authority(place)).await?;
+        let uploaded = Vec::new();
+        let stage = Self { federation, national, air: Air::default(), now: unix_now(), uploaded };
+        for adapter in stage.federation.adapters() {
+            stage.serves(adapter).await?;
         }
         Ok(stage)
     }
@@ -112,11 +117,6 @@ impl Stage {
         Home::of(self.federation.adapter(authority(place))?)
     }
 
-    /// The same as another phone would go it, from an address of its own.
-    pub fn home_seen_as(&self, place: &str, last: u8) -> Result<Home> {
-        Ok(self.home(place)?.seen_as(Ipv4Addr::new(127, 0, 1, last)))
-    }
-
     /// A metric of an authority's adapter, summed up over all samples with these labels.
     pub async fn metric(&self, place: &str, name: &str, labels: &[(&str, &str)]) -> Result<u64> {
         let text = self.metrics(place).await?;
@@ -147,14 +147,14 @@ impl Stage {
         Ok((found, began.elapsed()))
     }
 
-    /// Waits until an adapter is ready to serve phones.
-    async fn serves(&self, place: Authority) -> Result<()> {
-        let home = Home::of(self.federation.adapter(place)?)?;
+    /// Waits until an adapter serves phones.
+    async fn serves(&self, adapter: &AdapterPlace) -> Result<()> {
+        let home = Home::of(adapter)?;
         let ready = async || {
             let answer = home.get("/v1/service-keys", None).await.ok()?;
             answer.status.is_success().then_some(())
         };
-        self.federation.wait_until(&format!("{place} serves phones"), SOON, ready).await
+        self.federation.wait_until(&format!("{} serves phones", adapter.authority), SOON, ready).await
     }
 }
 
