@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Derives the four vectors of Herald Secured (ours-*) without any code of this project.
+"""Derives the four vectors of Herald Secured (ours-*), a client id and GAEN identifiers without any code of this project.
 
 Written from the text of the vectors and the standards they name: SEC 1, RFC 2104, 4226, 5869, 6238 and 9180. Needs
 the package `cryptography`. Ends with 1 at the first mismatch.
@@ -14,6 +14,7 @@ import sys
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -220,12 +221,35 @@ def check_secured_response():
     same("length of the response", u32(HEADER_LEN + X_LEN + len(block) + TAG_LEN), u32(expected["length"]))
 
 
+def check_client_id():
+    tag = hmac.new(bytes([7]) * 32, b"hgw/cid/v1" + struct.pack(">Q", 1888889), hashlib.sha256).digest()
+    same("client id", tag[:16], in_source("src/herald/secured/client_id.rs", tag[:16]))
+
+
+def check_gaen():
+    key = bytes.fromhex("75c734c6dd1a782de7a965da5eb93125")
+    rolling = hkdf_expand(hmac.new(bytes(32), key, hashlib.sha256).digest(), b"EN-RPIK", 16)
+    for interval in (2642976, 2643119):
+        block = b"EN-RPI" + bytes(6) + struct.pack("<I", interval)
+        encryptor = Cipher(algorithms.AES(rolling), modes.ECB()).encryptor()
+        identifier = encryptor.update(block) + encryptor.finalize()
+        same(f"GAEN identifier {interval}", identifier, in_source("src/herald/gaen.rs", identifier))
+
+
+def in_source(name, octets):
+    """The octets, if a test of that file holds its code to them."""
+    text = (pathlib.Path(__file__).resolve().parents[1] / name).read_text()
+    return octets if octets.hex() in text else b""
+
+
 def main():
     check_totp31()
     check_confirmation_token()
     check_service_token()
     check_secured_response()
-    print(f"the four vectors of Herald Secured hold: {found} values")
+    check_client_id()
+    check_gaen()
+    print(f"the vectors of Herald Secured, client ids and GAEN hold: {found} values")
 
 
 main()

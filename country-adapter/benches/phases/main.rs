@@ -2,23 +2,27 @@
 //!
 //! Ratios and limits stand beside the figures; the command fails if one is not met. `--json` prints an object.
 
+mod exposure_list;
+mod matching;
+mod service_tokens;
+
 use std::process::ExitCode;
 
 /// One measured figure and what it must be.
-pub struct Figure {
+pub(crate) struct Figure {
     /// What was measured.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// How much, in the unit.
-    pub value: f64,
+    pub(crate) value: f64,
     /// Seconds, octets, a ratio, or so many a second.
-    pub unit: &'static str,
+    pub(crate) unit: &'static str,
     /// What it is held to, if anything.
-    pub limit: Option<Limit>,
+    pub(crate) limit: Option<Limit>,
 }
 
 /// What a figure is held to.
 #[derive(Clone, Copy)]
-pub enum Limit {
+pub(crate) enum Limit {
     /// No more than this.
     AtMost(f64),
     /// No less than this.
@@ -46,7 +50,12 @@ impl Figure {
 }
 
 fn main() -> ExitCode {
-    let figures: Vec<Figure> = Vec::new();
+    if let Some(folder) = std::env::var_os(exposure_list::CHILD) {
+        exposure_list::child(folder.as_ref());
+        return ExitCode::SUCCESS;
+    }
+    let figures: Vec<Figure> =
+        [service_tokens::run, matching::run, exposure_list::run].into_iter().flat_map(|run| run()).collect();
     if std::env::args().any(|argument| argument == "--json") {
         let object: serde_json::Map<_, _> = figures
             .iter()

@@ -12,7 +12,7 @@ pub mod reader;
 mod store;
 
 pub use entry::{Advice, Entry, ListKind, Visit};
-pub use increment::{Head, Increment, Parameters};
+pub use increment::{Checked, Head, Increment, Parameters};
 pub use poster::{Places, Posted, Poster, run};
 pub use store::{Damaged, Part, SinceError, Store};
 
