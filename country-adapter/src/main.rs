@@ -56,6 +56,9 @@ enum Command {
     /// Make, list and withdraw the codes that ill persons' phones upload with
     #[command(subcommand)]
     CaseCode(cli::case_code::CaseCode),
+    /// Look at phones that many ill persons have met, and sign off what they are told
+    #[command(subcommand)]
+    Advice(cli::advice::Advice),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  country-adapter completions bash > /etc/bash_completion.d/country-adapter"
@@ -71,6 +74,7 @@ fn main() -> ExitCode {
         Command::Run { config } => run(&config),
         Command::Check { config } => check(&config),
         Command::CaseCode(command) => cli::case_code::run(&command),
+        Command::Advice(command) => cli::advice::run(&command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "country-adapter", &mut io::stdout());
             Ok(ExitCode::SUCCESS)

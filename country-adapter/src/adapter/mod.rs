@@ -36,6 +36,7 @@ use crate::outage;
 use crate::phones::{self, Phones};
 use crate::publish::{self, Ingress, Pending, Publisher, Sources, Spool};
 use crate::receive::{self, PullLimits, Quarantine, Receiver};
+use crate::second_degree;
 use crate::service_keys::{self, ServiceKeys};
 
 /// How often a summary is logged, if anything has changed.
@@ -228,14 +229,15 @@ impl Parts {
         if let Some(webhook) = webhook {
             spawn(Box::pin(webhook::run(webhook, stop.clone())));
         }
-        let (clock, stop) = (clock.clone(), stop.clone());
+        let (clock, stop, state) = (clock.clone(), stop.clone(), config.state.clone());
         spawn(Box::pin(async move {
             while stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
                 let (intake, spool, cases) = (intake.clone(), spool.clone(), cases.clone());
-                let now = clock.now();
+                let (now, state) = (clock.now(), state.clone());
                 let swept = blocking(move || {
                     cases.map_or(Ok(()), |cases| cases.codes.forget(now))?;
                     intake.forget()?;
+                    second_degree::forget(&state, now)?;
                     Ok::<_, crate::backend::BackendError>(spool.release(now)?)
                 });
                 match swept.await {

@@ -23,6 +23,7 @@ use crate::lists::{self, Parameters, Places, Poster, queue};
 use crate::phones::cases::{self, Policy};
 use crate::phones::{self, Cases, Phones};
 use crate::publish::Spool;
+use crate::second_degree::Edges;
 use crate::service_keys::{self, ServiceKeys};
 
 /// Why an adapter cannot start. Each names the key of the configuration that it comes from.
@@ -178,6 +179,9 @@ pub(super) fn intake(
         let queue = queue::folder(&config.state);
         let folder = Folder::open(&queue, disk.clone(), queue::ENDING, Modes::PRIVATE)?;
         outlets.push(Box::new(Postings::new(folder)));
+    }
+    if config.second_degree.enabled {
+        outlets.push(Box::new(Edges::open(&config.state, disk.clone())?));
     }
     let quota = config.secured.as_ref().map_or(u32::MAX, |secured| secured.tokens_per_origin_and_day);
     let parts = Parts { rules, clock: clock.clone(), counters, outlets, tokens_per_origin_and_day: quota };

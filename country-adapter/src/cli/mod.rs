@@ -1,3 +1,4 @@
 //! Commands beside `run` and `check`.
 
+pub(crate) mod advice;
 pub(crate) mod case_code;

@@ -3,7 +3,7 @@
 //! A token is a PRF tag over the exchange (`herald.md` D4), so nobody can make one, and it tells nobody anything.
 //! The phone keeps what it gave for 15 days, and counts a contact at most once.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use hmac::{Hmac, KeyInit, Mac};
 use proto::day::Day;
@@ -77,7 +77,7 @@ pub struct Entry {
 
 /// The tokens that a phone gave.
 #[derive(Default)]
-pub struct GivenTokens(BTreeMap<ConfirmationToken, Given>);
+pub struct GivenTokens(HashMap<ConfirmationToken, Given>);
 
 impl GivenTokens {
     /// Remembers a token.
