@@ -3,6 +3,7 @@
 //! Two ways through it: `publish` takes the backend's reports to the own country's gateway, `receive` takes what other
 //! countries sent for this authority to the backend. `backend` says what a backend must do; `backends` has some.
 
+pub mod admin;
 pub mod backend;
 pub mod backends;
 pub mod clock;

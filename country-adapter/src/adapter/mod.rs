@@ -3,6 +3,7 @@
 mod open;
 mod trust;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ pub use open::OpenError;
 pub(crate) use open::{check_identity, remembered};
 use trust::TrustFollower;
 
+use crate::admin::{self, Admin};
 use crate::backend::Backend;
 use crate::backends::folder::FolderBackend;
 use crate::backends::webhook::{self, Webhook};
@@ -76,6 +78,7 @@ struct Parts {
     service_keys: Option<Arc<ServiceKeys>>,
     phones: Option<(Arc<Phones>, phones::Certificate, rustls::ServerConfig)>,
     webhook: Option<Webhook>,
+    admin: Option<Arc<Admin>>,
 }
 
 impl Adapter {
@@ -99,7 +102,13 @@ impl Adapter {
         let served = (intake.clone(), spool.clone(), wake.clone());
         let phones = open::phones(&config, country, (&clock, &disk), served, (&poster, &service_keys))?;
         let webhook = open::webhook(&config, &disk)?;
-        let parts = Parts { intake, spool: spool.clone(), wake, poster, service_keys, phones, webhook };
+        let admin = config.admin.as_ref().map(|_| {
+            let certificate_ends = keys.certificate.not_after();
+            let trust = keeper.watch();
+            open::admin(&config, &clock, (counters.clone(), poster.clone()), (trust, certificate_ends))
+        });
+        let parts =
+            Parts { intake, spool: spool.clone(), wake, poster, service_keys, phones, webhook, admin };
         Ok(Self {
             pending: Pending::open(&config.state, disk.clone())?,
             quarantine: Quarantine::open(&config.state, disk)?,
@@ -212,7 +221,7 @@ impl Adapter {
 impl Parts {
     /// Starts the loops of what is configured.
     fn spawn(self, config: &Config, clock: &Clock, tasks: &TaskTracker, stop: &CancellationToken) {
-        let Self { intake, spool, wake, poster, service_keys, phones, webhook } = self;
+        let Self { intake, spool, wake, poster, service_keys, phones, webhook, admin } = self;
         let spawn = |task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
             tasks.spawn(ending(stop.clone(), task));
         };
@@ -221,6 +230,9 @@ impl Parts {
         }
         if let Some(keys) = service_keys {
             spawn(Box::pin(service_keys::run(keys, clock.clone(), stop.clone())));
+        }
+        if let (Some(admin), Some(config)) = (admin, &config.admin) {
+            spawn(Box::pin(serve_admin(admin, config.listen, stop.clone())));
         }
         let cases = phones.as_ref().map(|(phones, ..)| phones.cases.clone());
         if let (Some((phones, certificate, tls)), Some(config)) = (phones, config.phones.clone()) {
@@ -249,6 +261,16 @@ impl Parts {
                 }
             }
         }));
+    }
+}
+
+async fn serve_admin(admin: Arc<Admin>, listen: SocketAddr, stop: CancellationToken) {
+    let served = match TcpListener::bind(listen).await {
+        Ok(listener) => admin::serve(admin, listener, stop).await,
+        Err(cause) => Err(cause),
+    };
+    if let Err(cause) = served {
+        error!(%listen, %cause, "cannot listen on admin.listen; end the process that uses it, or choose another port");
     }
 }
 

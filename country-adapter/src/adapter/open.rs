@@ -8,9 +8,10 @@ use pki::identity::{self, IdentityError, NodeKeys};
 use pki::tls::{self, Identity, Role};
 use pki::trust::{KeeperError, TrustList};
 use proto::ids::{Authority, CountryCode};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tonic::transport::Channel;
 
+use crate::admin::Admin;
 use crate::backend::BackendError;
 use crate::backends::webhook::{Webhook, WebhookError};
 use crate::clock::Clock;
@@ -243,4 +244,23 @@ pub(super) fn webhook(config: &Config, disk: &Disk) -> Result<Option<Webhook>, O
         }
         (BackendKind::Webhook | BackendKind::Folder, _) => Ok(None),
     }
+}
+
+/// What health and metrics are shown from.
+pub(super) fn admin(
+    config: &Config,
+    clock: &Clock,
+    (counters, poster): (Arc<Counters>, Option<Arc<Poster>>),
+    (trust, certificate_ends): (watch::Receiver<Arc<TrustList>>, i64),
+) -> Arc<Admin> {
+    let webhook = config.backend.webhook.as_ref();
+    Arc::new(Admin {
+        counters,
+        poster,
+        webhook_queue: webhook.map(|_| webhook_queue(config)),
+        dead_letters: webhook.map(|webhook| webhook.dead_letters.clone()),
+        trust,
+        certificate_ends,
+        clock: clock.clone(),
+    })
 }
