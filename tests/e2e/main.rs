@@ -16,3 +16,4 @@ mod privacy;
 mod privacy_knowledge;
 mod recovery;
 mod refusals;
+mod story;

@@ -2,4 +2,3 @@
 
 pub(crate) mod advice;
 pub(crate) mod case_code;
-pub(crate) mod keys;

@@ -73,7 +73,7 @@ async fn at_home(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> 
 
 async fn abroad(stage: &Stage, cast: &Cast, told: &mut Told) -> Result<()> {
     let status = cast.felix.ask_national(stage.national.address()).await?;
-    let refused = stage.metric(UK, "adapter_contacts_refused_total", &[]).await?;
+    let refused = stage.metric(UK, "adapter_tokens_refused_total", &[]).await?;
     told.end(
         told.step("warned-abroad", Phase::Recognition, "Felix (250/0)")
             .what(format!("The French national system has added up {} of 60: he is told.", status.risk))

@@ -68,6 +68,9 @@ pub async fn run(options: &Options) -> Result<Account> {
     error.iter().for_each(|error| told.say(&format!("\nThe story breaks off: {error}")));
     let (holds, seconds) = (told.holds() && error.is_none(), told.seconds());
     let steps = told.steps().len();
+    if options.keep.is_some() {
+        told.say(&format!("\nEverything lies in {}", stage.federation.folder().display()));
+    }
     told.say(&match holds {
         true => format!("\nAll {steps} steps hold, in {seconds:.1} s."),
         false => format!("\nThe story does NOT hold: see above, {steps} steps were told."),
@@ -88,5 +91,6 @@ async fn chapters(stage: &mut Stage, told: &mut Told) -> Result<()> {
     for (node, status) in stage.federation.stop().await.context("stopping")? {
         ensure!(status.success(), "{node} did not stop cleanly: {status}");
     }
+    stage.save(&cast.all())?;
     holdings::tell(stage, &cast, told)
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use country_adapter::herald::secured::report::ReportToken;
 
 use super::cast::Cast;
 use super::stage::{FRANCE, Stage, UK, unix_now};
@@ -34,6 +35,8 @@ struct Scene {
     mallory: Phone,
     /// What the attacker's upload holds.
     case: Case,
+    /// Confirmation tokens of the junk that is refused, and of the one that is not.
+    junk: (Vec<[u8; 16]>, [u8; 16]),
 }
 
 pub(super) async fn tell(stage: &mut Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
@@ -47,7 +50,7 @@ pub(super) async fn tell(stage: &mut Stage, cast: &mut Cast, told: &mut Told) ->
     let added: BTreeMap<_, _> =
         after.iter().map(|(reason, count)| (*reason, count - before[reason])).collect();
 
-    junk(&answer.in_a_word(), &added, told);
+    junk(stage, (&answer.in_a_word(), &added), &scene, told)?;
     replayed_token(cast, &added, told).await?;
     relay(cast, told).await?;
     skew(&mut scene, (found.own, &added), told).await?;
@@ -66,11 +69,15 @@ impl Scene {
         carry(&mut stage.air, [&mut cast.emma, &mut mallory], &stay)?;
         let mut case = mallory.case(stage.now)?;
         case.contacts.push(cast.clara.log().iter().next().context("Clara met Dan")?.clone());
+        let mut tokens = Vec::new();
         for junk in Junk::REFUSED.into_iter().chain([Junk::OfNobody]) {
             let keys = cast.emma.in_secured()?.keys();
-            case.contacts.push(junk.contact(keys, authority(UK), &stay)?);
+            let invented = junk.contact(keys, authority(UK), &stay)?;
+            tokens.push(*ReportToken::parse(&invented.token)?.confirmation.octets());
+            case.contacts.push(invented);
         }
-        Ok(Self { ivy, jack, mallory, case })
+        let nobodys = tokens.pop().context("the last one is nobody's")?;
+        Ok(Self { ivy, jack, mallory, case, junk: (tokens, nobodys) })
     }
 }
 
@@ -83,8 +90,15 @@ async fn counts(stage: &Stage) -> Result<BTreeMap<&'static str, u64>> {
     Ok(counts)
 }
 
-fn junk(answer: &str, added: &BTreeMap<&'static str, u64>, told: &mut Told) {
+fn junk(
+    stage: &Stage,
+    (answer, added): (&str, &BTreeMap<&'static str, u64>),
+    scene: &Scene,
+    told: &mut Told,
+) -> Result<()> {
     let wanted: BTreeMap<_, _> = REFUSED.into_iter().collect();
+    let posted = stage.posted(UK)?;
+    let is_posted = |token: &[u8; 16]| posted.windows(16).any(|window| window == token);
     told.end(
         told.step("sealed-junk", Phase::Crossing, "Mallory (250/0)")
             .what(
@@ -93,8 +107,11 @@ fn junk(answer: &str, added: &BTreeMap<&'static str, u64>, told: &mut Told) {
             .knows("Mallory", format!("that her upload was taken ({answer}), and nothing else"))
             .knows("authority 826/0", "how many tokens came to nothing, by reason, and that 250 sent them")
             .check("each is counted under its own reason", Fact::same(added, &wanted))
+            .check("none is posted", !scene.junk.0.iter().any(is_posted))
+            .check("what is well sealed is, though no phone made it", is_posted(&scene.junk.1))
             .check("her upload is answered like any other", answer.starts_with('2')),
     );
+    Ok(())
 }
 
 async fn replayed_token(cast: &mut Cast, added: &BTreeMap<&'static str, u64>, told: &mut Told) -> Result<()> {

@@ -54,10 +54,10 @@ async fn stale_contacts(stage: &Stage, cast: &Cast, (code, told): (&str, &mut To
         Ok(case)
     };
     let old = cast.alice.upload(code, &case(-16)?).await?;
-    let future = cast.alice.upload(code, &case(2)?).await?;
+    let future = cast.alice.upload(code, &case(3)?).await?;
     told.end(
         told.step("stale-contact", Phase::Case, "an attacker with a good case code")
-            .what("Contacts of 16 days ago and of the day after tomorrow are refused whole.")
+            .what("Contacts of 16 days ago and of three days ahead are refused whole.")
             .check("too old", Fact::same(&old.in_a_word().as_str(), &"422 contact-too-old"))
             .check(
                 "from the future",

@@ -1,9 +1,11 @@
 //! Where the story plays: three countries that run, a national system, what is on the air, and the time.
 
+use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
+use country_adapter::lists::ListKind;
 use proto::day::Day;
 
 use crate::admin;
@@ -11,6 +13,7 @@ use crate::builder::Builder;
 use crate::citizens::{Citizens, Policy};
 use crate::desk::Degree;
 use crate::federation::Federation;
+use crate::leaks::files_below;
 use crate::members::{CountryPlan, KeyFiles, authority};
 use crate::national::National;
 use crate::phone::{Air, Answer, Case, Found, Home, Phone};
@@ -19,6 +22,8 @@ use crate::place::AdapterPlace;
 /// How long anything may take to arrive.
 pub(super) const SOON: Duration = Duration::from_secs(20);
 
+/// Seconds before its beginning in which the story's people met.
+const HOURS_TOLD: u64 = 4 * 3_600;
 /// How often a phone of the story polls: real ones do it every hour.
 const POLL: Duration = Duration::from_millis(100);
 
@@ -40,7 +45,7 @@ pub struct Stage {
     pub national: National,
     /// What was said over the radio.
     pub air: Air,
-    /// Unix time at which the story begins.
+    /// Unix time at which the story begins, or a time shortly before on which all of it falls on one day.
     pub now: u64,
     /// What was uploaded, with the code that it was uploaded with.
     pub uploaded: Vec<(String, Case)>,
@@ -63,7 +68,8 @@ impl Stage {
         let builder = plans(&national).into_iter().fold(builder, Builder::country);
         let federation = builder.start().await?;
         let uploaded = Vec::new();
-        let stage = Self { federation, national, air: Air::default(), now: unix_now(), uploaded };
+        let stage =
+            Self { federation, national, air: Air::default(), now: late_enough(unix_now()), uploaded };
         for adapter in stage.federation.adapters() {
             stage.serves(adapter).await?;
         }
@@ -126,7 +132,34 @@ impl Stage {
 
     /// How many reports an authority has refused for a reason.
     pub async fn refused(&self, place: &str, reason: &str) -> Result<u64> {
-        self.metric(place, "adapter_reports_refused_total", &[("reason", reason)]).await
+        self.metric(place, "adapter_tokens_refused_total", &[("reason", reason)]).await
+    }
+
+    /// All that an authority has posted of contacts, from its static files.
+    pub fn posted(&self, place: &str) -> Result<Vec<u8>> {
+        let adapter = self.federation.adapter(authority(place))?;
+        let folder = &adapter.phones.as_ref().context("every authority here serves phones")?.lists;
+        let mut posted = Vec::new();
+        for file in files_below(&folder.join("v1").join(ListKind::Contacts.name()))? {
+            posted.extend(fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
+        }
+        Ok(posted)
+    }
+
+    /// Leaves what phones, radio and national system hold in the federation's folder, to be looked at.
+    pub fn save(&self, phones: &[&Phone]) -> Result<()> {
+        let folder = self.federation.folder().join("held");
+        fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let write = |name: &str, octets: Vec<u8>| {
+            let path = folder.join(name);
+            fs::write(&path, octets).with_context(|| format!("cannot write {}", path.display()))
+        };
+        for phone in phones {
+            write(&format!("phone-of-{}.json", phone.name().to_lowercase()), phone.save()?)?;
+        }
+        write("national-system-of-250.json", self.national.holdings()?.into_bytes())?;
+        let said: Vec<_> = self.air.said().iter().map(hex::encode).collect();
+        write("radio.hex", said.join("\n").into_bytes())
     }
 
     /// The metrics page of an authority's adapter.
@@ -170,8 +203,29 @@ fn plans(national: &National) -> [CountryPlan; 3] {
     ]
 }
 
+/// The time itself, or the end of the day before: what happened in the hours before lies within one UTC day.
+fn late_enough(now: u64) -> u64 {
+    let since_midnight = now % Day::SECONDS;
+    if since_midnight < HOURS_TOLD { now - since_midnight - 1 } else { now }
+}
+
 /// Seconds since 1970.
 #[must_use]
 pub fn unix_now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_met_on_one_day() {
+        let midnight = Day::new(20_780).unix();
+        for now in [midnight, midnight + 1, midnight + HOURS_TOLD - 1, midnight + HOURS_TOLD, midnight - 1] {
+            let told = late_enough(now);
+            assert!(told <= now && now - told <= HOURS_TOLD, "{now}");
+            assert_eq!(Day::of_unix(told), Day::of_unix(told - HOURS_TOLD + 1), "{now}");
+        }
+    }
 }

@@ -182,7 +182,7 @@ impl Step {
     fn text(&self) -> String {
         let mut lines = Vec::new();
         let head = format!("{:5.1} s  {} {}", self.seconds, self.phase.number(), self.phase.name());
-        lines.push(format!("{head:<30}{}", self.who));
+        lines.push(format!("{head:<32}{}", self.who));
         let indented = |mark: &str, text: &str| {
             let (first, rest) = (format!("{:9}{mark}", ""), " ".repeat(9 + mark.chars().count()));
             let wrapped = wrap(text, WIDTH - rest.len());
