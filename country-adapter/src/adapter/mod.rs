@@ -93,7 +93,8 @@ impl Adapter {
         let channel = open::connect(&config, &keys, &trust, country)?;
         let counters = Arc::<Counters>::default();
         let spool = Arc::new(Spool::open(&config.state, disk.clone())?);
-        let backend = Arc::new(FolderBackend::open(&config.backend.outgoing, disk.clone())?);
+        let backend =
+            Arc::new(FolderBackend::open(&config.backend.outgoing, disk.clone(), config.backend.frames)?);
         let poster = open::poster(&config, &clock, &disk)?;
         let service_keys = open::service_keys(&config, &clock, &disk)?;
         let taken = (counters.clone(), service_keys.clone());

@@ -22,6 +22,8 @@ pub use authority::{
 };
 pub use file::{ConfigFile, Problem};
 
+use crate::herald::reference::SourceProfile;
+
 /// Everything that the adapter can be told.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -100,6 +102,9 @@ pub struct BackendConfig {
     pub outgoing: PathBuf,
     /// Delivered reports appear here, one file a batch; for the kind `folder`.
     pub delivered: Option<PathBuf>,
+    /// How the frames in outgoing files are written; `herald-spec-be` unless given.
+    #[serde(default)]
+    pub frames: SourceProfile,
     /// Where the national system listens; for the kind `webhook`.
     pub webhook: Option<WebhookConfig>,
 }

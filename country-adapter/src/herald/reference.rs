@@ -6,6 +6,29 @@
 use proto::header::{EnvelopeHeader, Frame};
 use proto::malformed::Malformed;
 use proto::registry::{self, Family};
+use serde::Deserialize;
+
+/// How the frames of an authority's phones are written. Said in the configuration, never guessed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum SourceProfile {
+    /// As the specification has it: big endian.
+    #[default]
+    #[serde(rename = "herald-spec-be")]
+    Specification,
+    /// As today's Android and iOS libraries send them: little endian.
+    #[serde(rename = "herald-ref-le")]
+    Libraries,
+}
+
+impl SourceProfile {
+    /// A frame as the specification has it.
+    pub fn frame(self, octets: Vec<u8>) -> Result<Vec<u8>, Malformed> {
+        match self {
+            Self::Specification => Ok(octets),
+            Self::Libraries => from_little_endian(&octets),
+        }
+    }
+}
 
 /// Rewrites a frame of the Android or iOS library as the specification has it: header, and a venue's location.
 ///

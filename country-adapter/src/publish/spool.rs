@@ -13,6 +13,7 @@ use proto::report::{JsonReport, Report};
 use crate::backend::{Backend, BackendError};
 use crate::backends::folder::FolderBackend;
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
+use crate::herald::reference::SourceProfile;
 use crate::intake::UploadId;
 use crate::work::{Answer, Outcome, Outgoing, WorkName};
 
@@ -32,7 +33,7 @@ impl Spool {
         for made in [".incoming", "held"] {
             disk.create_dir(&dir.join(made), PRIVATE_DIR)?;
         }
-        let folder = FolderBackend::open(&dir, disk.clone())?;
+        let folder = FolderBackend::open(&dir, disk.clone(), SourceProfile::Specification)?;
         Ok(Self { disk, dir, folder })
     }
 

@@ -35,6 +35,7 @@ use crate::clock::Clock;
 use crate::config::Approach;
 use crate::durable::Disk;
 use crate::gateway::Gateway;
+use crate::herald::reference::SourceProfile;
 use crate::intake::{self, Folder, Intake, KeySource, Lines, Modes, Outlet, Rules};
 use crate::publish::{Ingress, Pending, Publisher};
 use crate::receive::{PullLimits, Quarantine, Receiver};
@@ -71,7 +72,11 @@ pub(crate) fn report(number: u32, clock: &Clock) -> Vec<u8> {
 
 pub(crate) fn report_for(header: &[u8; 5], number: u32, clock: &Clock) -> Vec<u8> {
     let line = line_for(header, number, clock).to_string();
-    crate::backends::folder::parse_line(line.as_bytes()).ok().unwrap().octets().to_vec()
+    crate::backends::folder::parse_line(line.as_bytes(), SourceProfile::Specification)
+        .ok()
+        .unwrap()
+        .octets()
+        .to_vec()
 }
 
 impl World {
@@ -103,7 +108,7 @@ impl World {
     }
 
     pub(crate) fn backend(&self, disk: Disk) -> Result<Arc<dyn Backend>, DiskError> {
-        Ok(Arc::new(FolderBackend::open(&self.path("outgoing"), disk)?))
+        Ok(Arc::new(FolderBackend::open(&self.path("outgoing"), disk, SourceProfile::Specification)?))
     }
 
     /// A desk that hands everything over to the delivered folder, and posts nothing.

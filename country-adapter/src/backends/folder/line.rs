@@ -13,19 +13,20 @@ use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use crate::herald;
+use crate::herald::reference::SourceProfile;
 use crate::work::{EncodedReport, Rejected};
 
 /// Fields that a frame says by itself.
 const SAID_BY_FRAME: [&str; 8] = ["v", "kind", "code", "country", "state", "authority", "token", "ext"];
 
 /// Reads a line.
-pub(crate) fn parse(line: &[u8]) -> Result<EncodedReport, Rejected> {
+pub(crate) fn parse(line: &[u8], profile: SourceProfile) -> Result<EncodedReport, Rejected> {
     let Object { fields, repeated } = serde_json::from_slice(line).map_err(|error| not_json(&error))?;
     if let Some(field) = repeated {
         return Err(JsonProblem::Repeated { field: field.chars().take(40).collect() }.into());
     }
     let report = match fields.get("frame") {
-        Some(_) => JsonReport::parse(&mirror(fields)?)?,
+        Some(_) => JsonReport::parse(&mirror(fields, profile)?)?,
         None => JsonReport::parse(line)?,
     };
     let report = report.report()?;
@@ -33,7 +34,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<EncodedReport, Rejected> {
 }
 
 /// Puts the parts of a frame in its place, so that one parser reads both forms of a line.
-fn mirror(mut fields: Map<String, Value>) -> Result<Zeroizing<Vec<u8>>, Rejected> {
+fn mirror(mut fields: Map<String, Value>, profile: SourceProfile) -> Result<Zeroizing<Vec<u8>>, Rejected> {
     if let Some(field) = SAID_BY_FRAME.iter().find(|field| fields.contains_key(**field)) {
         let message = format!("`{field}` stands beside `frame`, which says it already; leave one out");
         return Err(Rejected { verdict: Verdict::Malformed, message });
@@ -42,7 +43,8 @@ fn mirror(mut fields: Map<String, Value>) -> Result<Zeroizing<Vec<u8>>, Rejected
         || JsonProblem::Hidden { field: "frame", must: "base64url without padding, 6 to 510 octets" };
     let frame = fields.remove("frame");
     let text = frame.as_ref().and_then(Value::as_str).ok_or_else(hidden)?;
-    let octets = Zeroizing::new(Base64UrlUnpadded::decode_vec(text).map_err(|_| hidden())?);
+    let octets = Base64UrlUnpadded::decode_vec(text).map_err(|_| hidden())?;
+    let octets = Zeroizing::new(profile.frame(octets).map_err(of_frame)?);
     let frame = Frame::parse(&octets).map_err(of_frame)?;
     let parts = herald::split(&frame).map_err(of_frame)?;
     fields.insert("v".into(), json!(Report::VERSION));
@@ -107,6 +109,10 @@ impl<'de> Visitor<'de> for ObjectVisitor {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn parse(line: &[u8]) -> Result<EncodedReport, Rejected> {
+        super::parse(line, SourceProfile::Specification)
+    }
 
     const UK: [u8; 5] = [0x10, 0x03, 0x3a, 0, 1];
 
@@ -247,5 +253,17 @@ mod tests {
             .insert("duration_min".into(), json!(Base64UrlUnpadded::encode_string(&[7; 16])));
         let (_, message) = rejected(&wrong);
         assert!(message.contains("a text of 22 characters") && !message.contains("BwcH"), "{message}");
+    }
+
+    #[test]
+    fn frames_of_todays_libraries_are_read_as_the_configuration_says() {
+        let little = [0x10, 0xfa, 0x00, 0x01, 0x00];
+        let text = line(&[&little[..], &[7; 16]].concat()).to_string();
+        let read = super::parse(text.as_bytes(), SourceProfile::Libraries).ok().unwrap();
+        assert_eq!(read.header().octets(), [0x10, 0x00, 0xfa, 0x00, 0x01]);
+        let guessed = parse(text.as_bytes()).ok().unwrap();
+        assert_eq!(guessed.header().octets(), little, "an order is never guessed");
+        let alpha: SourceProfile = serde_json::from_str("\"herald-ref-le\"").unwrap();
+        assert_eq!(alpha, SourceProfile::Libraries);
     }
 }

@@ -15,6 +15,7 @@ use pki::disk::DiskError;
 
 use crate::backend::{Backend, BackendError};
 use crate::durable::Disk;
+use crate::herald::reference::SourceProfile;
 use crate::work::{Answer, Outcome, Outgoing, WorkName};
 #[cfg(test)]
 pub(crate) use line::parse as parse_line;
@@ -26,9 +27,9 @@ pub struct FolderBackend {
 }
 
 impl FolderBackend {
-    /// Opens the folder, or makes it.
-    pub fn open(outgoing: &Path, disk: Disk) -> Result<Self, DiskError> {
-        Ok(Self { outbound: Outbound::open(outgoing, disk)? })
+    /// Opens the folder, or makes it. The profile says how frames in it are written.
+    pub fn open(outgoing: &Path, disk: Disk, profile: SourceProfile) -> Result<Self, DiskError> {
+        Ok(Self { outbound: Outbound::open(outgoing, disk, profile)? })
     }
 }
 

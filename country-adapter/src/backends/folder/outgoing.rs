@@ -23,6 +23,7 @@ use super::line;
 use super::lines::{LONGEST, Line, Lines};
 use crate::backend::BackendError;
 use crate::durable::{self, Disk, SHARED, SHARED_DIR};
+use crate::herald::reference::SourceProfile;
 use crate::work::{Answer, Outcome, Outgoing, Rejected, WorkName};
 
 const ENDING: &str = ".ndjson";
@@ -36,16 +37,17 @@ pub(super) type Ignored = BTreeMap<OsString, &'static str>;
 pub(super) struct Outbound {
     disk: Disk,
     dir: PathBuf,
+    profile: SourceProfile,
     /// As it was told.
     ignored: Mutex<Ignored>,
 }
 
 impl Outbound {
-    pub(super) fn open(dir: &Path, disk: Disk) -> Result<Self, DiskError> {
+    pub(super) fn open(dir: &Path, disk: Disk, profile: SourceProfile) -> Result<Self, DiskError> {
         for made in [".working", "answers", "published", "failed"] {
             disk.create_dir(&dir.join(made), SHARED_DIR)?;
         }
-        Ok(Self { disk, dir: dir.into(), ignored: Mutex::default() })
+        Ok(Self { disk, dir: dir.into(), profile, ignored: Mutex::default() })
     }
 
     /// Files that were claimed and are not put away.
@@ -111,7 +113,7 @@ impl Outbound {
         let mut lines = Lines::new(open_regular(&path).map_err(unreadable)?);
         while let Some((number, line)) = lines.read().map_err(unreadable)? {
             let report = match line {
-                Line::Text(text) => line::parse(text),
+                Line::Text(text) => line::parse(text, self.profile),
                 Line::TooLong => Err(too_long()),
             };
             visit(Outgoing { line: number, report })?;

@@ -2,7 +2,7 @@ use super::*;
 use crate::durable::names;
 
 fn opened(dir: &Path) -> FolderBackend {
-    FolderBackend::open(&dir.join("outgoing"), Disk::default()).unwrap()
+    FolderBackend::open(&dir.join("outgoing"), Disk::default(), SourceProfile::Specification).unwrap()
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn only_regular_files_go_out_and_each_other_one_is_told_once_by_name() {
     use std::os::unix::ffi::OsStrExt;
     let dir = tempfile::tempdir().unwrap();
     let outgoing = dir.path().join("outgoing");
-    let outbound = Outbound::open(&outgoing, Disk::default()).unwrap();
+    let outbound = Outbound::open(&outgoing, Disk::default(), SourceProfile::Specification).unwrap();
     let secret = dir.path().join("secret");
     std::fs::write(&secret, "x\n").unwrap();
     std::os::unix::fs::symlink(&secret, outgoing.join("link.ndjson")).unwrap();
