@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pki::disk::DiskError;
+use proto::day::Day;
 use rustix::fs::{FlockOperation, flock};
 
 /// Mode of state files: nobody else's business.
@@ -163,6 +164,11 @@ pub fn names(path: &Path) -> Result<Vec<String>, DiskError> {
     let mut names: Vec<_> = entries.filter_map(|(name, _)| name.into_string().ok()).collect();
     names.sort_unstable();
     Ok(names)
+}
+
+/// The days that a directory has folders of, by their numbers since 1970.
+pub fn days(path: &Path) -> Result<Vec<Day>, DiskError> {
+    Ok(names(path)?.iter().filter_map(|name| name.parse().ok().map(Day::new)).collect())
 }
 
 /// What is in a directory, in no order; links are not followed.

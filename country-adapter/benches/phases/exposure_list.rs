@@ -128,7 +128,7 @@ fn matched(entries: u32) -> f64 {
     let secret = SigningKey::generate();
     let poster = poster(folder.path(), &secret);
     poster.post().expect("it posts");
-    let answer = poster.store().since(ListKind::Contacts, 0).expect("it is there").octets;
+    let answer = poster.store().since(ListKind::Contacts, 0).expect("it is there").read().expect("it reads");
     let (server, client) = tls();
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address");

@@ -1,6 +1,6 @@
 //! What was committed: how far the delivery stream was taken, and which uploads.
 //!
-//! `state/received.json` has the position and the origins; `state/uploads/taken/<id>.<day>` is an empty file for each
+//! `state/received.json` has the position and the origins; `state/uploads/taken/<day>/<id>` is an empty file for each
 //! upload, for as long as it could come again.
 
 use std::collections::BTreeMap;
@@ -73,35 +73,32 @@ impl State {
     }
 
     pub(super) fn has(&self, upload: UploadId) -> Result<bool, DiskError> {
-        Ok(self.uploads()?.iter().any(|(id, _)| *id == upload))
+        for day in durable::days(&self.taken)? {
+            if durable::is_there(&self.path(upload, day))? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     pub(super) fn mark(&self, upload: UploadId, today: Day) -> Result<(), DiskError> {
         let path = self.path(upload, today);
+        let folder = self.taken.join(today.number().to_string());
+        self.disk.create_dir(&folder, PRIVATE_DIR)?;
         self.disk.write(&path, PRIVATE, &[])?;
-        self.disk.sync_dir(&self.taken)
+        self.disk.sync_dir(&folder)
     }
 
     /// Forgets uploads that are too old to come again.
     pub(super) fn forget(&self, today: Day) -> Result<(), DiskError> {
-        for (upload, day) in self.uploads()? {
-            if day < today.minus(Report::MAX_AGE) {
-                self.disk.remove(&self.path(upload, day))?;
-            }
+        for day in durable::days(&self.taken)?.into_iter().filter(|day| *day < today.minus(Report::MAX_AGE)) {
+            self.disk.remove_dir(&self.taken.join(day.number().to_string()))?;
         }
         Ok(())
     }
 
-    fn uploads(&self) -> Result<Vec<(UploadId, Day)>, DiskError> {
-        let read = |name: &String| {
-            let (id, day) = name.split_once('.')?;
-            Some((UploadId::from_hex(id)?, Day::new(day.parse().ok()?)))
-        };
-        Ok(durable::names(&self.taken)?.iter().filter_map(read).collect())
-    }
-
     fn path(&self, upload: UploadId, day: Day) -> PathBuf {
-        self.taken.join(format!("{upload}.{}", day.number()))
+        self.taken.join(day.number().to_string()).join(upload.to_string())
     }
 }
 

@@ -3,13 +3,10 @@
 //! `state/lists/<list>/<number>.inc`, for 15 days. The chain goes on when all are gone: `head` beside them has number
 //! and hash of the last one that was removed. Names are `<number:010>.inc`.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::Read;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use bytes::Bytes;
 use pki::disk::DiskError;
 use proto::report::Report;
 
@@ -20,9 +17,7 @@ use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
 const ENDING: &str = ".inc";
 const HEAD: &str = "head";
 /// Octets of an answer after which no further increment is added; the phone asks again.
-const PART: usize = 64 << 20;
-/// Octets of answers that are kept in memory.
-const CACHE: usize = 64 << 20;
+const PART: u64 = 64 << 20;
 /// Seconds for which an increment is kept.
 const KEPT: u64 = Report::MAX_AGE as u64 * 86_400;
 
@@ -31,7 +26,6 @@ pub struct Store {
     disk: Disk,
     dir: PathBuf,
     lists: Mutex<BTreeMap<ListKind, Kept>>,
-    answers: Mutex<HashMap<(ListKind, u32), Part>>,
 }
 
 /// What is kept of one list.
@@ -50,15 +44,33 @@ pub(super) struct Tail {
     pub(super) hash: [u8; 32],
 }
 
-/// The increments that follow a number.
+/// The increments that follow a number. They stay on the disk until they are sent.
 #[derive(Debug, Clone)]
 pub struct Part {
-    /// Each with a `u32` length before it; empty if there is none.
-    pub octets: Bytes,
+    /// Each increment's file and its octets.
+    pub files: Vec<(PathBuf, u32)>,
     /// The number of the last one in it, or the one that was asked for.
     pub last: u32,
     /// A strong validator for HTTP.
-    pub etag: Arc<str>,
+    pub etag: String,
+}
+
+impl Part {
+    /// Octets of the answer: each increment with a `u32` length before it.
+    #[must_use]
+    pub fn length(&self) -> u64 {
+        self.files.iter().map(|(_, length)| u64::from(*length) + 4).sum()
+    }
+
+    /// The whole answer.
+    pub fn read(&self) -> Result<Vec<u8>, DiskError> {
+        let mut octets = Vec::new();
+        for (path, length) in &self.files {
+            octets.extend_from_slice(&length.to_be_bytes());
+            octets.extend(durable::read_if_there(path)?.unwrap_or_default());
+        }
+        Ok(octets)
+    }
 }
 
 /// Why nothing can be given.
@@ -100,7 +112,7 @@ impl Store {
             disk.create_dir(&folder, PRIVATE_DIR)?;
             lists.insert(kind, Kept::read(&folder)?);
         }
-        Ok(Self { disk, dir: dir.into(), lists: Mutex::new(lists), answers: Mutex::default() })
+        Ok(Self { disk, dir: dir.into(), lists: Mutex::new(lists) })
     }
 
     /// The number of a list's last increment.
@@ -124,7 +136,6 @@ impl Store {
             kept.there.insert(number, posted_at);
             kept.tail = Tail { number, hash };
         }
-        self.answers().clear();
     }
 
     /// What follows a number: as many increments as fit. One that was removed after its time is stepped over.
@@ -134,25 +145,19 @@ impl Store {
         if number > last {
             return Err(SinceError::Restarted { last });
         }
-        if let Some(part) = self.answers().get(&(kind, number)) {
-            return Ok(part.clone());
-        }
-        let (mut octets, mut through) = (Vec::new(), number);
+        let (mut files, mut octets, mut through) = (Vec::new(), 0_u64, number);
         for following in kept.there.range(number + 1..).map(|(number, _)| *number) {
             let path = self.path(kind, following);
             let length = size(&path)?;
-            if !octets.is_empty() && octets.len() + length > PART {
+            if !files.is_empty() && octets + u64::from(length) > PART {
                 break;
             }
-            octets.reserve(4 + length);
-            octets.extend_from_slice(&u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
-            read_onto(&path, &mut octets)?;
+            octets += u64::from(length);
+            files.push((path, length));
             through = following;
         }
-        let etag = format!("\"{}-{number}-{through}\"", kind.name()).into();
-        let part = Part { octets: octets.into(), last: through, etag };
-        self.remember((kind, number), &part);
-        Ok(part)
+        let etag = format!("\"{}-{number}-{through}\"", kind.name());
+        Ok(Part { files, last: through, etag })
     }
 
     /// Removes increments after their time.
@@ -170,30 +175,13 @@ impl Store {
                 if let Some(kept) = self.lists().get_mut(&kind) {
                     kept.there.remove(&number);
                 }
-                self.answers().clear();
             }
         }
         Ok(())
     }
 
-    fn remember(&self, key: (ListKind, u32), part: &Part) {
-        let mut answers = self.answers();
-        let held: usize = answers.values().map(|part| part.octets.len()).sum();
-        if held + part.octets.len() > CACHE {
-            answers.clear();
-        }
-        // What was added meanwhile makes this answer an old one, and it is asked for again.
-        if self.last(key.0) == part.last || part.octets.len() > PART / 2 {
-            answers.insert(key, part.clone());
-        }
-    }
-
     fn lists(&self) -> MutexGuard<'_, BTreeMap<ListKind, Kept>> {
         self.lists.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn answers(&self) -> MutexGuard<'_, HashMap<(ListKind, u32), Part>> {
-        self.answers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -245,12 +233,8 @@ fn damaged(path: &Path, reason: impl Into<String>) -> Damaged {
     Damaged::File { path: path.into(), reason: reason.into() }
 }
 
-fn size(path: &Path) -> Result<usize, DiskError> {
+fn size(path: &Path) -> Result<u32, DiskError> {
     let failed = |source| DiskError::Read { path: path.into(), source };
-    Ok(usize::try_from(std::fs::metadata(path).map_err(failed)?.len()).unwrap_or(usize::MAX))
-}
-
-fn read_onto(path: &Path, octets: &mut Vec<u8>) -> Result<(), DiskError> {
-    let failed = |source| DiskError::Read { path: path.into(), source };
-    File::open(path).and_then(|mut file| file.read_to_end(octets)).map(drop).map_err(failed)
+    let length = std::fs::metadata(path).map_err(failed)?.len();
+    u32::try_from(length).map_err(|_| failed(std::io::Error::other("it is longer than any increment")))
 }

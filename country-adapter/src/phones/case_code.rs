@@ -1,8 +1,8 @@
 //! Codes that a health worker gives to somebody whose case is confirmed: good for one upload.
 //!
-//! `state/cases/open/<hash>.<expiry>.<degree>` while a code can be used, `state/cases/used/<hash>.<day>.<digest>`
-//! afterwards. The hash is the first half of SHA-256, so that a disk does not tell codes. Making one needs no lock:
-//! the command works while the adapter runs.
+//! `state/cases/open/<hash>` with expiry and degree while a code can be used, `state/cases/used/<day>/<hash>` with the
+//! upload's digest afterwards. The hash is the first half of SHA-256, so that a disk does not tell codes. Making one needs
+//! no lock: the command works while the adapter runs.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -130,106 +130,77 @@ impl CaseCodes {
     /// Makes a code that can be used until some time.
     pub fn create(&self, expires: u64, degree: Degree) -> Result<CaseCode, DiskError> {
         let code = CaseCode::random();
-        let name = format!("{}.{expires}.{}", code.id(), degree.number());
-        self.disk.write(&self.open.join(name), PRIVATE, &[])?;
-        self.disk.sync_dir(&self.open)?;
+        let text = format!("{expires} {}", degree.number());
+        self.disk.replace(&self.open.join(code.id().to_string()), PRIVATE, text.as_bytes())?;
         Ok(code)
     }
 
     /// What is known of a code.
     pub fn known(&self, id: UploadId, now: u64) -> Result<Known, DiskError> {
-        if let Some((_, digest)) = self.used()?.into_iter().find(|(used, _)| used.id == id) {
-            return Ok(Known::Used(digest));
+        for day in durable::days(&self.used)? {
+            if let Some(digest) = durable::read_if_there(&self.used_path(id, day))? {
+                // One that a kill left without its digest was used all the same.
+                return Ok(Known::Used(digest.try_into().unwrap_or_default()));
+            }
         }
-        let found = self.entries()?.into_iter().find(|entry| entry.id == id);
-        Ok(match found {
+        Ok(match self.entry(id)? {
             None => Known::Unknown,
-            Some(entry) if entry.expires < now => Known::Expired,
-            Some(entry) => Known::Open(entry.degree),
+            Some((expires, _)) if expires < now => Known::Expired,
+            Some((_, degree)) => Known::Open(degree),
         })
     }
 
     /// Marks a code as used: the commit of its upload.
     pub fn mark(&self, id: UploadId, today: Day, digest: [u8; 8]) -> Result<(), DiskError> {
-        let name = format!("{id}.{}.{}", today.number(), hex::encode(digest));
-        self.disk.write(&self.used.join(name), PRIVATE, &[])?;
-        self.disk.sync_dir(&self.used)
+        self.disk.create_dir(&self.used.join(today.number().to_string()), PRIVATE_DIR)?;
+        self.disk.replace(&self.used_path(id, today), PRIVATE, &digest)
     }
 
     /// Removes the open form of a code.
     pub fn close(&self, id: UploadId) -> Result<(), DiskError> {
-        for entry in self.entries()?.iter().filter(|entry| entry.id == id) {
-            self.disk.remove(&self.open.join(entry.name()))?;
-        }
-        Ok(())
+        self.disk.remove(&self.open.join(id.to_string()))
     }
 
     /// All codes that can still be used, soonest to expire first.
     pub fn list(&self, now: u64) -> Result<Vec<OpenCode>, DiskError> {
-        let entries = self.entries()?.into_iter().filter(|entry| entry.expires >= now);
-        let shown = |entry: Entry| OpenCode {
-            id: entry.id.to_string()[..8].to_owned(),
-            expires: entry.expires,
-            degree: entry.degree,
-        };
-        let mut codes: Vec<_> = entries.map(shown).collect();
+        let mut codes = Vec::new();
+        for id in self.ids()? {
+            if let Some((expires, degree)) = self.entry(id)?.filter(|(expires, _)| *expires >= now) {
+                codes.push(OpenCode { id: id.to_string()[..8].to_owned(), expires, degree });
+            }
+        }
         codes.sort_unstable_by_key(|code| code.expires);
         Ok(codes)
     }
 
     /// Forgets codes a day after they have expired, and used ones when nobody could repeat the upload.
     pub fn forget(&self, now: u64) -> Result<(), DiskError> {
-        for entry in self.entries()?.iter().filter(|entry| entry.expires + Day::SECONDS < now) {
-            self.disk.remove(&self.open.join(entry.name()))?;
+        for id in self.ids()? {
+            if self.entry(id)?.is_some_and(|(expires, _)| expires + Day::SECONDS < now) {
+                self.close(id)?;
+            }
         }
         let oldest = Day::of_unix(now).minus(Report::MAX_AGE);
-        for (used, digest) in self.used()?.into_iter().filter(|(used, _)| used.day < oldest) {
-            let name = format!("{}.{}.{}", used.id, used.day.number(), hex::encode(digest));
-            self.disk.remove(&self.used.join(name))?;
+        for day in durable::days(&self.used)?.into_iter().filter(|day| *day < oldest) {
+            self.disk.remove_dir(&self.used.join(day.number().to_string()))?;
         }
         Ok(())
     }
 
-    fn entries(&self) -> Result<Vec<Entry>, DiskError> {
-        Ok(durable::names(&self.open)?.iter().filter_map(|name| Entry::parse(name)).collect())
+    fn ids(&self) -> Result<Vec<UploadId>, DiskError> {
+        Ok(durable::names(&self.open)?.iter().filter_map(|name| UploadId::from_hex(name)).collect())
     }
 
-    fn used(&self) -> Result<Vec<(Used, [u8; 8])>, DiskError> {
-        let parse = |name: &String| {
-            let mut parts = name.split('.');
-            let id = UploadId::from_hex(parts.next()?)?;
-            let day = Day::new(parts.next()?.parse().ok()?);
-            let mut digest = [0; 8];
-            hex::decode_to_slice(parts.next()?, &mut digest).ok()?;
-            Some((Used { id, day }, digest))
-        };
-        Ok(durable::names(&self.used)?.iter().filter_map(parse).collect())
-    }
-}
-
-struct Used {
-    id: UploadId,
-    day: Day,
-}
-
-/// A file in `open`.
-struct Entry {
-    id: UploadId,
-    expires: u64,
-    degree: Degree,
-}
-
-impl Entry {
-    fn name(&self) -> String {
-        format!("{}.{}.{}", self.id, self.expires, self.degree.number())
+    /// Until when an open code can be used, and what for.
+    fn entry(&self, id: UploadId) -> Result<Option<(u64, Degree)>, DiskError> {
+        let text = durable::read_if_there(&self.open.join(id.to_string()))?.unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let parts = text.split_once(' ');
+        Ok(parts.and_then(|(expires, degree)| Some((expires.parse().ok()?, Degree::from_number(degree)?))))
     }
 
-    fn parse(name: &str) -> Option<Self> {
-        let mut parts = name.split('.');
-        let id = UploadId::from_hex(parts.next()?)?;
-        let expires = parts.next()?.parse().ok()?;
-        let degree = Degree::from_number(parts.next()?)?;
-        Some(Self { id, expires, degree })
+    fn used_path(&self, id: UploadId, day: Day) -> PathBuf {
+        self.used.join(day.number().to_string()).join(id.to_string())
     }
 }
 
@@ -303,7 +274,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let code = codes(dir.path()).create(9, Degree::Second).unwrap();
         let names = durable::names(&dir.path().join("cases/open")).unwrap();
-        assert!(names[0].ends_with(".9.2"));
+        assert_eq!(std::fs::read_to_string(dir.path().join("cases/open").join(&names[0])).unwrap(), "9 2");
         assert!(!names[0].to_uppercase().contains(&code.to_string().replace('-', "")));
     }
 

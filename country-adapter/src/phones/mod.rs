@@ -15,16 +15,18 @@ pub mod upload;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 pub use cases::Cases;
 pub use listen::{Certificate, CertificateError, serve};
 pub use routes::router;
 pub use split::{Parted, Stripped};
 
+use crate::intake::UploadId;
 use crate::lists::Store;
 use crate::service_keys::ServiceKeys;
 use std::num::NonZeroU32;
@@ -47,6 +49,8 @@ pub struct Phones {
     /// How often lists change, at most: for how long they may be cached.
     pub interval: Duration,
     uploads: Arc<Semaphore>,
+    /// Codes that somebody is uploading with: one at a time, so that one code takes one place.
+    under_way: Arc<Mutex<HashSet<UploadId>>>,
     wrong_codes: DefaultDirectRateLimiter,
 }
 
@@ -61,6 +65,27 @@ impl Phones {
     ) -> Self {
         let quota = Quota::per_second(WRONG_CODES).allow_burst(WRONG_AT_ONCE);
         let (uploads, wrong_codes) = (Arc::new(Semaphore::new(UPLOADS)), RateLimiter::direct(quota));
-        Self { cases, lists, service_keys, interval, uploads, wrong_codes }
+        let under_way = Arc::default();
+        Self { cases, lists, service_keys, interval, uploads, under_way, wrong_codes }
+    }
+
+    /// A place for an upload with a code, unless there is none, or the code has one already.
+    fn place(&self, id: UploadId) -> Option<Place> {
+        let permit = self.uploads.clone().try_acquire_owned().ok()?;
+        let is_first = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        is_first.then(|| Place { id, under_way: self.under_way.clone(), _permit: permit })
+    }
+}
+
+/// An upload that is read and worked on.
+struct Place {
+    id: UploadId,
+    under_way: Arc<Mutex<HashSet<UploadId>>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.id);
     }
 }

@@ -8,11 +8,14 @@ use axum::body::Body;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::try_unfold;
 use http::{HeaderMap, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use proto::report::DateOut;
 use serde_json::json;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
 use tokio::time::timeout;
 use tracing::error;
 use zeroize::Zeroizing;
@@ -23,7 +26,7 @@ use super::cases::Refused;
 use super::problem::Problem;
 use super::upload::{SIZE, UploadError};
 use crate::blocking::blocking;
-use crate::lists::{ListKind, SinceError};
+use crate::lists::{ListKind, Part, SinceError};
 use crate::outage;
 
 const OCTETS: &str = "application/octet-stream";
@@ -33,6 +36,8 @@ const UPLOAD: Duration = Duration::from_secs(60);
 const AGAIN: u64 = 30;
 /// Octets of a body that is read only to be thrown away, so that its sender reads the answer.
 const DRAINED: usize = 4 * SIZE;
+/// Octets of a list that are read from the disk at once.
+const CHUNK: usize = 256 * 1024;
 
 /// All routes.
 pub fn router(phones: Arc<Phones>) -> Router {
@@ -80,9 +85,11 @@ async fn take(
         drain(body).await;
         return Err(Problem::new("unsupported-media-type", "send application/octet-stream, uncompressed"));
     }
-    let busy =
-        || Problem::new("unavailable", "many phones upload at this moment; try again").retry_after(AGAIN);
-    let _place = phones.uploads.clone().try_acquire_owned().map_err(|_| busy())?;
+    let busy = || {
+        Problem::new("unavailable", "many phones upload at this moment, or one with this code; try again")
+            .retry_after(AGAIN)
+    };
+    let _place = phones.place(code.id()).ok_or_else(busy)?;
     let octets = read(body).await?;
     let this = phones.clone();
     let taken = blocking(move || this.cases.take(&code, &octets)).await;
@@ -189,7 +196,10 @@ async fn since(
     };
     let this = phones.clone();
     match blocking(move || this.lists.since(kind, number)).await {
-        Ok(part) => cached(&phones, &headers, (&part.etag, part.octets)),
+        Ok(part) => {
+            let (etag, length) = (part.etag.clone(), part.length());
+            cached(&phones, &headers, &etag, || (length, streamed(part)))
+        }
         Err(SinceError::Restarted { last }) => {
             Problem::new("list-restarted", "the list was begun anew; begin at 0")
                 .with("last", json!(last))
@@ -203,7 +213,8 @@ async fn service_keys(State(phones): State<Arc<Phones>>, headers: HeaderMap) -> 
     match &phones.service_keys {
         Some(keys) => {
             let published = keys.published();
-            cached(&phones, &headers, (&published.etag, published.octets))
+            let length = u64::try_from(published.octets.len()).unwrap_or(u64::MAX);
+            cached(&phones, &headers, &published.etag, || (length, Body::from(published.octets)))
         }
         None => Problem::new("not-found", "this authority has no keys for service tokens").into_response(),
     }
@@ -217,7 +228,7 @@ fn number_in(query: Option<&str>) -> Option<u32> {
 }
 
 /// An answer that a content delivery network may keep until something new may be there.
-fn cached(phones: &Phones, asked: &HeaderMap, (etag, octets): (&str, Bytes)) -> Response {
+fn cached(phones: &Phones, asked: &HeaderMap, etag: &str, body: impl FnOnce() -> (u64, Body)) -> Response {
     let seconds = phones.interval.as_secs().max(1);
     let answer = Response::builder()
         .header(header::ETAG, etag)
@@ -228,9 +239,26 @@ fn cached(phones: &Phones, asked: &HeaderMap, (etag, octets): (&str, Bytes)) -> 
     let answer = if known.any(|value| value == etag || value == "*") {
         answer.status(StatusCode::NOT_MODIFIED).body(Body::empty())
     } else {
-        answer.header(header::CONTENT_TYPE, OCTETS).body(Body::from(octets))
+        let (length, body) = body();
+        answer.header(header::CONTENT_TYPE, OCTETS).header(header::CONTENT_LENGTH, length).body(body)
     };
     answer.expect("an entity tag is made of digits and letters")
+}
+
+/// Read from the disk while it is sent: a phone that is slow holds a file, and no memory.
+fn streamed(part: Part) -> Body {
+    let state = (part.files.into_iter(), None::<File>);
+    Body::from_stream(try_unfold(state, |(mut files, mut open)| async move {
+        if let Some(file) = &mut open {
+            let mut chunk = BytesMut::with_capacity(CHUNK);
+            if file.read_buf(&mut chunk).await? > 0 {
+                return Ok::<_, std::io::Error>(Some((chunk.freeze(), (files, open))));
+            }
+        }
+        let Some((path, length)) = files.next() else { return Ok(None) };
+        let file = File::open(path).await?;
+        Ok(Some((Bytes::copy_from_slice(&length.to_be_bytes()), (files, Some(file)))))
+    }))
 }
 
 #[cfg(test)]
