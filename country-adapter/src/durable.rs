@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, FileType, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -18,6 +18,11 @@ use rustix::fs::{FlockOperation, flock};
 pub const PRIVATE: u32 = 0o600;
 /// Mode of files that the backend reads: its user shares a group with the adapter.
 pub const SHARED: u32 = 0o640;
+
+/// Mode of files that a web server hands out.
+pub const PUBLIC: u32 = 0o644;
+/// Mode of directories of such files.
+pub const PUBLIC_DIR: u32 = 0o755;
 
 /// Mode of directories of state files.
 pub const PRIVATE_DIR: u32 = 0o700;
@@ -31,6 +36,19 @@ pub struct Disk {
     _lock: Option<Arc<File>>,
     #[cfg(test)]
     left: Option<Arc<std::sync::atomic::AtomicIsize>>,
+    #[cfg(test)]
+    fails: Fails,
+}
+
+/// How a disk fails in a test.
+#[cfg(test)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Fails {
+    /// From a step on: a kill.
+    #[default]
+    ForGood,
+    /// At one step: the system refused.
+    Once,
 }
 
 impl Disk {
@@ -97,6 +115,30 @@ impl Disk {
         if is_new { self.sync_dir(parent(path)) } else { Ok(()) }
     }
 
+    /// Writes over a file's own octets, where they lie. For secrets that end: on a disk that writes in place nothing is left.
+    pub fn overwrite(&self, path: &Path, octets: &[u8]) -> Result<(), DiskError> {
+        let file = self.run(path, || OpenOptions::new().write(true).open(path))?;
+        self.run(path, || file.write_all_at(octets, 0))?;
+        self.run(path, || file.sync_all())
+    }
+
+    /// The same as [`Disk::replace`] for a file that everybody may read, whatever the umask.
+    pub fn replace_public(&self, path: &Path, octets: &[u8]) -> Result<(), DiskError> {
+        let written = beside(path);
+        self.write(&written, PUBLIC, octets)?;
+        self.run(&written, || fs::set_permissions(&written, fs::Permissions::from_mode(PUBLIC)))?;
+        self.rename(&written, path)
+    }
+
+    /// Creates a directory that everybody may look into, whatever the umask. Its parents are as the umask has them.
+    pub fn create_public_dir(&self, path: &Path) -> Result<(), DiskError> {
+        if path.is_dir() {
+            return Ok(());
+        }
+        self.create_dir(path, PUBLIC_DIR)?;
+        self.run(path, || fs::set_permissions(path, fs::Permissions::from_mode(PUBLIC_DIR)))
+    }
+
     /// Puts new content in place of a file: whoever reads sees the old or the new one, never a part.
     pub fn replace(&self, path: &Path, mode: u32, octets: &[u8]) -> Result<(), DiskError> {
         let written = beside(path);
@@ -140,15 +182,30 @@ impl Disk {
     fn is_alive(&self) -> io::Result<()> {
         use std::sync::atomic::Ordering;
         match &self.left {
-            Some(left) if left.fetch_sub(1, Ordering::SeqCst) <= 0 => Err(io::Error::other("killed here")),
+            Some(left) if left.fetch_sub(1, Ordering::SeqCst) <= 0 => {
+                if self.fails == Fails::Once {
+                    left.store(isize::MAX, Ordering::SeqCst);
+                }
+                Err(io::Error::other("killed here"))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// A disk on which the step after so many fails, and no other; and whether it has.
+    #[cfg(test)]
+    pub(crate) fn failing_once_after(steps: isize) -> (impl Fn() -> bool, Self) {
+        use std::sync::atomic::Ordering;
+        let disk = Self { fails: Fails::Once, ..Self::dying_after(steps) };
+        let left = disk.left.clone();
+        let failed = move || left.as_ref().is_some_and(|left| left.load(Ordering::SeqCst) > steps);
+        (failed, disk)
     }
 
     /// A disk on which every step after so many fails.
     #[cfg(test)]
     pub(crate) fn dying_after(steps: isize) -> Self {
-        Self { _lock: None, left: Some(Arc::new(steps.into())) }
+        Self { _lock: None, left: Some(Arc::new(steps.into())), fails: Fails::ForGood }
     }
 
     /// Whether a step has failed.
@@ -250,8 +307,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_web_server_hands_out_can_be_read_whatever_the_umask() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, file) = (dir.path().join("public"), dir.path().join("public/file"));
+        Disk::default().create_public_dir(&folder).unwrap();
+        Disk::default().replace_public(&file, b"x").unwrap();
+        for (path, mode) in [(folder, PUBLIC_DIR), (file, PUBLIC)] {
+            assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, mode);
+        }
+    }
+
+    #[test]
+    fn a_file_is_written_over_where_it_lies() {
+        use std::os::unix::fs::MetadataExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("secret");
+        Disk::default().write(&path, PRIVATE, &[7; 32]).unwrap();
+        let before = fs::metadata(&path).unwrap().ino();
+        Disk::default().overwrite(&path, &[0; 32]).unwrap();
+        assert_eq!((fs::read(&path).unwrap(), fs::metadata(&path).unwrap().ino()), (vec![0; 32], before));
+    }
+
+    #[test]
     fn a_directory_has_no_more_rights_than_its_mode_and_neither_have_its_parents() {
-        use std::os::unix::fs::PermissionsExt;
         let dir = tempfile::tempdir().unwrap();
         for (name, mode) in [("private", PRIVATE_DIR), ("shared", SHARED_DIR)] {
             let (parent, child) = (dir.path().join(name), dir.path().join(name).join("child"));

@@ -23,9 +23,6 @@ use crate::clock::Clock;
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
 use crate::outage;
 
-/// Mode of static files: everybody may read them, as a web server does.
-const PUBLIC: u32 = 0o644;
-const PUBLIC_DIR: u32 = 0o755;
 const TAKEN: &str = "taken";
 /// Entries of one increment; more wait for the next one.
 const MOST: usize = 2_000_000;
@@ -86,6 +83,7 @@ impl Poster {
 
     /// Posts all that is in the queue now.
     pub fn post(&self) -> Result<Posted, Damaged> {
+        self.complete()?;
         let (names, entries) = self.read_queue()?;
         let mut posted = Posted::new();
         if names.is_empty() {
@@ -151,12 +149,23 @@ impl Poster {
         finish_renames(&self.disk, lists, &self.posting)
     }
 
+    /// Finishes a posting that was committed and whose end the disk refused.
+    fn complete(&self) -> Result<(), Damaged> {
+        if durable::is_there(&self.posting)? {
+            self.finish()?;
+            self.store.reload()?;
+            self.publish_all()?;
+        }
+        Ok(())
+    }
+
     /// Copies what is missing in the static folder, and says which is the newest.
     fn publish_all(&self) -> Result<(), DiskError> {
         let Some(public) = &self.public else { return Ok(()) };
         for kind in ListKind::ALL {
             let folder = public.join(kind.name());
-            self.disk.create_dir(&folder, PUBLIC_DIR)?;
+            self.disk.create_public_dir(public)?;
+            self.disk.create_public_dir(&folder)?;
             let latest = folder.join("latest");
             let known = durable::read_if_there(&latest)?.unwrap_or_default();
             let known = String::from_utf8_lossy(&known);
@@ -164,12 +173,12 @@ impl Poster {
             let tail = self.store.tail(kind);
             for number in known.min(tail.number) + 1..=tail.number {
                 if let Some(octets) = durable::read_if_there(&self.store.path(kind, number))? {
-                    self.disk.replace(&folder.join(format!("{number:010}.inc")), PUBLIC, &octets)?;
+                    self.disk.replace_public(&folder.join(format!("{number:010}.inc")), &octets)?;
                 }
             }
             if known != tail.number {
                 let text = format!("{} {}\n", tail.number, hex::encode(tail.hash));
-                self.disk.replace(&latest, PUBLIC, text.as_bytes())?;
+                self.disk.replace_public(&latest, text.as_bytes())?;
             }
         }
         Ok(())

@@ -31,8 +31,8 @@ pub struct Store {
 /// What is kept of one list.
 #[derive(Debug, Clone, Default)]
 struct Kept {
-    /// Number and time of each increment that is there.
-    there: BTreeMap<u32, u64>,
+    /// Number, time and hash of each increment that is there.
+    there: BTreeMap<u32, (u64, [u8; 32])>,
     /// Where the chain ends.
     tail: Tail,
 }
@@ -115,6 +115,15 @@ impl Store {
         Ok(Self { disk, dir: dir.into(), lists: Mutex::new(lists) })
     }
 
+    /// Reads all lists anew: a posting may have ended otherwise than it was told.
+    pub(super) fn reload(&self) -> Result<(), Damaged> {
+        for kind in ListKind::ALL {
+            let kept = Kept::read(&self.dir.join(kind.name()))?;
+            self.lists().insert(kind, kept);
+        }
+        Ok(())
+    }
+
     /// The number of a list's last increment.
     #[must_use]
     pub fn last(&self, kind: ListKind) -> u32 {
@@ -133,7 +142,7 @@ impl Store {
     /// An increment has come into its place.
     pub(super) fn added(&self, kind: ListKind, number: u32, (posted_at, hash): (u64, [u8; 32])) {
         if let Some(kept) = self.lists().get_mut(&kind) {
-            kept.there.insert(number, posted_at);
+            kept.there.insert(number, (posted_at, hash));
             kept.tail = Tail { number, hash };
         }
     }
@@ -156,7 +165,10 @@ impl Store {
             files.push((path, length));
             through = following;
         }
-        let etag = format!("\"{}-{number}-{through}\"", kind.name());
+        // Not the numbers alone: a list that was begun anew has the same ones, and one whose beginning is over fewer.
+        let first = kept.there.range(number + 1..).next().map_or(through, |(first, _)| *first);
+        let hash = kept.there.get(&through).map_or(kept.tail.hash, |(_, hash)| *hash);
+        let etag = format!("\"{}-{number}-{first}-{through}-{}\"", kind.name(), hex::encode(&hash[..6]));
         Ok(Part { files, last: through, etag })
     }
 
@@ -165,7 +177,8 @@ impl Store {
         let oldest = now.saturating_sub(KEPT);
         for kind in ListKind::ALL {
             let kept = self.lists().get(&kind).cloned().unwrap_or_default();
-            let over = kept.there.iter().filter(|(_, posted_at)| **posted_at < oldest);
+            // From the beginning on, without a hole, whatever a wrong clock has written into one of them.
+            let over = kept.there.iter().take_while(|(_, (posted_at, _))| *posted_at < oldest);
             for number in over.map(|(number, _)| *number) {
                 if number == kept.tail.number {
                     let head = self.dir.join(kind.name()).join(HEAD);
@@ -210,7 +223,7 @@ impl Kept {
             if number > kept.tail.number {
                 kept.tail = Tail { number, hash };
             }
-            kept.there.insert(number, head.posted_at);
+            kept.there.insert(number, (head.posted_at, hash));
         }
         Ok(kept)
     }

@@ -211,18 +211,17 @@ async fn a_list_is_served_with_what_a_cache_needs() {
     assert_eq!((empty.status, empty.body.len()), (StatusCode::OK, 0));
     place.put_down(1);
     let first = place.get("/v1/exposures?since=0").await;
-    assert_eq!(first.headers[header::ETAG], "\"exposures-0-1\"");
+    let etag = first.headers[header::ETAG].to_str().unwrap().to_owned();
+    assert!(etag.starts_with("\"exposures-0-1-1-"), "{etag}");
     assert_eq!(first.headers[header::CACHE_CONTROL], "public, max-age=300");
     assert!(first.body.len() > 64 * 40);
-    let known = [("if-none-match", "\"exposures-0-1\"")];
+    let known = [("if-none-match", etag.as_str())];
     let unchanged = place.ask(Method::GET, "/v1/exposures?since=0", &known, vec![]).await;
     assert_eq!((unchanged.status, unchanged.body.len()), (StatusCode::NOT_MODIFIED, 0));
     place.put_down(2);
     let changed = place.ask(Method::GET, "/v1/exposures?since=0", &known, vec![]).await;
-    assert_eq!(
-        (changed.status, &changed.headers[header::ETAG]),
-        (StatusCode::OK, &"\"exposures-0-2\"".parse().unwrap())
-    );
+    assert_eq!(changed.status, StatusCode::OK);
+    assert_ne!(changed.headers[header::ETAG], etag.as_str());
     let second = place.get("/v1/exposures?since=1").await;
     assert_eq!(changed.body, [&first.body[..], &second.body[..]].concat());
     let restarted = place.get("/v1/exposures?since=3").await;

@@ -145,7 +145,7 @@ pub(crate) fn forget(state: &Path, disk: &Disk, today: Day) -> Result<(), DiskEr
         let octets = durable::read_if_there(&path)?.map(Zeroizing::new).unwrap_or_default();
         let (records, _) = octets.as_chunks::<RECORD>();
         if !records.iter().filter_map(Edge::parse).any(|edge| is_recent(edge.day, today)) {
-            disk.write(&path, durable::PRIVATE, &vec![0; octets.len()])?;
+            disk.overwrite(&path, &vec![0; octets.len()])?;
             disk.remove(&path)?;
         }
     }

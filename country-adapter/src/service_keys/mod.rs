@@ -35,8 +35,6 @@ pub const KEPT: u16 = Report::MAX_AGE;
 const ENDING: &str = ".key";
 /// Octets of a private key of P-256.
 const KEY_LEN: usize = 32;
-/// Mode of the static copy.
-const PUBLIC: u32 = 0o644;
 /// How often it is looked whether a day has begun.
 const EVERY: Duration = Duration::from_secs(600);
 
@@ -136,8 +134,8 @@ impl ServiceKeys {
         let keys = offered.map(|key| (key.number, key.key.public())).collect::<Vec<_>>();
         let octets = list::seal(self.authority, now, &keys, &self.signing);
         if let Some(public) = &self.public {
-            self.disk.create_dir(public, 0o755)?;
-            self.disk.replace(&public.join("service-keys"), PUBLIC, &octets)?;
+            self.disk.create_public_dir(public)?;
+            self.disk.replace_public(&public.join("service-keys"), &octets)?;
         }
         let count = keys.len();
         let etag = format!("\"{}\"", hex::encode(&sha256(&octets)[..8])).into();
@@ -157,8 +155,8 @@ impl ServiceKeys {
 
     fn destroy(&self, day: Day) -> Result<(), DiskError> {
         let path = self.path(day);
-        // On a disk that writes in place nothing is left; on others the encryption of the disk must do.
-        self.disk.write(&path, PRIVATE, &[0; KEY_LEN])?;
+        // On a disk that writes elsewhere the encryption of the disk must do.
+        self.disk.overwrite(&path, &[0; KEY_LEN])?;
         self.disk.remove(&path)?;
         self.disk.sync_dir(&self.dir)
     }
