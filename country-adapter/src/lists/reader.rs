@@ -37,6 +37,14 @@ pub enum Refused {
         /// The last one that was read.
         last: u32,
     },
+    /// Somebody on the way left increments out, or the phone was away for more than 15 days: it begins at 0.
+    #[error("increment {found} comes after {last}; what is between them is missing, so begin at 0")]
+    Gap {
+        /// Its number.
+        found: u32,
+        /// The last one that was read.
+        last: u32,
+    },
     /// The authority signed two different lists, or the one before was another.
     #[error("increment {number} does not follow the one before it")]
     Forked {
@@ -91,7 +99,10 @@ impl Reader {
         if head.number <= self.last {
             return Err(Refused::Backwards { found: head.number, last: self.last });
         }
-        // What was removed after its time leaves a gap; without one the chain must hold.
+        // Only a phone that begins may find that the beginning is over; later a gap hides something.
+        if head.number > self.last + 1 && self.last > 0 {
+            return Err(Refused::Gap { found: head.number, last: self.last });
+        }
         if head.number == self.last + 1 && head.previous != self.hash {
             return Err(Refused::Forked { number: head.number });
         }
@@ -131,7 +142,9 @@ mod tests {
         assert_eq!(reader.read(&framed(&[&two]), |_| ()), Err(Refused::Backwards { found: 2, last: 2 }));
         assert_eq!(reader.read(&[], |_| ()), Ok(()));
         let four = head(4, [7; 32]).seal(&[], &key);
-        reader.read(&framed(&[&four]), |_| ()).expect("3 was removed after its time");
+        assert_eq!(reader.read(&framed(&[&four]), |_| ()), Err(Refused::Gap { found: 4, last: 2 }));
+        let mut fresh = Reader::new(ListKind::Contacts, "826/0".parse().unwrap(), *key.public());
+        fresh.read(&framed(&[&four]), |_| ()).expect("1 to 3 were removed after their time");
     }
 
     #[test]

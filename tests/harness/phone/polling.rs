@@ -86,6 +86,11 @@ impl Phone {
                 Ok(answer.body)
             }
             StatusCode::NOT_MODIFIED => Ok(Bytes::new()),
+            // The authority has lost its lists: from the beginning at the next question. What was counted stays counted.
+            StatusCode::NOT_FOUND if answer.problem().as_deref() == Some("list-restarted") => {
+                self.places.remove(kind.name());
+                Ok(Bytes::new())
+            }
             _ => bail!("{}: {}", kind.name(), answer.in_a_word()),
         }
     }
