@@ -15,7 +15,7 @@ use super::stage::{Stage, UK, unix_now};
 use super::told::{Fact, Phase, Told};
 use crate::desk::Degree;
 use crate::members::authority;
-use crate::phone::{Phone, Stay, meet};
+use crate::phone::{Found, Phone, Stay, meet};
 
 /// Cases that have met the same phone.
 const CASES: usize = 5;
@@ -114,7 +114,9 @@ async fn sign_off(stage: &Stage, number: &str, told: &mut Told) -> Result<()> {
 }
 
 async fn advised(stage: &Stage, zoe: &mut Phone, told: &mut Told) -> Result<()> {
-    let (found, _) = stage.poll_until(zoe, |found| !found.advice.is_empty()).await?;
+    // Two lists, each posted when its own time has come.
+    let told_all = |found: &Found| found.own >= CASES && !found.advice.is_empty();
+    let (found, _) = stage.poll_until(zoe, told_all).await?;
     let flash = flash(stage, zoe)?;
     let now = unix_now();
     let drawn = Lags::open(&flash, Disk::default())?.shows_at("advice 1", now)?;

@@ -4,6 +4,7 @@
 //! The phone keeps what it gave for 15 days, and counts a contact at most once.
 
 use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 
 use hmac::{Hmac, KeyInit, Mac};
 use proto::day::Day;
@@ -75,9 +76,27 @@ pub struct Entry {
     pub day: Day,
 }
 
-/// The tokens that a phone gave.
+/// The tokens that a phone gave. A phone looks every published entry up here, and finds next to none.
 #[derive(Default)]
-pub struct GivenTokens(HashMap<ConfirmationToken, Given>);
+pub struct GivenTokens(HashMap<ConfirmationToken, Given, BuildHasherDefault<Leading>>);
+
+/// A token's first octets are its hash: whoever gave it computed it with a PRF, so nobody can choose where it lies.
+#[derive(Default)]
+struct Leading(u64);
+
+impl Hasher for Leading {
+    fn write(&mut self, octets: &[u8]) {
+        if let Some(first) = octets.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _length: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 impl GivenTokens {
     /// Remembers a token.
