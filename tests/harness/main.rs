@@ -98,8 +98,8 @@ struct Demo {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Demo(demo) => run(demo.run()),
-        Command::Story(story) => run(story.run()),
+        Command::Demo(demo) => run(failure_as_json("ok", demo.json, demo.run())),
+        Command::Story(story) => run(failure_as_json("holds", story.json, story.run())),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "federation", &mut std::io::stdout());
             ExitCode::SUCCESS
@@ -113,6 +113,19 @@ async fn run(command: impl Future<Output = Result<ExitCode>>) -> ExitCode {
         eprintln!("federation: {error:#}");
         ExitCode::from(FAILED)
     })
+}
+
+/// Runs a command; one that was asked for JSON and breaks off says so in JSON too: `verdict` is false, and why.
+async fn failure_as_json(
+    verdict: &str,
+    json: bool,
+    command: impl Future<Output = Result<ExitCode>>,
+) -> Result<ExitCode> {
+    let ran = command.await;
+    if let (true, Err(error)) = (json, &ran) {
+        println!("{}", serde_json::json!({ verdict: false, "error": format!("{error:#}") }));
+    }
+    ran
 }
 
 impl Story {
