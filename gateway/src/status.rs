@@ -85,12 +85,15 @@ impl From<StoreError> for Status {
                 let message = "the gateway's disk is full; nothing was stored, try again later";
                 Status::with_error_details(Code::ResourceExhausted, message, details)
             }
-            StoreError::Moved | StoreError::Backwards => status(
+            StoreError::Moved | StoreError::Backwards | StoreError::Fenced => status(
                 Code::Aborted,
                 "CONCURRENT_CALL",
                 "another call moved the same cursor; look again and retry",
             ),
-            StoreError::Broken | StoreError::Closed => status(
+            StoreError::Broken
+            | StoreError::Closed
+            | StoreError::Unreachable { .. }
+            | StoreError::Unknown => status(
                 Code::Unavailable,
                 "STORE_UNAVAILABLE",
                 "the gateway's store is not available; try again later",
@@ -102,6 +105,8 @@ impl From<StoreError> for Status {
             ),
             StoreError::Newer { .. }
             | StoreError::InUse
+            | StoreError::Database { .. }
+            | StoreError::Unfit { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Io { .. } => internal(&failed),
         }

@@ -24,7 +24,7 @@ pub async fn keep(
         advances.push(advance(node, names::stored(origin, authority), to).await?);
     }
     let appends = batches.iter().map(append).collect();
-    node.store.commit(Change { at: node.clock.now(), once: None, advances, appends }).await?;
+    node.store.commit(Change { at: node.clock.now(), advances, appends, ..Change::default() }).await?;
     Ok(to)
 }
 
