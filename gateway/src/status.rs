@@ -190,7 +190,6 @@ impl From<ReceiptError> for Status {
             ReceiptError::NeverSent { .. } => status(Code::OutOfRange, "NEVER_SENT", message),
             ReceiptError::OtherManifest { .. } => status(Code::FailedPrecondition, "OTHER_MANIFEST", message),
             ReceiptError::Backwards { .. } => status(Code::FailedPrecondition, "BACKWARDS", message),
-            ReceiptError::Disk(cause) => internal(&cause),
             ReceiptError::Store(failed) => failed.into(),
         }
     }
@@ -200,7 +199,7 @@ impl From<KeyListError> for Status {
     fn from(failed: KeyListError) -> Self {
         let message = failed.to_string();
         let reason = match failed {
-            KeyListError::Disk(cause) => return internal(&cause),
+            KeyListError::Store(failed) => return failed.into(),
             KeyListError::Refused(KeyListRefused::Malformed(cause)) => return malformed(&cause),
             KeyListError::UnknownAuthority(_) => "UNKNOWN_AUTHORITY",
             KeyListError::Refused(KeyListRefused::UnknownSigner { .. }) => "UNKNOWN_SIGNER",

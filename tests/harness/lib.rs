@@ -26,7 +26,6 @@ pub mod phone;
 pub mod phones;
 pub mod place;
 mod ports;
-pub mod postgres;
 pub mod process;
 pub mod reports;
 mod setup;

@@ -7,7 +7,7 @@ mod replicas;
 
 use std::{collections::BTreeMap, sync::Mutex};
 
-use harness::postgres::{self, Database as TestDatabase};
+use cluster::Database as TestDatabase;
 
 use super::*;
 use crate::store::contract;
@@ -17,7 +17,7 @@ const OTHER: Stream = Stream::new(*b"peer 250");
 
 /// An empty database of its own on the server that all tests share.
 fn database() -> TestDatabase {
-    postgres::shared().unwrap().database().unwrap()
+    cluster::shared().unwrap().database().unwrap()
 }
 
 fn options(database: &TestDatabase) -> PostgresOptions {

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use harness::postgres::Cluster;
+use cluster::Cluster;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixStream},
@@ -64,7 +64,7 @@ async fn connections_that_are_cut_at_any_moment_lose_and_double_nothing() {
     let cut = move || {
         let statement = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
              WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        (0..40).for_each(|_| drop(postgres::shared().unwrap().sql(&name, statement).unwrap()));
+        (0..40).for_each(|_| drop(cluster::shared().unwrap().sql(&name, statement).unwrap()));
     };
     tokio::task::spawn_blocking(cut).await.unwrap();
     stop.store(true, Ordering::Relaxed);

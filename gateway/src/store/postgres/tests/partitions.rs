@@ -6,7 +6,7 @@ const DAY: u64 = 86_400;
 
 fn partitions(database: &TestDatabase) -> Vec<String> {
     let statement = "SELECT inhrelid::regclass FROM pg_inherits ORDER BY 1::text";
-    let listed = postgres::shared().unwrap().sql(&database.name, statement).unwrap();
+    let listed = cluster::shared().unwrap().sql(&database.name, statement).unwrap();
     listed.lines().map(|name| name.replace("exchange.", "")).collect()
 }
 

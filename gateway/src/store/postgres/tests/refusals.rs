@@ -9,7 +9,7 @@ async fn refused(options: PostgresOptions) -> StoreError {
 }
 
 fn sql(database: &TestDatabase, statement: &str) {
-    postgres::shared().unwrap().sql(&database.name, statement).unwrap();
+    cluster::shared().unwrap().sql(&database.name, statement).unwrap();
 }
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn a_check_of_an_empty_database_changes_nothing() {
     let database = database();
     PostgresStore::check(options(&database)).await.unwrap();
     let statement = "SELECT count(*) FROM pg_namespace WHERE nspname = 'exchange'";
-    assert_eq!(postgres::shared().unwrap().sql(&database.name, statement).unwrap(), "0");
+    assert_eq!(cluster::shared().unwrap().sql(&database.name, statement).unwrap(), "0");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +42,7 @@ async fn processes_that_start_together_migrate_once() {
         opening.spawn(async move { PostgresStore::open(options).await.unwrap() });
     }
     assert_eq!(opening.join_all().await.len(), 6);
-    let applied = postgres::shared().unwrap().sql(&database.name, "SELECT count(*) FROM exchange.migration");
+    let applied = cluster::shared().unwrap().sql(&database.name, "SELECT count(*) FROM exchange.migration");
     assert_eq!(applied.unwrap(), "1");
 }
 
@@ -83,7 +83,7 @@ async fn a_server_that_does_not_sync_is_refused() {
     let database = database();
     sql(&database, &format!("ALTER DATABASE {} SET synchronous_commit = off", database.name));
     open(&database).await.close().await.expect("our own setting goes before the database's");
-    let unsafe_one = postgres::Cluster::start().unwrap();
+    let unsafe_one = cluster::Cluster::start().unwrap();
     let database = unsafe_one.database().unwrap();
     unsafe_one.sql("postgres", "ALTER SYSTEM SET fsync = off").unwrap();
     unsafe_one.restart_at_once().unwrap();

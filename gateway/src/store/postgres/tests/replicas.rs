@@ -187,6 +187,6 @@ async fn news_that_nobody_tells_is_asked_for() {
     // As a commit whose notification is lost.
     let statement = "INSERT INTO exchange.entry SELECT day, stream, 2, at, link, head, body FROM exchange.entry; \
          UPDATE exchange.stream SET last = 2";
-    postgres::shared().unwrap().sql(&database.name, statement).unwrap();
+    cluster::shared().unwrap().sql(&database.name, statement).unwrap();
     timeout(SOON, tail.wait_for(|tail| tail.last == 2)).await.unwrap().unwrap();
 }

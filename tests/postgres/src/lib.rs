@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -13,10 +13,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, KeyUsagePurpose};
-
-use crate::ports;
 
 /// Where Debian keeps the server's programs, by release.
 const DEBIAN: &str = "/usr/lib/postgresql";
@@ -75,7 +73,7 @@ impl Cluster {
     }
 
     fn start_in(folder: &Path, programs: &Path) -> Result<Self> {
-        let address = ports::free(1)?[0];
+        let address = free()?;
         let password = hex::encode(random::<16>()?);
         belongs_to_user(folder, 0o755)?;
         write(&folder.join("admin.password"), &password, 0o600)?;
@@ -304,6 +302,18 @@ fn belongs_to_user(path: &Path, mode: u32) -> Result<()> {
             .with_context(|| format!("cannot give away {}", path.display()))?;
     }
     Ok(())
+}
+
+/// A port on loopback that is free now. Below those that systems give to outgoing connections: while the server is
+/// down between a stop and a start, no call of somebody's takes it.
+fn free() -> Result<SocketAddr> {
+    for _ in 0..50 {
+        let port = 15_000 + u16::from_be_bytes(random()?) % 17_000;
+        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
+            return listener.local_addr().context("a bound port has no address");
+        }
+    }
+    bail!("no port is free on loopback")
 }
 
 fn random<const N: usize>() -> Result<[u8; N]> {
