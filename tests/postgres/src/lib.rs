@@ -117,10 +117,10 @@ impl Cluster {
         let name = format!("gateway_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.sql("postgres", &format!("CREATE DATABASE {name} OWNER {ROLE}"))?;
         let (host, port) = (self.address.ip(), self.address.port());
-        let sockets = self.folder.display();
+        let sockets = self.folder.display().to_string().replace('/', "%2F");
         Ok(Database {
             url: format!("postgres://{ROLE}@{host}:{port}/{name}?sslmode=verify-full"),
-            socket_url: format!("postgres://{ROLE}@:{port}/{name}?host={sockets}&sslmode=disable"),
+            socket_url: format!("postgres://{ROLE}@{sockets}:{port}/{name}?sslmode=disable"),
             socket: self.folder.join(format!(".s.PGSQL.{port}")),
             ca: self.folder.join("ca.crt"),
             password_file: self.folder.join("role.password"),

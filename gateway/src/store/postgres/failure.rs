@@ -70,6 +70,7 @@ fn is_passing(code: &SqlState) -> bool {
         SqlState::DUPLICATE_TABLE,
         SqlState::UNDEFINED_TABLE,
         SqlState::CHECK_VIOLATION,
+        SqlState::IN_FAILED_SQL_TRANSACTION,
         SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
         SqlState::ADMIN_SHUTDOWN,
         SqlState::CRASH_SHUTDOWN,

@@ -52,9 +52,10 @@ async fn lock(transaction: &Transaction<'_>, touched: &Touched) -> Result<View, 
     let ids: Vec<Vec<u8>> = touched.ids.iter().map(|id| id.octets().to_vec()).collect();
     let [fences, make_cursors, find_cursors, make_streams, find_streams, find_answers] =
         prepared(transaction).await?;
-    // Prepared before, so that these are sent at once and done in this order: each looks when those before it have
+    // Prepared before and polled in this order, so that these are sent at once and done one after the other: each looks when those before it have
     // their locks. A row that is not there cannot be locked, so it is made.
     let (leases, _, cursors, _, streams, answers) = try_join!(
+        biased;
         named(transaction, &fences, &leases),
         named(transaction, &make_cursors, &cursors),
         named(transaction, &find_cursors, &cursors),
@@ -119,6 +120,7 @@ async fn prepared(transaction: &Transaction<'_>) -> Result<[Statement; 6], Failu
 
 async fn write(transaction: &Transaction<'_>, plan: &Plan, mark: Mark) -> Result<(), Failure> {
     try_join!(
+        biased;
         cursors(transaction, plan),
         tails(transaction, plan),
         answers(transaction, plan),

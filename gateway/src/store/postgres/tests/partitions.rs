@@ -5,9 +5,10 @@ use super::*;
 const DAY: u64 = 86_400;
 
 fn partitions(database: &TestDatabase) -> Vec<String> {
-    let statement = "SELECT inhrelid::regclass FROM pg_inherits ORDER BY 1::text";
+    let statement = "SELECT relname FROM pg_inherits JOIN pg_class c ON c.oid = inhrelid \
+         WHERE relkind = 'r' ORDER BY relname";
     let listed = cluster::shared().unwrap().sql(&database.name, statement).unwrap();
-    listed.lines().map(|name| name.replace("exchange.", "")).collect()
+    listed.lines().map(str::to_owned).collect()
 }
 
 #[tokio::test]
