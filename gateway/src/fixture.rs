@@ -27,7 +27,12 @@ pub(crate) fn node() -> Fixture {
         .replace("free_disk_bytes = 268435456", "free_disk_bytes = 1048576");
     let path = folder.path().join("gateway.toml");
     std::fs::write(&path, config).unwrap();
-    let (node, _) =
-        prepare::prepare(Config::read(&path).unwrap(), Clock::default(), CancellationToken::new()).unwrap();
+    let config = Config::read(&path).unwrap();
+    // On a thread of its own: the caller may be a test in a runtime, or none.
+    let prepared = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(prepare::prepare(config, Clock::default(), CancellationToken::new())).unwrap()
+    });
+    let (node, _) = prepared.join().unwrap();
     Fixture { node: Arc::new(node), _folder: folder }
 }

@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::keylists::KeyLists;
 use crate::places::Place;
 use crate::quota::{Exceeded, Quotas};
-use crate::store::Store;
+use crate::store::{Holder, Store};
 use crate::telemetry::Metrics;
 
 /// One country's gateway, as its stages see it.
@@ -28,6 +28,8 @@ pub struct Node {
     pub config: Config,
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
+    /// As whom it asks for leases: no other process is this one.
+    pub holder: Holder,
     /// The trust list in force.
     pub trust: watch::Receiver<Arc<TrustList>>,
     /// The certificate that this node shows.

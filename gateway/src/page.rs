@@ -45,6 +45,13 @@ pub struct PageRequest {
     pub wait_ms: u32,
 }
 
+/// The last number of a stream. A reader that knows a higher one than we do may have it from another replica, so
+/// then the store is asked.
+pub async fn last(node: &Node, stream: Stream, known: u64) -> Result<u64, StoreError> {
+    let last = node.store.tail(stream).borrow().last;
+    if known > last { Ok(node.store.latest(stream).await?.last) } else { Ok(last) }
+}
+
 /// The entries behind a cursor; at the tail, waits until there are some or the time is over.
 pub async fn page(node: &Node, stream: Stream, request: PageRequest) -> Result<Vec<Entry>, PageError> {
     let PageRequest { after, max_bytes, wait_ms } = request;
@@ -52,7 +59,8 @@ pub async fn page(node: &Node, stream: Stream, request: PageRequest) -> Result<V
     let until = Instant::now() + wait;
     let mut tail = node.store.tail(stream);
     loop {
-        let last = tail.borrow_and_update().last;
+        tail.mark_unchanged();
+        let last = last(node, stream, after).await?;
         if after > last {
             return Err(PageError::BeyondEnd { after, last });
         }

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,7 @@ use crate::inbound::acknowledge::Acknowledge;
 use crate::inbound::deliver::Delivery;
 use crate::inbound::keys::Keys;
 use crate::inbound::pull::Pull;
+use crate::lease::while_held;
 use crate::listen::{self, Acceptor};
 use crate::node::Node;
 use crate::outbound::ingest::Ingest;
@@ -31,7 +33,8 @@ use crate::outbound::serve::Exchange;
 use crate::peers::Peers;
 use crate::prepare::{Listeners, StartError, prepare};
 use crate::stage::Stages;
-use crate::{health, http, retention};
+use crate::store::Fence;
+use crate::{elsewhere, health, http, names, retention};
 
 /// How often the trust list's file is looked at.
 const TRUST_EVERY: Duration = Duration::from_secs(5);
@@ -59,12 +62,7 @@ pub async fn run_with(
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<(), StartError> {
-    let (node, keeper) = tokio::task::spawn_blocking({
-        let stop = stop.clone();
-        move || prepare(config, clock, stop)
-    })
-    .await
-    .map_err(|cause| StartError::NotInTrustList(cause.to_string()))??;
+    let (node, keeper) = prepare(config, clock, stop.clone()).await?;
     let node = Arc::new(node);
     let stages = Stages::new(stop.clone());
     let tls = listen::follow_trust(&node, &stages)?;
@@ -88,11 +86,27 @@ pub async fn run_with(
     // Peers' tokens in: 6 to 8 for each country of the trust list; 9 answers calls above.
     let callers = Arc::new(Peers::new(node.clone(), loopback));
     stages.spawn("countries", stop.clone(), follow_countries(node.clone(), callers.clone(), stages.clone()));
-    stages.spawn("keys", stop.clone(), Keys::new(node.clone(), callers).run(stop.clone()));
+    let keys = move |node| Keys::new(node, callers.clone()).run();
+    stages.spawn(
+        "keys",
+        stop.clone(),
+        while_held(node.clone(), names::KEYS, stop.clone(), {
+            let node = node.clone();
+            move |_| keys(node.clone())
+        }),
+    );
 
     // Around both.
     stages.spawn("trust", stop.clone(), follow_file(keeper, node.clock.clone(), stop.clone()));
-    stages.spawn("retention", stop.clone(), retention::run(node.clone(), stop.clone()));
+    stages.spawn("elsewhere", stop.clone(), elsewhere::run(node.clone(), stop.clone()));
+    stages.spawn(
+        "retention",
+        stop.clone(),
+        while_held(node.clone(), names::RETENTION, stop.clone(), {
+            let node = node.clone();
+            move |fence| retention::run(node.clone(), fence)
+        }),
+    );
     let reporters = [national_health.0, peers_health.0];
     stages.spawn("health", stop.clone(), health::run(node.clone(), reporters, stop.clone()));
     stages.spawn("admin", stop.clone(), admin(node.clone(), listeners.admin, stop.clone()));
@@ -158,10 +172,9 @@ async fn follow_countries(node: Arc<Node>, peers: Arc<Peers>, stages: Stages) {
         for country in list.countries().filter(|country| is_active(country.code)) {
             running.entry(country.code).or_insert_with(|| {
                 let stop = stop.child_token();
-                let pull = Pull::new(node.clone(), peers.clone(), country.code);
-                stages.spawn("pull", stop.clone(), pull.run(stop.clone()));
-                let acknowledge = Acknowledge::new(node.clone(), peers.clone(), country.code);
-                stages.spawn("acknowledge", stop.clone(), acknowledge.run(stop.clone()));
+                let work = exchange(node.clone(), peers.clone(), country.code);
+                let held = while_held(node.clone(), names::peer(country.code), stop.clone(), work);
+                stages.spawn("pull", stop.clone(), held);
                 stop
             });
         }
@@ -169,6 +182,25 @@ async fn follow_countries(node: Arc<Node>, peers: Arc<Peers>, stages: Stages) {
             changed = trust.changed() => if changed.is_err() { return },
             () = stop.cancelled() => return,
         }
+    }
+}
+
+/// What one replica does with one country: pulls its batches, and sends it receipts.
+fn exchange(
+    node: Arc<Node>,
+    peers: Arc<Peers>,
+    code: CountryCode,
+) -> impl Fn(Fence) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    move |fence| {
+        let pull = Pull::new(node.clone(), peers.clone(), code, fence);
+        let acknowledge = Acknowledge::new(node.clone(), peers.clone(), code);
+        // Neither ends by itself.
+        Box::pin(async move {
+            tokio::select! {
+                () = pull.run() => {}
+                () = acknowledge.run() => {}
+            }
+        })
     }
 }
 

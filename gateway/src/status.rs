@@ -85,12 +85,15 @@ impl From<StoreError> for Status {
                 let message = "the gateway's disk is full; nothing was stored, try again later";
                 Status::with_error_details(Code::ResourceExhausted, message, details)
             }
-            StoreError::Moved | StoreError::Backwards => status(
+            StoreError::Moved | StoreError::Backwards | StoreError::Fenced => status(
                 Code::Aborted,
                 "CONCURRENT_CALL",
                 "another call moved the same cursor; look again and retry",
             ),
-            StoreError::Broken | StoreError::Closed => status(
+            StoreError::Broken
+            | StoreError::Closed
+            | StoreError::Unreachable { .. }
+            | StoreError::Unknown => status(
                 Code::Unavailable,
                 "STORE_UNAVAILABLE",
                 "the gateway's store is not available; try again later",
@@ -102,6 +105,8 @@ impl From<StoreError> for Status {
             ),
             StoreError::Newer { .. }
             | StoreError::InUse
+            | StoreError::Database { .. }
+            | StoreError::Unfit { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Io { .. } => internal(&failed),
         }
@@ -185,7 +190,6 @@ impl From<ReceiptError> for Status {
             ReceiptError::NeverSent { .. } => status(Code::OutOfRange, "NEVER_SENT", message),
             ReceiptError::OtherManifest { .. } => status(Code::FailedPrecondition, "OTHER_MANIFEST", message),
             ReceiptError::Backwards { .. } => status(Code::FailedPrecondition, "BACKWARDS", message),
-            ReceiptError::Disk(cause) => internal(&cause),
             ReceiptError::Store(failed) => failed.into(),
         }
     }
@@ -195,7 +199,7 @@ impl From<KeyListError> for Status {
     fn from(failed: KeyListError) -> Self {
         let message = failed.to_string();
         let reason = match failed {
-            KeyListError::Disk(cause) => return internal(&cause),
+            KeyListError::Store(failed) => return failed.into(),
             KeyListError::Refused(KeyListRefused::Malformed(cause)) => return malformed(&cause),
             KeyListError::UnknownAuthority(_) => "UNKNOWN_AUTHORITY",
             KeyListError::Refused(KeyListRefused::UnknownSigner { .. }) => "UNKNOWN_SIGNER",

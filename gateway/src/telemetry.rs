@@ -34,6 +34,7 @@ pub struct Metrics {
     over_quota: Family<OverLabel, Counter>,
     store_bytes: Gauge<u64, AtomicU64>,
     purged: Counter,
+    key_lists: Gauge<u64, AtomicU64>,
     trust_expires: Gauge<u64, AtomicU64>,
     certificate_expires: Gauge<u64, AtomicU64>,
 }
@@ -95,6 +96,7 @@ impl Default for Metrics {
             over_quota: Family::default(),
             store_bytes: Gauge::default(),
             purged: Counter::default(),
+            key_lists: Gauge::default(),
             trust_expires: Gauge::default(),
             certificate_expires: Gauge::default(),
         };
@@ -158,6 +160,8 @@ impl Metrics {
             Unit::Seconds,
             self.certificate_expires.clone(),
         );
+        let help = "Authorities with a key in force, ours included: tokens for all others wait";
+        to.register("key_lists_in_force", help, self.key_lists.clone());
         to.register("batches_purged", "Batches removed after their time", self.purged.clone());
     }
 
@@ -234,6 +238,11 @@ impl Metrics {
     pub fn expiries(&self, trust_list: u64, certificate: u64) {
         self.trust_expires.set(trust_list);
         self.certificate_expires.set(certificate);
+    }
+
+    /// How many authorities have a key that can be sealed to.
+    pub fn key_lists(&self, in_force: usize) {
+        self.key_lists.set(in_force as u64);
     }
 
     /// What the store takes up.

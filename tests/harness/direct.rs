@@ -125,7 +125,7 @@ fn dial(country: &CountryPlace, adapter: &AdapterPlace, trust: &TrustList) -> Re
     let gateway =
         trust.country(country.code).context("the trust list has every country of the federation")?;
     let tls = Arc::new(tls::client_config(&keys.certificate, gateway)?);
-    Ok(dial::channel(&format!("https://{}", country.gateway.national), tls)?)
+    Ok(dial::channel(&format!("https://{}", country.gateway.entrance), tls)?)
 }
 
 fn now() -> u64 {

@@ -6,14 +6,15 @@ use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use proto::ids::{Authority, CountryCode};
 use tempfile::TempDir;
 
 use crate::backend::{self, Answer, Delivered};
+use crate::balancer::Balancer;
 use crate::builder::Builder;
 use crate::members::{CountryPlan, Node};
-use crate::place::{AdapterPlace, CountryPlace, FederationPlace};
+use crate::place::{AdapterPlace, CountryPlace, FederationPlace, GatewayPlace};
 use crate::process::{Launch, Process, Signal};
 use crate::setup::Member;
 use crate::tap::Tap;
@@ -35,6 +36,7 @@ pub struct Federation {
     commands: Vec<String>,
     home: Home,
     _taps: Vec<Tap>,
+    _balancers: Vec<Balancer>,
     _turn: Option<Turn>,
 }
 
@@ -52,6 +54,7 @@ pub(crate) struct Start {
     pub(crate) launches: BTreeMap<Node, Launch>,
     pub(crate) commands: Vec<String>,
     pub(crate) taps: Vec<Tap>,
+    pub(crate) balancers: Vec<Balancer>,
 }
 
 impl Home {
@@ -71,7 +74,7 @@ impl Federation {
     }
 
     pub(crate) fn new(start: Start) -> Self {
-        let Start { home, place, members, launches, commands, taps } = start;
+        let Start { home, place, members, launches, commands, taps, balancers } = start;
         let members = members.into_iter().map(|(plan, country)| (plan.code, (plan, country))).collect();
         Self {
             processes: Mutex::default(),
@@ -81,6 +84,7 @@ impl Federation {
             commands,
             home,
             _taps: taps,
+            _balancers: balancers,
             _turn: None,
         }
     }
@@ -123,6 +127,17 @@ impl Federation {
     pub fn country(&self, code: CountryCode) -> Result<&CountryPlace> {
         let member = self.members.get(&code).map(|(_, place)| place);
         member.with_context(|| format!("country {code} is not in this federation"))
+    }
+
+    /// The place of a gateway.
+    pub fn gateway(&self, node: Node) -> Result<&GatewayPlace> {
+        let (code, number) = match node {
+            Node::Gateway(code) => (code, 1),
+            Node::Replica(code, number) => (code, number),
+            Node::Adapter(_) => bail!("{node} is no gateway"),
+        };
+        let place = self.country(code)?.gateways().nth(usize::from(number) - 1);
+        place.with_context(|| format!("{node} is not in this federation"))
     }
 
     /// All adapters, by country and authority.
@@ -181,6 +196,13 @@ impl Federation {
         Ok(text)
     }
 
+    /// The last receipt that a country's gateway has of a peer, for `stored` or `delivered`, as it was signed.
+    pub async fn receipt(&self, code: CountryCode, peer: u16, stage: &str) -> Result<Option<Vec<u8>>> {
+        let admin = self.country(code)?.gateway.admin;
+        let (status, octets) = admin::octets(admin, &format!("/receipts/{peer}/{stage}")).await?;
+        Ok((status == 200).then_some(octets))
+    }
+
     /// The most memory that a process has held since it was started last, octets.
     pub fn peak_rss(&self, node: Node) -> Result<u64> {
         self.with(node, |process| process.peak_rss())
@@ -223,17 +245,14 @@ impl Federation {
     /// Starts a process again that has ended; a gateway is waited for until it says it is ready.
     pub async fn restart(&self, node: Node) -> Result<()> {
         self.launch(node)?;
-        match node {
-            Node::Gateway(code) => self.wait_gateway(code, RESTARTED).await,
-            Node::Adapter(_) => Ok(()),
-        }
+        if node.is_gateway() { self.wait_gateway(node, RESTARTED).await } else { Ok(()) }
     }
 
     /// Stops every process with SIGTERM, adapters first, and kills what does not stop in time. Gives how each ended.
     pub async fn stop(&self) -> Result<BTreeMap<Node, ExitStatus>> {
         let running = std::mem::take(&mut *self.processes());
         let (gateways, adapters): (Vec<_>, Vec<_>) =
-            running.into_iter().partition(|(node, _)| matches!(node, Node::Gateway(_)));
+            running.into_iter().partition(|(node, _)| node.is_gateway());
         let mut ends = BTreeMap::new();
         for mut group in [adapters, gateways] {
             group.iter_mut().try_for_each(|(_, process)| process.signal(Signal::TERM))?;
@@ -250,25 +269,25 @@ impl Federation {
 
     /// Waits until each gateway is ready and has a key of every authority.
     pub(crate) async fn wait_ready(&self, limit: Duration) -> Result<()> {
-        for (plan, _) in self.countries() {
-            self.wait_gateway(plan.code, limit).await?;
+        for node in self.nodes().filter(|node| node.is_gateway()) {
+            self.wait_gateway(node, limit).await?;
         }
-        let lists = self.countries().flat_map(|(_, country)| {
-            self.adapters().map(|adapter| {
-                let name = adapter.authority.to_string().replace('/', "-");
-                country.gateway.state.join("keylists").join(format!("{name}.keys"))
-            })
-        });
-        let lists: Vec<_> = lists.collect();
-        let all_there = async || lists.iter().all(|list| list.is_file()).then_some(());
-        self.wait_until("every gateway has the key list of every authority", limit, all_there).await
+        let authorities = self.adapters().count() as f64;
+        for gateway in self.members.values().flat_map(|(_, country)| country.gateways()) {
+            let known = async || {
+                let (_, text) = admin::get(gateway.admin, "/metrics").await.ok()?;
+                (admin::metric(&text, "exchange_key_lists_in_force", &[]) >= authorities).then_some(())
+            };
+            self.wait_until("every gateway has the key list of every authority", limit, known).await?;
+        }
+        Ok(())
     }
 
-    async fn wait_gateway(&self, code: CountryCode, limit: Duration) -> Result<()> {
-        let admin = self.country(code)?.gateway.admin;
+    async fn wait_gateway(&self, node: Node, limit: Duration) -> Result<()> {
+        let admin = self.gateway(node)?.admin;
         let ready =
             async || admin::get(admin, "/readyz").await.is_ok_and(|(status, _)| status == 200).then_some(());
-        self.wait_until(&format!("the gateway of {code} is ready"), limit, ready).await
+        self.wait_until(&format!("the {node} is ready"), limit, ready).await
     }
 
     /// An error if a process that should run has ended.

@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod attackers;
 pub mod backend;
+pub mod balancer;
 pub mod binaries;
 pub mod builder;
 pub mod citizens;

@@ -112,7 +112,7 @@ impl Delivery {
 
     /// Moves the adapter's cursor, and with it what can be told to each origin.
     async fn acknowledge(&self, authority: Authority, position: u64) -> Result<(), DeliverError> {
-        let last = self.node.store.tail(names::inbox(authority)).borrow().last;
+        let last = page::last(&self.node, names::inbox(authority), position).await?;
         if position > last {
             return Err(DeliverError::NeverDelivered { position, last });
         }
@@ -192,7 +192,7 @@ impl wire::delivery_server::Delivery for Delivery {
         let _place = self.node.begin_backend(authority)?;
         let signed = SignedKeyList::parse(request.into_inner()).map_err(|cause| status::malformed(&cause))?;
         let (trust, now) = (self.node.trust_list(), self.node.clock.now());
-        if self.node.key_lists.take(authority, &signed, &trust, now)? {
+        if self.node.key_lists.take(authority, &signed, &trust, now).await? {
             info!(%authority, "key list published");
         }
         Ok(Response::new(wire::PublishKeysReply {}))

@@ -6,7 +6,6 @@ use proto::batch::SignedBatch;
 use proto::ids::{Authority, CountryCode};
 use proto::malformed::Malformed;
 use proto::wire;
-use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 use tracing::{debug, error};
 
@@ -19,15 +18,13 @@ use crate::status;
 /// The service that peers call.
 pub struct Exchange {
     node: Arc<Node>,
-    /// Receipts are taken one after the other: the last one kept is the newest.
-    receipts: Mutex<()>,
 }
 
 impl Exchange {
     /// Serves this node's outbox.
     #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node, receipts: Mutex::new(()) }
+        Self { node }
     }
 
     /// A peer that has more than we ever numbered: our store went back, and what we number now it will refuse.
@@ -78,7 +75,6 @@ impl wire::exchange_server::Exchange for Exchange {
     ) -> Result<Response<wire::AcknowledgeReply>, Status> {
         let peer = self.node.calling_gateway(request.extensions())?;
         let _place = self.node.begin_peer(peer)?;
-        let _in_turn = self.receipts.lock().await;
         receipts::take(&self.node, peer, request.into_inner()).await?;
         Ok(Response::new(wire::AcknowledgeReply {}))
     }

@@ -135,7 +135,9 @@ impl Committer {
         if changes.iter().any(needs_space) {
             self.writer.check_space()?;
         }
-        let mut group = Group::new(&self.parts, self.writer.draft()?);
+        // No lease changes hands between the look at a fence and the disk.
+        let held = self.parts.leases.hold();
+        let mut group = Group::new(&self.parts, &held, self.writer.draft()?);
         let staged = changes.into_iter().map(|change| group.stage(change)).collect();
         if let Some(plan) = group.plan() {
             self.writer.keep(plan.draft, plan.rows, &[])?;

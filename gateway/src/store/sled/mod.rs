@@ -9,6 +9,7 @@ mod group;
 mod health;
 mod index;
 mod layout;
+mod leases;
 mod ledger;
 mod parts;
 mod record;
@@ -16,7 +17,6 @@ mod recovery;
 mod row;
 mod segment;
 mod sweep;
-mod tails;
 #[cfg(test)]
 mod tests;
 mod writer;
@@ -26,6 +26,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -36,15 +37,15 @@ use self::{
     health::Health,
     index::Index,
     layout::{Layout, failed},
+    leases::Leases,
     parts::Parts,
     segment::Segments,
     sweep::{Sweep, What},
-    tails::Tails,
     writer::Writer,
 };
 use super::{
-    Answered, Change, Committed, Cursor, CursorName, ENTRY_LIMIT, Entry, OnceId, Store, StoreError,
-    StoreSize, Stream, Tail,
+    Answered, Change, Committed, Cursor, CursorName, Entry, Fence, Holder, LeaseName, OnceId, Store,
+    StoreError, StoreSize, Stream, Tail, tails::Tails,
 };
 
 /// Jobs that may wait for the thread; more wait in their callers.
@@ -87,7 +88,9 @@ impl SledStore {
         let index = Index::open(layout.index(), options.cache_bytes, Arc::clone(&health))?;
         let segments = Segments::new(layout.segments());
         let tails = Tails::new(index.tails()?);
-        let parts = Arc::new(Parts { index, segments, tails, size: Mutex::default(), health, layout });
+        let leases = Leases::default();
+        let parts =
+            Arc::new(Parts { index, segments, tails, leases, size: Mutex::default(), health, layout });
         let writer = Writer::open(Arc::clone(&parts), options)?;
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let committer = Committer::new(Arc::clone(&parts), writer, waiting);
@@ -128,7 +131,7 @@ impl SledStore {
 #[async_trait]
 impl Store for SledStore {
     async fn commit(&self, change: Change) -> Result<Committed, StoreError> {
-        check_lengths(&change)?;
+        super::check_lengths(&change)?;
         self.ask(|reply| Job::Commit(change, reply)).await
     }
 
@@ -153,6 +156,11 @@ impl Store for SledStore {
         self.parts.tails.watch(stream)
     }
 
+    async fn latest(&self, stream: Stream) -> Result<Tail, StoreError> {
+        self.parts.health.check()?;
+        Ok(self.parts.tails.now(stream))
+    }
+
     async fn oldest(&self, stream: Stream) -> Result<Option<(u64, u64)>, StoreError> {
         self.read(move |parts| parts.oldest(stream)).await
     }
@@ -172,6 +180,27 @@ impl Store for SledStore {
     async fn streams(&self) -> Result<Vec<Stream>, StoreError> {
         self.parts.health.check()?;
         Ok(self.parts.tails.streams())
+    }
+
+    async fn lease(
+        &self,
+        name: LeaseName,
+        holder: Holder,
+        time: Duration,
+    ) -> Result<Option<Fence>, StoreError> {
+        self.read(move |parts| Ok(parts.leases.take(name, holder, time))).await
+    }
+
+    async fn release(&self, fence: Fence) -> Result<(), StoreError> {
+        let release = move |parts: &Parts| {
+            parts.leases.release(fence);
+            Ok(())
+        };
+        self.read(release).await
+    }
+
+    fn elsewhere(&self) -> watch::Receiver<u64> {
+        self.parts.leases.elsewhere()
     }
 
     fn size(&self) -> StoreSize {
@@ -200,15 +229,5 @@ impl Drop for SledStore {
         {
             let _ = thread.join();
         }
-    }
-}
-
-/// Refuses what is too large before it waits for the thread; heads are not known yet.
-fn check_lengths(change: &Change) -> Result<(), StoreError> {
-    let bodies = change.appends.iter().map(|append| append.body.len());
-    let answers = change.once.iter().map(|once| once.answer.len());
-    match bodies.chain(answers).max() {
-        Some(found) if found > ENTRY_LIMIT => Err(StoreError::TooLarge { found, limit: ENTRY_LIMIT }),
-        _ => Ok(()),
     }
 }

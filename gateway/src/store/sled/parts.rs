@@ -9,12 +9,12 @@ use super::{
     health::Health,
     index::Index,
     layout::Layout,
+    leases::Leases,
     record::{HEADER, Record},
     row::{EntryRow, OnceRow},
     segment::Segments,
-    tails::Tails,
 };
-use crate::store::{Answered, Entry, OnceId, StoreError, StoreSize, Stream};
+use crate::store::{Answered, Entry, OnceId, StoreError, StoreSize, Stream, tails::Tails};
 
 /// All of an open store but its writer.
 #[derive(Debug)]
@@ -23,6 +23,7 @@ pub(super) struct Parts {
     pub(super) index: Index,
     pub(super) segments: Segments,
     pub(super) tails: Tails,
+    pub(super) leases: Leases,
     pub(super) size: Mutex<StoreSize>,
     pub(super) health: Arc<Health>,
     pub(super) layout: Layout,
