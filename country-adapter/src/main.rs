@@ -59,6 +59,9 @@ enum Command {
     /// Look at phones that many ill persons have met, and sign off what they are told
     #[command(subcommand)]
     Advice(cli::advice::Advice),
+    /// Bring in and write out ill persons' keys as EFGS and GAEN have them
+    #[command(subcommand)]
+    Keys(cli::keys::Keys),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  country-adapter completions bash > /etc/bash_completion.d/country-adapter"
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Check { config } => check(&config),
         Command::CaseCode(command) => cli::case_code::run(&command),
         Command::Advice(command) => cli::advice::run(&command),
+        Command::Keys(command) => cli::keys::run(&command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "country-adapter", &mut io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::{BackendKind, Config, ListsConfig};
 use crate::counters::Counters;
 use crate::diagnosis::FanOut;
+use crate::diagnosis::exports::{self, Exports};
 use crate::durable::Disk;
 use crate::intake::{Folder, Intake, KeySource, Lines, Modes, Outlet, Parts, Postings, Rules};
 use crate::lists::{self, Parameters, Places, Poster, queue};
@@ -180,6 +181,10 @@ pub(super) fn intake(
         let queue = queue::folder(&config.state);
         let folder = Folder::open(&queue, disk.clone(), queue::ENDING, Modes::PRIVATE)?;
         outlets.push(Box::new(Postings::new(folder)));
+    }
+    if let Some(exports) = &config.diagnosis_keys.exports {
+        let folder = Folder::open(exports, disk.clone(), exports::ENDING, Modes::SHARED)?;
+        outlets.push(Box::new(Exports::new(folder)));
     }
     if config.second_degree.enabled {
         outlets.push(Box::new(Edges::open(&config.state, disk.clone())?));

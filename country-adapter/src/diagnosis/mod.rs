@@ -3,6 +3,10 @@
 //! One key becomes one report for each country that should have it, so that routing stays a matter of the header. A
 //! key that is still in use would tell who is ill now: it is held until its phone advertises something else.
 
+pub mod efgs;
+pub mod exports;
+pub mod gaen_export;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proto::day::Day;
