@@ -100,7 +100,7 @@ impl Adapter {
         let taken = (counters.clone(), service_keys.clone());
         let intake = Arc::new(open::intake(&config, country, (&clock, &disk), taken)?);
         let wake = Arc::new(Notify::new());
-        let served = (intake.clone(), spool.clone(), wake.clone());
+        let served = (intake.clone(), spool.clone(), wake.clone(), keeper.watch());
         let phones = open::phones(&config, country, (&clock, &disk), served, (&poster, &service_keys))?;
         let webhook = open::webhook(&config, &disk)?;
         let admin = config.admin.as_ref().map(|_| {

@@ -212,14 +212,14 @@ pub(super) fn webhook_queue(config: &Config) -> PathBuf {
 }
 
 /// What the phones' side needs of the others.
-type Served = (Arc<Intake>, Arc<Spool>, Arc<Notify>);
+type Served = (Arc<Intake>, Arc<Spool>, Arc<Notify>, watch::Receiver<Arc<TrustList>>);
 
 /// HTTPS for phones, if it is configured.
 pub(super) fn phones(
     config: &Config,
     country: CountryCode,
     (clock, disk): (&Clock, &Disk),
-    (intake, spool, wake): Served,
+    (intake, spool, wake, trust): Served,
     (poster, service_keys): (&Option<Arc<Poster>>, &Option<Arc<ServiceKeys>>),
 ) -> Result<Option<(Arc<Phones>, phones::Certificate, rustls::ServerConfig)>, OpenError> {
     let (Some(served), Some(poster), Some(lists)) = (&config.phones, poster, &config.lists) else {
@@ -232,8 +232,8 @@ pub(super) fn phones(
     };
     let second_degree = if config.second_degree.enabled { Policy::On } else { Policy::Off };
     let contacts_per_case = usize::try_from(served.contacts_per_case).unwrap_or(usize::MAX);
-    let parts =
-        cases::Parts { spool, intake, fan_out, second_degree, contacts_per_case, clock: clock.clone(), wake };
+    let clock = clock.clone();
+    let parts = cases::Parts { spool, intake, fan_out, trust, second_degree, contacts_per_case, clock, wake };
     let cases = Arc::new(Cases::open(&config.state, disk.clone(), parts)?);
     let certificate = phones::Certificate { chain: served.certificate.clone(), key: served.key.clone() };
     let tls = certificate.read()?;

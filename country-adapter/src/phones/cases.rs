@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pki::disk::DiskError;
 use pki::sign::sha256;
+use pki::trust::TrustList;
 use proto::day::Day;
 use proto::report::DateOut;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use super::case_code::{CaseCode, CaseCodes, Degree, Known};
@@ -30,12 +31,14 @@ const ENDING: &str = ".upload";
 pub struct Cases {
     /// The codes.
     pub codes: CaseCodes,
-    /// What is for other countries goes here.
+    /// What is for other authorities goes here.
     pub spool: Arc<Spool>,
     /// What is for this authority goes here.
     pub intake: Arc<Intake>,
     /// Who gets keys.
     pub fan_out: FanOut,
+    /// Who answers for which phones.
+    pub trust: watch::Receiver<Arc<TrustList>>,
     /// Whether uploads of the second degree are taken.
     pub second_degree: Policy,
     /// Contacts of one case.
@@ -116,6 +119,8 @@ pub struct Parts {
     pub intake: Arc<Intake>,
     /// See [`Cases::fan_out`].
     pub fan_out: FanOut,
+    /// See [`Cases::trust`].
+    pub trust: watch::Receiver<Arc<TrustList>>,
     /// See [`Cases::second_degree`].
     pub second_degree: Policy,
     /// See [`Cases::contacts_per_case`].
@@ -129,11 +134,21 @@ pub struct Parts {
 impl Cases {
     /// Opens the directory, and finishes what a kill has interrupted.
     pub fn open(state: &Path, disk: Disk, parts: Parts) -> Result<Self, BackendError> {
-        let Parts { spool, intake, fan_out, second_degree, contacts_per_case, clock, wake } = parts;
+        let Parts { spool, intake, fan_out, trust, second_degree, contacts_per_case, clock, wake } = parts;
         let codes = CaseCodes::open(state, disk.clone())?;
         let journal = Journal::open(state, disk)?;
-        let cases =
-            Self { codes, spool, intake, fan_out, second_degree, contacts_per_case, clock, wake, journal };
+        let cases = Self {
+            codes,
+            spool,
+            intake,
+            fan_out,
+            trust,
+            second_degree,
+            contacts_per_case,
+            clock,
+            wake,
+            journal,
+        };
         cases.resume(|_| true)?;
         cases.spool.discard_staged()?;
         Ok(cases)
@@ -158,7 +173,7 @@ impl Cases {
         }
         let upload = self.parse(octets)?;
         let today = self.clock.today();
-        let parted = Parted::new(&upload, self.intake.authority(), today).map_err(Refused::OutOfTime)?;
+        let parted = self.part(&upload, today).map_err(Refused::OutOfTime)?;
         let accepted = Accepted {
             domestic: parted.domestic.len(),
             foreign: if degree == Degree::First { parted.foreign.len() } else { 0 },
@@ -174,6 +189,11 @@ impl Cases {
         self.finish(&entry, &upload, &parted)?;
         info!(domestic = accepted.domestic, foreign = accepted.foreign, keys = accepted.keys, "case taken");
         Ok(accepted)
+    }
+
+    fn part<'a>(&self, upload: &'a Upload<'a>, day: Day) -> Result<Parted<'a>, OutOfTime> {
+        let trust = self.trust.borrow().clone();
+        Parted::new(upload, (self.intake.authority(), &trust), day)
     }
 
     fn parse<'a>(&self, octets: &'a [u8]) -> Result<Upload<'a>, Refused> {
@@ -204,7 +224,7 @@ impl Cases {
             } else if !parted.foreign.is_empty() {
                 warn!(
                     contacts = parted.foreign.len(),
-                    "contacts of the second degree stay in the country; dropped"
+                    "contacts of the second degree stay with their authority; dropped"
                 );
             }
             self.codes.mark(id, self.clock.today(), digest)?;
@@ -224,7 +244,7 @@ impl Cases {
                 continue;
             };
             // It was in time when it was taken; what has become too old meanwhile, nobody would take.
-            match Parted::new(&upload, self.intake.authority(), today) {
+            match self.part(&upload, today) {
                 Ok(parted) => self.finish(&entry, &upload, &parted)?,
                 Err(_) => self.finish(&entry, &upload, &Parted { domestic: vec![], foreign: vec![] })?,
             }

@@ -47,6 +47,7 @@ impl Place {
             spool: Arc::new(Spool::open(&state, disk.clone())?),
             intake: Arc::new(self.world.intake(disk.clone())?),
             fan_out: FanOut { issuer: World::own(), own: country, subscribers: Vec::new() },
+            trust: self.world.trust.subscribe(),
             second_degree: self.policy,
             contacts_per_case: 10,
             clock: self.world.clock.clone(),

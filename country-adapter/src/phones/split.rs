@@ -4,6 +4,7 @@
 
 use std::collections::HashSet;
 
+use pki::trust::TrustList;
 use proto::extended::{ExtendedData, Recipient};
 use proto::ids::Authority;
 use proto::report::{Contact, DateOut, Report, Risk};
@@ -11,7 +12,6 @@ use proto::{day::Day, extended};
 
 use super::upload::{Upload, UploadedContact};
 use crate::herald::secured::float16::Half;
-use crate::receive;
 
 /// Sections of extended data for signal readings: the other phone's last RSSI and transmit power, dBm.
 const RSSI: u8 = 0x40;
@@ -25,9 +25,9 @@ pub struct Stripped<'a> {
 
 /// The contacts of an upload, by who handles them.
 pub struct Parted<'a> {
-    /// Phones of this authority.
+    /// Phones that this authority answers for.
     pub domestic: Vec<Stripped<'a>>,
-    /// Phones of others.
+    /// Phones of other authorities, of this country or another.
     pub foreign: Vec<Stripped<'a>>,
 }
 
@@ -65,9 +65,16 @@ impl<'a> Stripped<'a> {
     }
 }
 
-impl Parted<'_> {
+impl<'a> Parted<'a> {
     /// Checks the dates and parts the contacts; the same one twice counts once.
-    pub fn new<'a>(upload: &'a Upload<'a>, own: Authority, today: Day) -> Result<Parted<'a>, OutOfTime> {
+    ///
+    /// They are parted as the gateway routes: what another state's authority answers for is not this one's, even if this
+    /// one is the national.
+    pub fn new(
+        upload: &'a Upload<'a>,
+        (own, trust): (Authority, &TrustList),
+        today: Day,
+    ) -> Result<Self, OutOfTime> {
         let mut seen = HashSet::new();
         let (mut domestic, mut foreign) = (Vec::new(), Vec::new());
         for (place, contact) in (1..).zip(&upload.contacts) {
@@ -77,13 +84,14 @@ impl Parted<'_> {
             if !seen.insert((header.octets(), contact.token.octets(), contact.day, contact.start)) {
                 continue;
             }
-            if receive::is_for(header.authority(), own) {
+            let answering = trust.answering(header.authority()).map(|(_, authority)| authority);
+            if answering == Some(own) {
                 domestic.push(stripped);
             } else {
                 foreign.push(stripped);
             }
         }
-        Ok(Parted { domestic, foreign })
+        Ok(Self { domestic, foreign })
     }
 }
 

@@ -80,6 +80,7 @@ impl Place {
                 own: CountryCode::new(826).unwrap(),
                 subscribers: vec![],
             },
+            trust: world.trust.subscribe(),
             second_degree: Policy::Off,
             contacts_per_case: 5_000,
             clock: world.clock.clone(),
