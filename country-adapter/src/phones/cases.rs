@@ -88,8 +88,8 @@ pub enum Refused {
     /// The octets.
     #[error(transparent)]
     Upload(#[from] UploadError),
-    /// A contact's date.
-    #[error("contact {}: {}", .0.place, .0.out)]
+    /// The date of a contact or key.
+    #[error("{}: {}", .0.place, .0.out)]
     OutOfTime(OutOfTime),
     /// More contacts than one case may have here.
     #[error("a case has at most {most} contacts here")]
@@ -325,7 +325,7 @@ impl Refused {
     pub fn place(&self) -> Option<Place> {
         match self {
             Self::Upload(UploadError::Malformed { place, .. }) => Some(*place),
-            Self::OutOfTime(OutOfTime { place, .. }) => Some(Place::Contact(*place)),
+            Self::OutOfTime(OutOfTime { place, .. }) => Some(*place),
             Self::Upload(UploadError::Size { .. } | UploadError::TooMany { .. })
             | Self::UnknownCode
             | Self::ExpiredCode
@@ -336,7 +336,7 @@ impl Refused {
         }
     }
 
-    /// Whether a contact is too old, or from the future.
+    /// Whether a contact or key is too old, or from the future.
     #[must_use]
     pub fn date(&self) -> Option<DateOut> {
         match self {

@@ -24,7 +24,7 @@ use super::Phones;
 use super::case_code::CaseCode;
 use super::cases::Refused;
 use super::problem::Problem;
-use super::upload::{SIZE, UploadError};
+use super::upload::{Place, SIZE, UploadError};
 use crate::blocking::blocking;
 use crate::lists::{ListKind, Part, SinceError};
 use crate::outage;
@@ -167,11 +167,13 @@ fn problem(refused: &Refused) -> Problem {
                 .with("field", json!(malformed.field()))
         }
         Refused::OutOfTime(out) => {
-            let name = match out.out {
-                DateOut::TooOld => "contact-too-old",
-                DateOut::FromTheFuture => "contact-from-the-future",
+            let name = match (out.out, out.place) {
+                (DateOut::TooOld, Place::Key(_)) => "key-too-old",
+                (DateOut::FromTheFuture, Place::Key(_)) => "key-from-the-future",
+                (DateOut::TooOld, Place::Contact(_) | Place::Frame) => "contact-too-old",
+                (DateOut::FromTheFuture, Place::Contact(_) | Place::Frame) => "contact-from-the-future",
             };
-            Problem::new(name, detail).with("place", json!(format!("contact {}", out.place)))
+            Problem::new(name, detail).with("place", json!(out.place.to_string()))
         }
         Refused::SecondDegreeOff => Problem::new("second-degree-off", detail),
         Refused::Backend(error) => unavailable(error),

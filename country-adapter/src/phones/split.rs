@@ -10,7 +10,7 @@ use proto::ids::Authority;
 use proto::report::{Contact, DateOut, Report, Risk};
 use proto::{day::Day, extended};
 
-use super::upload::{Upload, UploadedContact};
+use super::upload::{Place, Upload, UploadedContact};
 use crate::herald::secured::float16::Half;
 
 /// Sections of extended data for signal readings: the other phone's last RSSI and transmit power, dBm.
@@ -31,11 +31,11 @@ pub struct Parted<'a> {
     pub foreign: Vec<Stripped<'a>>,
 }
 
-/// A contact that no authority would take.
+/// A contact or key that no authority would take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfTime {
-    /// Its place, from 1.
-    pub place: usize,
+    /// Where it stands.
+    pub place: Place,
     /// Too old, or from the future.
     pub out: DateOut,
 }
@@ -75,11 +75,15 @@ impl<'a> Parted<'a> {
         (own, trust): (Authority, &TrustList),
         today: Day,
     ) -> Result<Self, OutOfTime> {
+        let out_of_time = |place| move |out| OutOfTime { place, out };
+        for (place, key) in (1..).zip(&upload.keys) {
+            DateOut::check(key.key.day(), today).map_err(out_of_time(Place::Key(place)))?;
+        }
         let mut seen = HashSet::new();
         let (mut domestic, mut foreign) = (Vec::new(), Vec::new());
         for (place, contact) in (1..).zip(&upload.contacts) {
             let stripped = Stripped::new(contact);
-            stripped.report().check_age(today).map_err(|out| OutOfTime { place, out })?;
+            DateOut::check(contact.day, today).map_err(out_of_time(Place::Contact(place)))?;
             let header = contact.token.header();
             if !seen.insert((header.octets(), contact.token.octets(), contact.day, contact.start)) {
                 continue;

@@ -2,9 +2,9 @@
 
 use pki::fixture::Federation;
 use proto::header::EnvelopeHeader;
-use proto::report::{Minutes, QuarterHour, Token};
+use proto::report::{IllKey, Minutes, QuarterHour, ReportType, SimpleKey, Token, TransmissionRisk};
 
-use super::super::upload::UploadedContact;
+use super::super::upload::{UploadedContact, UploadedKey};
 use super::*;
 use crate::herald::secured::ModelHash;
 use crate::herald::secured::block::Readings;
@@ -85,10 +85,31 @@ fn a_contact_out_of_time_is_named_with_its_place() {
         (trust(), upload(vec![contact("250/0", &[6; 16], b""), contact("250/0", &[7; 16], b"")]));
     for (today, expected) in [
         (TODAY.plus(15), None),
-        (TODAY.plus(16), Some(OutOfTime { place: 1, out: DateOut::TooOld })),
+        (TODAY.plus(16), Some(OutOfTime { place: Place::Contact(1), out: DateOut::TooOld })),
         (TODAY.minus(1), None),
-        (TODAY.minus(2), Some(OutOfTime { place: 1, out: DateOut::FromTheFuture })),
+        (TODAY.minus(2), Some(OutOfTime { place: Place::Contact(1), out: DateOut::FromTheFuture })),
     ] {
         assert_eq!(Parted::new(&upload, (own(), &trust), today).err(), expected);
+    }
+}
+
+#[test]
+fn a_key_out_of_time_is_named_with_its_place() {
+    let (trust, mut upload) = (trust(), upload(vec![contact("250/0", &[7; 16], b"")]));
+    let key = |day| UploadedKey {
+        key: IllKey::Simple(SimpleKey::new([1; 32]).unwrap(), day),
+        report_type: ReportType::ConfirmedTest,
+        onset: None,
+        transmission_risk: TransmissionRisk::default(),
+        visited: vec![],
+    };
+    for (day, expected) in [
+        (TODAY.minus(15), None),
+        (TODAY.minus(16), Some(OutOfTime { place: Place::Key(2), out: DateOut::TooOld })),
+        (TODAY.plus(1), None),
+        (TODAY.plus(2), Some(OutOfTime { place: Place::Key(2), out: DateOut::FromTheFuture })),
+    ] {
+        upload.keys = vec![key(TODAY), key(day)];
+        assert_eq!(Parted::new(&upload, (own(), &trust), TODAY).err(), expected);
     }
 }
