@@ -1,6 +1,6 @@
 //! A case's upload: taken whole and once, whenever the adapter is killed.
 //!
-//! 1. `state/uploads/<id>.upload` appears by a rename: the upload is taken. 2. Domestic contacts go to the desk, what
+//! 1. `state/uploads/<id>.<degree>.<digest>.<day>.upload` appears by a rename: the upload is taken, on that day. 2. Domestic contacts go to the desk, what
 //!    is for others is written aside in the spool. 3. The code is marked as used: the commit. 4. The spool's file is renamed
 //!    into place, and the journal goes. What is found after a kill is finished from where it stands.
 
@@ -184,7 +184,7 @@ impl Cases {
         // What an earlier attempt has begun is finished first: it was the first.
         self.resume(|entry| entry.id == code.id())?;
         self.check_code(code, Some(digest))?;
-        let entry = Entry { id: code.id(), degree, digest };
+        let entry = Entry { id: code.id(), degree, digest, day: today };
         self.journal.write(&entry, octets)?;
         self.finish(&entry, &upload, &parted)?;
         info!(domestic = accepted.domestic, foreign = accepted.foreign, keys = accepted.keys, "case taken");
@@ -207,7 +207,7 @@ impl Cases {
 
     /// Does what follows the journal's entry. May be done again from any point.
     fn finish(&self, entry: &Entry, upload: &Upload<'_>, parted: &Parted<'_>) -> Result<(), BackendError> {
-        let Entry { id, degree, digest } = *entry;
+        let Entry { id, degree, digest, .. } = *entry;
         let known = self.codes.known(id, 0)?;
         if !matches!(known, Known::Used(_)) {
             let domestic: Vec<_> = parted.domestic.iter().map(Stripped::report).collect();
@@ -238,15 +238,14 @@ impl Cases {
 
     fn resume(&self, of: impl Fn(&Entry) -> bool) -> Result<(), BackendError> {
         for (entry, octets) in self.journal.entries()?.into_iter().filter(|(entry, _)| of(entry)) {
-            let (Ok(upload), today) = (Upload::parse(&octets), Day::of_unix(self.clock.now())) else {
-                warn!("a journal that does not parse is dropped: its upload was not answered");
-                self.journal.remove(&entry)?;
-                continue;
-            };
-            // It was in time when it was taken; what has become too old meanwhile, nobody would take.
-            match self.part(&upload, today) {
-                Ok(parted) => self.finish(&entry, &upload, &parted)?,
-                Err(_) => self.finish(&entry, &upload, &Parted { domestic: vec![], foreign: vec![] })?,
+            let upload = Upload::parse(&octets);
+            // All of it was in time on the day on which it was taken, whatever day it is now.
+            match upload.as_ref().map(|upload| (upload, self.part(upload, entry.day))) {
+                Ok((upload, Ok(parted))) => self.finish(&entry, upload, &parted)?,
+                Ok((_, Err(_))) | Err(_) => {
+                    warn!("a journal that does not parse is dropped: its upload was not answered");
+                    self.journal.remove(&entry)?;
+                }
             }
         }
         Ok(())
@@ -265,6 +264,8 @@ struct Entry {
     id: UploadId,
     degree: Degree,
     digest: [u8; 8],
+    /// On which it was taken.
+    day: Day,
 }
 
 impl Journal {
@@ -295,8 +296,9 @@ impl Journal {
     }
 
     fn path(&self, entry: &Entry) -> PathBuf {
-        let Entry { id, degree, digest } = entry;
-        self.dir.join(format!("{id}.{}.{}{ENDING}", degree.number(), hex::encode(digest)))
+        let Entry { id, degree, digest, day } = entry;
+        let (degree, digest, day) = (degree.number(), hex::encode(digest), day.number());
+        self.dir.join(format!("{id}.{degree}.{digest}.{day}{ENDING}"))
     }
 }
 
@@ -307,7 +309,8 @@ impl Entry {
         let degree = Degree::from_number(parts.next()?)?;
         let mut digest = [0; 8];
         hex::decode_to_slice(parts.next()?, &mut digest).ok()?;
-        Some(Self { id, degree, digest })
+        let day = Day::new(parts.next()?.parse().ok()?);
+        Some(Self { id, degree, digest, day })
     }
 }
 

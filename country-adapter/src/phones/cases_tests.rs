@@ -146,6 +146,38 @@ async fn killed_between_any_two_steps_a_case_is_taken_once() {
 }
 
 #[tokio::test]
+async fn killed_before_midnight_and_resumed_after_it_a_case_is_whole() {
+    for steps in 0_isize.. {
+        let place = Place::new().await;
+        let today = place.world.clock.today();
+        let contacts =
+            [("826/1", today), ("826/1", today.minus(15)), ("250/0", today.minus(15)), ("250/0", today)];
+        let tokens: Vec<_> = (1..=4).map(|number| [number; 16]).collect();
+        let contacts =
+            contacts.iter().zip(&tokens).map(|((issuer, day), token)| contact(issuer, token, *day));
+        let client = ClientId::new([0; 16]);
+        let octets = Upload { client, contacts: contacts.collect(), keys: vec![] }.octets().unwrap();
+        let (code, disk) = (place.code(Degree::First), Disk::dying_after(steps));
+        let killed =
+            place.open(disk.clone()).map_err(Refused::from).and_then(|cases| cases.take(&code, &octets));
+        place.world.clock.turn(86_400);
+        let cases = place.open(Disk::default()).unwrap();
+        let taken = match cases.take(&code, &octets) {
+            Err(Refused::UsedCode { same: true }) => 2,
+            // Nothing of it was kept, and a day later the phone is too late.
+            Err(Refused::ExpiredCode) => 0,
+            other => panic!("killed after step {steps}: {other:?}"),
+        };
+        assert_eq!(place.handed_over(), taken, "killed after step {steps}");
+        assert_eq!(place.published().values().sum::<usize>(), taken, "killed after step {steps}");
+        if killed.is_ok() && !disk.is_dead() {
+            assert!(steps > 40, "{steps} steps cannot be all");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
 async fn of_two_uploads_with_one_code_one_is_taken() {
     let place = Place::new().await;
     let code = place.code(Degree::First);
