@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use adapter::{Adapter, EndedEarly, OpenError};
 pub use backend::Backend;
-pub use check::problems;
+pub use check::{problems, trust_list};
 pub use clock::Clock;
 pub use config::{Config, ConfigFile};
 

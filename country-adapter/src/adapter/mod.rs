@@ -92,7 +92,7 @@ impl Adapter {
         let country = check_identity(config.authority, keys.certificate.identity(), &trust)?;
         let channel = open::connect(&config, &keys, &trust, country)?;
         let counters = Arc::<Counters>::default();
-        let spool = Arc::new(Spool::open(&config.state, disk.clone())?);
+        let spool = Arc::new(Spool::open(&config.state, disk.clone(), clock.clone())?);
         let backend =
             Arc::new(FolderBackend::open(&config.backend.outgoing, disk.clone(), config.backend.frames)?);
         let poster = open::poster(&config, &clock, &disk)?;
@@ -248,7 +248,11 @@ impl Parts {
                 let (intake, spool, cases) = (intake.clone(), spool.clone(), cases.clone());
                 let (now, state) = (clock.now(), state.clone());
                 let swept = blocking(move || {
-                    cases.map_or(Ok(()), |cases| cases.codes.forget(now))?;
+                    if let Some(cases) = cases {
+                        cases.codes.forget(now)?;
+                        cases.release(now)?;
+                    }
+                    spool.forget(now)?;
                     intake.forget()?;
                     second_degree::forget(&state, now)?;
                     Ok::<_, crate::backend::BackendError>(spool.release(now)?)

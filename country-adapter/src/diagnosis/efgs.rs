@@ -14,6 +14,8 @@ use crate::phones::upload::UploadedKey;
 
 /// Octets of a batch file.
 pub const LIMIT: usize = 64 << 20;
+/// What EFGS writes of somebody of whom it is not known whether there were symptoms: 4000 days, give or take two weeks.
+const UNKNOWN_ONSET: i32 = 4_000;
 /// Keys of a batch.
 pub const MOST: usize = 500_000;
 
@@ -69,6 +71,9 @@ impl fmt::Display for LeftOut {
     }
 }
 
+/// The keys of a file with their places from 1, and those that are left out.
+pub type Keys = (Vec<(usize, UploadedKey)>, Vec<LeftOut>);
+
 /// Why a whole file is not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotRead {
@@ -95,16 +100,16 @@ pub enum NotRead {
 }
 
 /// Reads a batch of the own country's keys.
-pub fn read(octets: &[u8], own: CountryCode) -> Result<(Vec<UploadedKey>, Vec<LeftOut>), NotRead> {
+pub fn read(octets: &[u8], own: CountryCode) -> Result<Keys, NotRead> {
     read_of(octets, Some(own))
 }
 
 /// Reads a batch of keys of any country.
-pub fn read_any(octets: &[u8]) -> Result<(Vec<UploadedKey>, Vec<LeftOut>), NotRead> {
+pub fn read_any(octets: &[u8]) -> Result<Keys, NotRead> {
     read_of(octets, None)
 }
 
-fn read_of(octets: &[u8], own: Option<CountryCode>) -> Result<(Vec<UploadedKey>, Vec<LeftOut>), NotRead> {
+fn read_of(octets: &[u8], own: Option<CountryCode>) -> Result<Keys, NotRead> {
     if octets.len() > LIMIT {
         return Err(NotRead::TooLong { is: octets.len() });
     }
@@ -116,7 +121,7 @@ fn read_of(octets: &[u8], own: Option<CountryCode>) -> Result<(Vec<UploadedKey>,
     let (mut keys, mut left_out) = (Vec::new(), Vec::new());
     for (place, key) in (1..).zip(batch.keys) {
         match checked(&key, own) {
-            Ok(key) => keys.push(key),
+            Ok(key) => keys.push((place, key)),
             Err(reason) => left_out.push(LeftOut { place, reason }),
         }
     }
@@ -136,7 +141,7 @@ pub fn write(keys: &[(proto::report::DiagnosisKey, CountryCode)]) -> Vec<u8> {
             visited_countries: alpha2(key.destination.0).into_iter().collect(),
             origin: alpha2(*origin).unwrap_or_default(),
             report_type: i32::from(key.report_type as u8),
-            days_since_onset_of_symptoms: key.onset.map_or(0, |onset| onset.number().into()),
+            days_since_onset_of_symptoms: key.onset.map_or(UNKNOWN_ONSET, |onset| onset.number().into()),
         })
     });
     DiagnosisKeyBatch { keys: keys.collect() }.encode_to_vec()
@@ -204,7 +209,7 @@ mod tests {
     fn read_one(key: DiagnosisKey) -> Result<UploadedKey, String> {
         let octets = DiagnosisKeyBatch { keys: vec![key] }.encode_to_vec();
         let (mut keys, left_out) = read(&octets, country(40)).unwrap();
-        keys.pop().ok_or_else(|| left_out[0].to_string())
+        keys.pop().map(|(_, key)| key).ok_or_else(|| left_out[0].to_string())
     }
 
     #[test]
@@ -268,9 +273,12 @@ mod tests {
             onset: uploaded.onset,
             transmission_risk: uploaded.transmission_risk,
         };
-        let (read, left_out) = read(&write(&[(report, country(40))]), country(40)).unwrap();
+        let (keys, left_out) = read(&write(&[(report, country(40))]), country(40)).unwrap();
         assert!(left_out.is_empty());
-        assert_eq!(read, [UploadedKey { visited: vec![country(250)], ..uploaded }]);
+        assert_eq!(keys, [(1, UploadedKey { visited: vec![country(250)], ..uploaded.clone() })]);
+        let unknown = proto::report::DiagnosisKey { onset: None, ..report };
+        let (keys, _) = read_any(&write(&[(unknown, country(40))])).unwrap();
+        assert_eq!(keys[0].1.onset, None, "a day that nobody knows is not the day of the onset");
     }
 
     proptest! {

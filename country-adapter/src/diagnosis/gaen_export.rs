@@ -13,7 +13,7 @@ use proto::report::{GaenKey, IllKey, OnsetDays, ReportType, RollingWindow, Trans
 use zip::write::SimpleFileOptions;
 use zip::{ZipArchive, ZipWriter};
 
-use super::efgs::{LIMIT, LeftOut, MOST, NotRead};
+use super::efgs::{Keys, LIMIT, LeftOut, MOST, NotRead};
 use crate::phones::upload::UploadedKey;
 
 const HEADER: &[u8; 16] = b"EK Export v1    ";
@@ -98,11 +98,14 @@ pub struct Period {
     pub end: u64,
 }
 
-/// A zip with one signed export of these keys, in the order of their octets: the order in which they came tells something.
+/// A zip with one signed export of these keys, each once, and their number. They stand in the order of their octets: the
+/// order in which they came tells something.
 #[must_use]
-pub fn write(keys: &[UploadedKey], period: &Period, key: &SigningKey) -> Vec<u8> {
+pub fn write(keys: &[UploadedKey], period: &Period, key: &SigningKey) -> (Vec<u8>, usize) {
     let mut keys: Vec<_> = keys.iter().filter_map(export_key).collect();
     keys.sort_unstable_by(|one, other| one.key_data.cmp(&other.key_data));
+    keys.dedup_by(|one, other| one.key_data == other.key_data);
+    let count = keys.len();
     let info = SignatureInfo {
         verification_key_version: Some("v1".into()),
         verification_key_id: Some(period.region.to_string()),
@@ -126,7 +129,7 @@ pub fn write(keys: &[UploadedKey], period: &Period, key: &SigningKey) -> Vec<u8>
         signature: Some(key.sign_der(&bin)),
     };
     let sig = SignatureList { signatures: vec![signature] }.encode_to_vec();
-    zipped(&[(BIN, &bin), (SIG, &sig)])
+    (zipped(&[(BIN, &bin), (SIG, &sig)]), count)
 }
 
 fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
@@ -151,7 +154,7 @@ fn export_key(key: &UploadedKey) -> Option<ExportKey> {
 }
 
 /// Reads an export. With a key its signature must be that key's.
-pub fn read(octets: &[u8], key: Option<&VerifyingKey>) -> Result<(Vec<UploadedKey>, Vec<LeftOut>), NotRead> {
+pub fn read(octets: &[u8], key: Option<&VerifyingKey>) -> Result<Keys, NotRead> {
     let not_one = |reason: &str| NotRead::NotOne { what: WHAT, reason: reason.into() };
     if octets.len() > LIMIT {
         return Err(NotRead::TooLong { is: octets.len() });
@@ -176,7 +179,7 @@ pub fn read(octets: &[u8], key: Option<&VerifyingKey>) -> Result<(Vec<UploadedKe
     let (mut keys, mut left_out) = (Vec::new(), Vec::new());
     for (place, key) in (1..).zip(export.keys.iter().chain(&export.revised_keys)) {
         match checked(key) {
-            Ok(key) => keys.push(key),
+            Ok(key) => keys.push((place, key)),
             Err(reason) => left_out.push(LeftOut { place, reason }),
         }
     }
@@ -251,15 +254,16 @@ mod tests {
     #[test]
     fn an_export_reads_back_in_the_order_of_its_keys() {
         let signing = signing();
-        let zip = write(&[key(9), key(2), key(5)], &period(), &signing);
+        let (zip, count) = write(&[key(9), key(2), key(5), key(2)], &period(), &signing);
         let (keys, left_out) = read(&zip, Some(signing.public())).unwrap();
-        assert_eq!((keys, left_out.len()), (vec![key(2), key(5), key(9)], 0));
+        assert_eq!((keys, left_out.len()), (vec![(1, key(2)), (2, key(5)), (3, key(9))], 0));
+        assert_eq!(count, 3, "each key once");
     }
 
     #[test]
     fn anothers_signature_and_an_altered_export_are_refused() {
         let (signing, other) = (signing(), signing());
-        let zip = write(&[key(1)], &period(), &other);
+        let (zip, _) = write(&[key(1)], &period(), &other);
         let refused = read(&zip, Some(signing.public())).unwrap_err().to_string();
         assert!(refused.contains("no signature of the verification key"), "{refused}");
         assert!(read(&zip, None).is_ok());
@@ -314,7 +318,7 @@ mod tests {
         let whole = Export { keys: vec![ExportKey { rolling_period: None, ..good }], ..Export::default() };
         let bin = [&HEADER[..], &whole.encode_to_vec()].concat();
         let (keys, _) = read(&zipped(&[(BIN, &bin), (SIG, b"")]), None).unwrap();
-        let IllKey::Gaen(_, window) = keys[0].key else { panic!("a key of GAEN") };
+        let IllKey::Gaen(_, window) = keys[0].1.key else { panic!("a key of GAEN") };
         assert_eq!(window.period(), 144, "the default");
     }
 

@@ -148,6 +148,11 @@ impl Intake {
         Ok(Taken::Now)
     }
 
+    /// Whether an upload was taken.
+    pub fn has(&self, upload: UploadId) -> Result<bool, BackendError> {
+        Ok(self.desk().state.has(upload)?)
+    }
+
     /// Forgets tokens and uploads that nobody can bring again.
     pub fn forget(&self) -> Result<(), BackendError> {
         let today = self.clock.today();

@@ -1,7 +1,7 @@
 //! A case's upload: taken whole and once, whenever the adapter is killed.
 //!
 //! 1. `state/uploads/<id>.<degree>.<digest>.<day>.upload` appears by a rename: the upload is taken, on that day. 2. Domestic contacts go to the desk, what
-//!    is for others is written aside in the spool. 3. The code is marked as used: the commit. 4. The spool's file is renamed
+//!    is for others has been written aside in the spool before. 3. The code is marked as used: the commit. 4. The spool's file is renamed
 //!    into place, and the journal goes. What is found after a kill is finished from where it stands.
 
 use std::path::{Path, PathBuf};
@@ -20,10 +20,11 @@ use super::split::{OutOfTime, Parted, Stripped};
 use super::upload::{Place, Upload, UploadError};
 use crate::backend::BackendError;
 use crate::clock::Clock;
-use crate::diagnosis::{self, FanOut};
+use crate::diagnosis::held::Held;
+use crate::diagnosis::{self, FanOut, Fanned};
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
 use crate::intake::{Intake, UploadId};
-use crate::publish::Spool;
+use crate::publish::{Leaving, Spool};
 
 const ENDING: &str = ".upload";
 
@@ -47,6 +48,8 @@ pub struct Cases {
     pub clock: Clock,
     /// Rings when there is something to publish.
     pub wake: Arc<Notify>,
+    /// Keys for this authority's own phones, until their time is over.
+    own_keys: Held,
     journal: Journal,
 }
 
@@ -136,6 +139,8 @@ impl Cases {
     pub fn open(state: &Path, disk: Disk, parts: Parts) -> Result<Self, BackendError> {
         let Parts { spool, intake, fan_out, trust, second_degree, contacts_per_case, clock, wake } = parts;
         let codes = CaseCodes::open(state, disk.clone())?;
+        let own = state.join("own-keys");
+        let own_keys = Held::open(&own, &own.join(".incoming"), disk.clone())?;
         let journal = Journal::open(state, disk)?;
         let cases = Self {
             codes,
@@ -147,10 +152,12 @@ impl Cases {
             contacts_per_case,
             clock,
             wake,
+            own_keys,
             journal,
         };
         cases.resume(|_| true)?;
         cases.spool.discard_staged()?;
+        cases.own_keys.discard_all()?;
         Ok(cases)
     }
 
@@ -207,32 +214,58 @@ impl Cases {
 
     /// Does what follows the journal's entry. May be done again from any point.
     fn finish(&self, entry: &Entry, upload: &Upload<'_>, parted: &Parted<'_>) -> Result<(), BackendError> {
-        let Entry { id, degree, digest, .. } = *entry;
+        let Entry { id, digest, .. } = *entry;
         let known = self.codes.known(id, 0)?;
         if !matches!(known, Known::Used(_)) {
-            let domestic: Vec<_> = parted.domestic.iter().map(Stripped::report).collect();
-            self.intake.take(id, degree, &domestic)?;
-            if degree == Degree::First {
-                let now = self.clock.now();
-                let (due, held) = self.fan_out.reports(&upload.keys, now);
-                let mut leaving: Vec<_> = parted.foreign.iter().map(Stripped::report).collect();
-                leaving.extend(due.iter().map(diagnosis::report));
-                self.spool.stage(id, leaving.into_iter())?;
-                held.iter().try_for_each(|(from, keys)| {
-                    self.spool.hold(id, *from, keys.iter().map(diagnosis::report))
-                })?;
-            } else if !parted.foreign.is_empty() {
-                warn!(
-                    contacts = parted.foreign.len(),
-                    "contacts of the second degree stay with their authority; dropped"
-                );
+            // What the desk has taken is not parted again: trust list and clock may have moved on meanwhile.
+            if !self.intake.has(id)? {
+                self.hand_on(entry, upload, parted)?;
             }
             self.codes.mark(id, self.clock.today(), digest)?;
         }
         self.spool.publish(id)?;
+        self.own_keys.publish(&id.to_string())?;
         self.codes.close(id)?;
         self.journal.remove(entry)?;
         self.wake.notify_one();
+        Ok(())
+    }
+
+    /// Writes aside what is for others and what is for later, and gives the desk the rest.
+    fn hand_on(&self, entry: &Entry, upload: &Upload<'_>, parted: &Parted<'_>) -> Result<(), BackendError> {
+        let Entry { id, degree, .. } = *entry;
+        let mut here: Vec<_> = parted.domestic.iter().map(Stripped::report).collect();
+        let (mut leaving, mut fanned) = (Leaving::default(), Fanned::default());
+        if degree == Degree::First {
+            fanned = self.fan_out.reports(&self.trust.borrow().clone(), &upload.keys, self.clock.now());
+            leaving.due.extend(parted.foreign.iter().map(Stripped::report));
+            leaving.due.extend(fanned.others.due.iter().map(diagnosis::report));
+            leaving.held = diagnosis::reports(&fanned.others.held);
+            here.extend(fanned.own.due.iter().map(diagnosis::report));
+        } else if !parted.foreign.is_empty() {
+            let contacts = parted.foreign.len();
+            warn!(contacts, "contacts of the second degree stay with their authority; dropped");
+        }
+        self.spool.stage(id, &leaving)?;
+        self.own_keys.discard(&id.to_string())?;
+        for (from, keys) in &fanned.own.held {
+            self.own_keys.stage(&id.to_string(), *from, keys.iter().map(diagnosis::report))?;
+        }
+        self.intake.take(id, degree, &here)?;
+        Ok(())
+    }
+
+    /// Gives the desk the keys for this authority's own phones whose time is over.
+    pub fn release(&self, now: u64) -> Result<(), BackendError> {
+        for due in self.own_keys.due(now)? {
+            let json = self.own_keys.read(&due)?;
+            let reports = json.iter().filter_map(|json| json.report().ok()).collect::<Vec<_>>();
+            // The desk takes a name once: a kill before the file is gone doubles nothing.
+            let name = sha256(&[&b"own keys"[..], due.file().as_bytes()].concat());
+            let id = UploadId::new(*name.first_chunk().expect("a hash has 32 octets"));
+            self.intake.take(id, Degree::First, &reports)?;
+            self.own_keys.remove(&due)?;
+        }
         Ok(())
     }
 

@@ -73,7 +73,7 @@ impl Place {
         let state = world.path("state");
         let disk = Disk::default();
         let parts = Parts {
-            spool: Arc::new(Spool::open(&state, disk.clone()).unwrap()),
+            spool: Arc::new(Spool::open(&state, disk.clone(), world.clock.clone()).unwrap()),
             intake: Arc::new(world.intake(disk.clone()).unwrap()),
             fan_out: FanOut {
                 issuer: World::own(),
