@@ -175,7 +175,8 @@ impl Intake {
         for (place, (report, opened)) in (0_u32..).zip(reports.iter().zip(opened)) {
             let assessed = self.rules.assess(*report, opened).and_then(|event| {
                 let claim = Claim::new(source, place);
-                let is_new = event.token().is_none_or(|(token, day)| desk.seen.claim(token, day, claim));
+                let mut is_new = |(token, day)| desk.seen.claim((token, source.degree()), day, claim);
+                let is_new = event.token().is_none_or(&mut is_new);
                 if is_new { Ok(event) } else { Err(Refused::AlreadySeen) }
             });
             match assessed {

@@ -310,6 +310,22 @@ async fn who_was_only_exposed_gives_advice_without_a_score() {
 }
 
 #[tokio::test]
+async fn who_was_exposed_and_then_is_ill_still_warns_with_the_same_contacts() {
+    let place = Place::new().await;
+    let octets = [place.made(1).octets()];
+    let reports: Vec<_> = octets.iter().map(|octets| Report::decode(octets).unwrap()).collect();
+    let counted = |id, degree| {
+        let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
+        intake.take(upload(id), degree, &reports).unwrap();
+        (place.posted(ListKind::Advice).len(), place.posted(ListKind::Contacts).len())
+    };
+    assert_eq!(counted(1, Degree::Second), (1, 0));
+    assert_eq!(counted(2, Degree::First), (1, 1));
+    assert_eq!(counted(3, Degree::First), (1, 1), "but once");
+    assert_eq!(counted(4, Degree::Second), (1, 1));
+}
+
+#[tokio::test]
 async fn a_country_over_its_quota_is_refused_and_the_others_are_not() {
     let place = Place::new().await;
     let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
