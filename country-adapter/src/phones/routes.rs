@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -58,10 +59,12 @@ pub fn router(phones: Arc<Phones>) -> Router {
 
 async fn upload(
     State(phones): State<Arc<Phones>>,
-    Path(code): Path<String>,
+    code: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
+    // What is no text is no code either.
+    let Path(code) = code.unwrap_or_else(|_| Path(String::new()));
     match take(&phones, &Zeroizing::new(code), &headers, body).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
