@@ -348,6 +348,12 @@ impl Config {
                 "add [lists], or write approach = \"centralised\"",
             ),
             (
+                *approach == Approach::Decentralised && self.secured.is_none(),
+                "approach",
+                "no service token is opened without the table [secured], so phones of Herald Secured are never warned",
+                "add [secured], or write approach = \"hybrid\" if the backend opens them",
+            ),
+            (
                 phones.is_some() && lists.is_none(),
                 "phones",
                 "what phones download is signed, and the table [lists] is missing",
