@@ -23,6 +23,7 @@ pub mod receive;
 pub mod risk;
 pub mod second_degree;
 pub mod service_keys;
+pub mod steady;
 pub mod work;
 
 mod adapter;

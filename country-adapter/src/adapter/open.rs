@@ -27,6 +27,7 @@ use crate::phones::{self, Cases, Phones};
 use crate::publish::Spool;
 use crate::second_degree::Edges;
 use crate::service_keys::{self, ServiceKeys};
+use crate::steady::SteadyClock;
 
 /// Why an adapter cannot start. Each names the key of the configuration that it comes from.
 #[derive(Debug, thiserror::Error)]
@@ -152,7 +153,7 @@ pub(super) fn poster(config: &Config, clock: &Clock, disk: &Disk) -> Result<Opti
 /// The keys for service tokens, if they are opened here.
 pub(super) fn service_keys(
     config: &Config,
-    clock: &Clock,
+    clock: &SteadyClock,
     disk: &Disk,
 ) -> Result<Option<Arc<ServiceKeys>>, OpenError> {
     let (Some(_), Some(lists)) = (&config.secured, &config.lists) else { return Ok(None) };
@@ -162,7 +163,7 @@ pub(super) fn service_keys(
         lists_key(config, lists)?,
         config.authority,
     )?;
-    keys.rotate(clock.now())?;
+    keys.rotate(clock.clock().now(), clock.now()?)?;
     Ok(Some(Arc::new(keys)))
 }
 

@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pki::disk::DiskError;
+use proto::day::Day;
 use proto::ids::Authority;
 use proto::report::Report;
 
@@ -83,7 +84,7 @@ impl Intake {
     /// Opens the desk in the adapter's directory, and finishes what a kill has interrupted.
     pub fn open(state: &Path, disk: Disk, parts: Parts) -> Result<Self, BackendError> {
         let Parts { rules, clock, counters, outlets, tokens_per_origin_and_day } = parts;
-        let seen = Seen::open(&state.join("seen"), disk.clone(), clock.today())?;
+        let seen = Seen::open(&state.join("seen"), disk.clone())?;
         let state = State::open(state, disk)?;
         let desk = Mutex::new(Desk { state, seen, quota: Quota::new(tokens_per_origin_and_day) });
         let intake = Self { rules, clock, counters, outlets, desk };
@@ -154,8 +155,7 @@ impl Intake {
     }
 
     /// Forgets tokens and uploads that nobody can bring again.
-    pub fn forget(&self) -> Result<(), BackendError> {
-        let today = self.clock.today();
+    pub fn forget(&self, today: Day) -> Result<(), BackendError> {
         let mut desk = self.desk();
         desk.seen.forget(today)?;
         Ok(desk.state.forget(today)?)

@@ -56,11 +56,10 @@ type Key = (ConfirmationToken, Degree);
 
 impl Seen {
     /// Reads the directory, or makes it. A record that was torn by a kill belonged to nothing that was kept.
-    pub(super) fn open(dir: &Path, disk: Disk, today: Day) -> Result<Self, DiskError> {
+    pub(super) fn open(dir: &Path, disk: Disk) -> Result<Self, DiskError> {
         disk.create_dir(dir, PRIVATE_DIR)?;
         let (tokens, lengths, fresh) = (HashMap::new(), HashMap::new(), Vec::new());
         let mut seen = Self { disk, dir: dir.into(), tokens, lengths, fresh };
-        seen.forget(today)?;
         for day in seen.days()? {
             let octets = durable::read_if_there(&seen.path(day))?.unwrap_or_default();
             let (records, _torn) = octets.as_chunks::<RECORD>();
@@ -161,7 +160,7 @@ mod tests {
     }
 
     fn opened(dir: &Path) -> Seen {
-        Seen::open(dir, Disk::default(), TODAY).unwrap()
+        Seen::open(dir, Disk::default()).unwrap()
     }
 
     #[test]
