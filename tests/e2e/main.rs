@@ -4,6 +4,7 @@
 
 mod certificates;
 mod demo;
+mod diagnosis_keys;
 mod doors;
 mod durability;
 mod four_phases;

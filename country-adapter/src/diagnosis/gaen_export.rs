@@ -260,6 +260,50 @@ mod tests {
         assert_eq!(count, 3, "each key once");
     }
 
+    /// Two keys, as `vectors/second_implementation.py` has them.
+    fn exported() -> [UploadedKey; 2] {
+        let ill = |octet, day: u32, period| {
+            let window = RollingWindow::new(day * 144, period).unwrap();
+            IllKey::Gaen(GaenKey::new([octet; 16]).unwrap(), window)
+        };
+        let first = UploadedKey { key: ill(0x11, 20_700, 144), ..key(0x11) };
+        let (onset, transmission_risk) = (None, TransmissionRisk::default());
+        let report_type = ReportType::ConfirmedClinical;
+        let second = UploadedKey {
+            key: ill(0x22, 20_701, 60),
+            report_type,
+            onset,
+            transmission_risk,
+            ..first.clone()
+        };
+        [first, second]
+    }
+
+    #[test]
+    fn exports_are_those_of_the_second_implementation_and_it_reads_ours() {
+        // That script checks both zips in turn; the first was written by this code.
+        let ours = (
+            &include_bytes!("../../vectors/gaen-export.zip")[..],
+            include_str!("../../vectors/gaen-export.pub.hex"),
+        );
+        let pythons = (
+            &include_bytes!("../../vectors/gaen-export-python.zip")[..],
+            include_str!("../../vectors/gaen-export-python.pub.hex"),
+        );
+        let bin = |zip: &[u8]| unzipped(&mut ZipArchive::new(Cursor::new(zip)).unwrap(), BIN).unwrap();
+        let period = Period { start: 1_788_480_000, end: 1_789_689_600, ..period() };
+        let (written, _) = write(&exported(), &period, &signing());
+        for (zip, public) in [ours, pythons] {
+            let public = VerifyingKey::parse(&hex::decode(public).unwrap()).unwrap();
+            let (keys, left_out) = read(zip, Some(&public)).unwrap();
+            let [first, second] = exported();
+            assert_eq!((keys, left_out.len()), (vec![(1, first), (2, second)], 0));
+            assert_eq!(bin(zip), bin(&written));
+        }
+        let other = VerifyingKey::parse(&hex::decode(pythons.1).unwrap()).unwrap();
+        assert!(read(ours.0, Some(&other)).is_err());
+    }
+
     #[test]
     fn anothers_signature_and_an_altered_export_are_refused() {
         let (signing, other) = (signing(), signing());
