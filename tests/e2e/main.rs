@@ -6,6 +6,7 @@ mod certificates;
 mod demo;
 mod doors;
 mod durability;
+mod faults;
 mod four_phases;
 mod health;
 mod invariants;
