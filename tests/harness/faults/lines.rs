@@ -1,4 +1,4 @@
-//! Trouble in the lines to gateways: from peers to two countries, and from adapters to two.
+//! Trouble in the lines to gateways: from all peers to one country, and from all adapters to another.
 
 use anyhow::Result;
 
@@ -6,7 +6,7 @@ use super::scene::{Scene, Struck};
 use crate::members::country;
 use crate::proxy::Trouble;
 
-/// Makes the same trouble in all of them, and ends it.
+/// Makes the same trouble in both kinds of lines, and ends it.
 pub(super) async fn strike(scene: &mut Scene, trouble: Trouble) -> Result<Struck> {
     make(scene, trouble)?;
     let time = scene.pace.trouble;
@@ -14,19 +14,16 @@ pub(super) async fn strike(scene: &mut Scene, trouble: Trouble) -> Result<Struck
     let [peers, adapters] = make(scene, Trouble::None)?;
     held?;
     let did = format!(
-        "{:.0} s of it; it struck {peers} times between gateways and {adapters} times between adapters and gateways",
-        time.as_secs_f64()
+        "{} s of it; it struck {peers} times between gateways and {adapters} times between adapters and gateways",
+        time.as_secs()
     );
     Ok(Struck::yes(if peers > 0 && adapters > 0 { peers + adapters } else { 0 }, did))
 }
 
-/// How often the trouble before struck: between gateways, between adapters and gateways.
+/// How often the trouble before struck: between gateways, between adapters and their gateway.
 fn make(scene: &Scene, trouble: Trouble) -> Result<[usize; 2]> {
-    let mut struck = [0; 2];
-    for code in [250, 826] {
-        for (line, struck) in scene.federation.proxies(country(code))?.iter().zip(&mut struck) {
-            *struck += line.make(trouble);
-        }
-    }
-    Ok(struck)
+    // Not both of one country: its adapters must go on pushing, or nothing would pass to its peers.
+    let [between, _] = scene.federation.proxies(country(250))?;
+    let [_, inside] = scene.federation.proxies(country(826))?;
+    Ok([between.make(trouble), inside.make(trouble)])
 }
