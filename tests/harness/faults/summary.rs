@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use comfy_table::presets::UTF8_FULL_CONDENSED;
-use comfy_table::{Cell, CellAlignment, Table};
+use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 
 use super::book::Account;
@@ -53,6 +53,9 @@ pub struct Summary {
     /// Each fault.
     pub faults: Vec<Row>,
 }
+
+/// Columns of the table.
+const WIDTH: u16 = 170;
 
 impl Row {
     pub(super) fn new(fault: Fault, struck: Struck, account: Account, took: Duration) -> Self {
@@ -110,6 +113,7 @@ pub fn table(summary: &Summary) -> String {
         "what was done",
     ];
     table.load_preset(UTF8_FULL_CONDENSED).set_header(titles);
+    table.set_content_arrangement(ContentArrangement::Dynamic).set_width(WIDTH);
     for row in &summary.faults {
         let mut cells = vec![Cell::new(row.name)];
         cells.extend(numbers(Some(row.happened), &row.account));
