@@ -14,8 +14,8 @@ pub(super) async fn strike(scene: &mut Scene, trouble: Trouble) -> Result<Struck
     let [peers, adapters] = make(scene, Trouble::None)?;
     held?;
     let did = format!(
-        "{} s of it; it struck {peers} times between gateways and {adapters} times between adapters and gateways",
-        time.as_secs()
+        "{:.1} s of it; it struck {peers} times between gateways and {adapters} times between adapters and gateways",
+        time.as_secs_f64()
     );
     Ok(Struck::yes(if peers > 0 && adapters > 0 { peers + adapters } else { 0 }, did))
 }

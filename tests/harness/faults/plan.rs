@@ -54,11 +54,11 @@ impl Pace {
         trouble: Duration::from_secs(30),
         patience: Duration::from_secs(180),
     };
-    /// For a cut of it: longer than a connection lives without an answer to its pings, 20 s.
+    /// For a cut of it: a process stands still for longer than connecting and shaking hands may take, 10 s.
     pub(super) const QUICK: Self = Self {
         between_kills: Duration::from_millis(500),
-        stop: Duration::from_secs(21),
-        trouble: Duration::from_millis(2_000),
+        stop: Duration::from_secs(15),
+        trouble: Duration::from_millis(1_500),
         patience: Duration::from_secs(60),
     };
 }

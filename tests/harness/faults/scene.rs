@@ -115,7 +115,9 @@ impl Scene {
             self.federation.check_all_run()?;
             tokio::time::sleep(LOOK).await;
         }
-        let leaks = self.search.find(&self.federation)?;
+        let federation = &self.federation;
+        let homes = federation.adapters().flat_map(|adapter| [&*adapter.outgoing, &*adapter.delivered]);
+        let leaks = self.search.find(federation.folder(), &homes.collect::<Vec<_>>())?;
         leaks.iter().for_each(|file| eprintln!("LEAK: a token in {}", file.display()));
         Ok(Account { leaked: leaks.len(), ..self.traffic.book().close() })
     }
