@@ -225,8 +225,14 @@ pub(super) async fn of_an_adapter(scene: &mut Scene) -> Result<Struck> {
     scene.federation.kill_now(node).await?;
     let disk = SmallDisk::under(&place.state, ADAPTERS)?;
     scene.federation.launch(node)?;
+    // One that finds the disk full when it starts says so and ends.
+    let sender = scene.federation.adapter(authority("826/1"))?.clone();
+    let (_, number) = scene.traffic.hand_over(&sender, place.authority)?;
+    ensure!(
+        scene.until(SOON, |traffic| traffic.book().has_arrived(number)).await?,
+        "{node} takes nothing in"
+    );
     let before = told(&place.log)?;
-    scene.hold(scene.pace.trouble / 2).await?;
     disk.fill(0)?;
     let held = scene.hold(scene.pace.trouble).await;
     disk.clear()?;
