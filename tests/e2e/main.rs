@@ -7,6 +7,7 @@ mod demo;
 mod diagnosis_keys;
 mod doors;
 mod durability;
+mod faults;
 mod four_phases;
 mod health;
 mod invariants;

@@ -36,14 +36,20 @@ impl Balancer {
 }
 
 async fn connection((mut caller, from): (TcpStream, IpAddr), backends: Arc<[SocketAddr]>, turn: usize) {
+    if let Some(mut called) = dial(from, &backends, turn).await {
+        // Either side may go at any time.
+        let _ = copy_bidirectional(&mut caller, &mut called).await;
+    }
+}
+
+/// A connection to one of them, the next in turn first. One that is dead is passed over.
+pub(crate) async fn dial(from: IpAddr, backends: &[SocketAddr], turn: usize) -> Option<TcpStream> {
     for n in 0..backends.len() {
-        // One that is dead is passed over.
-        if let Ok(mut called) = tap::dial(from, backends[(turn + n) % backends.len()]).await {
-            // Either side may go at any time.
-            let _ = copy_bidirectional(&mut caller, &mut called).await;
-            return;
+        if let Ok(called) = tap::dial(from, backends[(turn + n) % backends.len()]).await {
+            return Some(called);
         }
     }
+    None
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use cluster::Cluster;
+use proto::ids::CountryCode;
 
 use crate::balancer::Balancer;
 use crate::binaries::Binaries;
@@ -15,6 +16,7 @@ use crate::federation::{Federation, Home, Start};
 use crate::members::{CountryPlan, Node, StorePlan, three_countries};
 use crate::place::{Addresses, CountryPlace, FederationPlace};
 use crate::process::Launch;
+use crate::proxy::Proxy;
 use crate::tap::Tap;
 use crate::{ports, setup, turn};
 
@@ -37,11 +39,15 @@ pub struct Builder {
     cluster: Option<Arc<Cluster>>,
 }
 
-/// Whether somebody listens on the lines between countries and to phones.
+/// Who stands in the lines between countries, to adapters and to phones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lines {
+    /// Nobody.
     Plain,
+    /// Somebody who listens to peers and phones.
     Tapped,
+    /// Somebody who cuts, delays and spoils what passes to a gateway.
+    Proxied,
 }
 
 impl Default for Builder {
@@ -86,6 +92,13 @@ impl Builder {
         Self { cluster: Some(cluster), ..self }
     }
 
+    /// Puts a [`Proxy`] in front of each gateway's listeners for peers and adapters.
+    #[must_use]
+    pub fn proxied(mut self) -> Self {
+        self.lines = Lines::Proxied;
+        self
+    }
+
     /// Makes all files, starts all processes, and waits until every gateway can seal to every authority.
     pub async fn start(self) -> Result<Federation> {
         let (binaries, turn) = (Binaries::find()?, turn::mine().await);
@@ -103,12 +116,13 @@ impl Builder {
         let place = FederationPlace::new(home.path());
         let mut members = self.placed(home.path(), plans)?;
         self.databases(&mut members)?;
-        let taps = self.taps(&place, &members)?;
-        let balancers = balancers(&members)?;
+        let (taps, proxies) = (self.taps(&place, &members)?, self.proxies(&members)?);
+        let balancers = if proxies.is_empty() { balancers(&members)? } else { Vec::new() };
         let commands = setup::make(&binaries.pki, &place, &members).await?;
         members.iter().try_for_each(|member| configs::write(&place, member, &self.log_level))?;
         let launches = self.launches(binaries, &members);
-        let federation = Federation::new(Start { home, place, members, launches, commands, taps, balancers });
+        let start = Start { home, place, members, launches, commands, taps, balancers, proxies };
+        let federation = Federation::new(start);
         federation.launch_all()?;
         federation.wait_ready(READY).await?;
         Ok(federation)
@@ -121,13 +135,13 @@ impl Builder {
         let mut free = ports::free(count)?.into_iter();
         let mut next = || free.next().context("as many ports as are needed were asked for");
         let reached = |listen, by, at| if by { at } else { listen };
-        let tapped = self.lines == Lines::Tapped;
+        let (tapped, proxied) = (self.lines == Lines::Tapped, self.lines == Lines::Proxied);
         let mut placed = Vec::new();
         for plan in plans {
             let [peers, national, admin, outer, inner] = [next()?, next()?, next()?, next()?, next()?];
-            let balanced = plan.replicas() > 1;
-            let endpoint = reached(peers, tapped || balanced, outer);
-            let entrance = reached(national, balanced, inner);
+            let between = proxied || plan.replicas() > 1;
+            let endpoint = reached(peers, tapped || between, outer);
+            let entrance = reached(national, between, inner);
             let gateway = [peers, national, admin, endpoint, entrance];
             let mut addresses = Addresses { gateway, replicas: Vec::new(), adapters: Vec::new() };
             for _ in 1..plan.replicas() {
@@ -158,7 +172,7 @@ impl Builder {
     }
 
     fn taps(&self, place: &FederationPlace, members: &[setup::Member]) -> Result<Vec<Tap>> {
-        if self.lines == Lines::Plain {
+        if self.lines != Lines::Tapped {
             return Ok(Vec::new());
         }
         std::fs::create_dir_all(&place.network).context("cannot make a folder for what is recorded")?;
@@ -177,6 +191,18 @@ impl Builder {
             }
         }
         Ok(taps)
+    }
+
+    fn proxies(&self, members: &[setup::Member]) -> Result<BTreeMap<CountryCode, [Proxy; 2]>> {
+        let members = members.iter().filter(|_| self.lines == Lines::Proxied);
+        let proxies = members.map(|(plan, country)| {
+            let gateway = &country.gateway;
+            let peers = country.gateways().map(|gateway| gateway.peers).collect();
+            let national = country.gateways().map(|gateway| gateway.national).collect();
+            let peers = Proxy::start(gateway.endpoint, peers)?;
+            Ok((plan.code, [peers, Proxy::start(gateway.entrance, national)?]))
+        });
+        proxies.collect()
     }
 
     fn launches(&self, binaries: &Binaries, members: &[setup::Member]) -> BTreeMap<Node, Launch> {

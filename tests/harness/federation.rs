@@ -1,6 +1,7 @@
 //! A federation that runs: its places, its processes, and what a backend does with it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,6 +17,7 @@ use crate::builder::Builder;
 use crate::members::{CountryPlan, Node};
 use crate::place::{AdapterPlace, CountryPlace, FederationPlace, GatewayPlace};
 use crate::process::{Launch, Process, Signal};
+use crate::proxy::Proxy;
 use crate::setup::Member;
 use crate::tap::Tap;
 use crate::turn::Turn;
@@ -37,6 +39,7 @@ pub struct Federation {
     home: Home,
     _taps: Vec<Tap>,
     _balancers: Vec<Balancer>,
+    proxies: BTreeMap<CountryCode, [Proxy; 2]>,
     _turn: Option<Turn>,
 }
 
@@ -55,6 +58,8 @@ pub(crate) struct Start {
     pub(crate) commands: Vec<String>,
     pub(crate) taps: Vec<Tap>,
     pub(crate) balancers: Vec<Balancer>,
+    /// In front of each gateway's listeners, for peers and for adapters.
+    pub(crate) proxies: BTreeMap<CountryCode, [Proxy; 2]>,
 }
 
 impl Home {
@@ -74,7 +79,7 @@ impl Federation {
     }
 
     pub(crate) fn new(start: Start) -> Self {
-        let Start { home, place, members, launches, commands, taps, balancers } = start;
+        let Start { home, place, members, launches, commands, taps, balancers, proxies } = start;
         let members = members.into_iter().map(|(plan, country)| (plan.code, (plan, country))).collect();
         Self {
             processes: Mutex::default(),
@@ -85,6 +90,7 @@ impl Federation {
             home,
             _taps: taps,
             _balancers: balancers,
+            proxies,
             _turn: None,
         }
     }
@@ -163,6 +169,11 @@ impl Federation {
         self.launches.keys().copied()
     }
 
+    /// What stands in the lines to a country's gateway, from peers and from adapters, if the federation was built so.
+    pub fn proxies(&self, code: CountryCode) -> Result<&[Proxy; 2]> {
+        self.proxies.get(&code).with_context(|| format!("no proxy stands in front of the gateway of {code}"))
+    }
+
     /// Hands a file of lines to an authority's adapter, and gives the answer to each line.
     pub async fn push(&self, authority: Authority, lines: &[String]) -> Result<Vec<Answer>> {
         let adapter = self.adapter(authority)?;
@@ -236,8 +247,13 @@ impl Federation {
 
     /// Starts a process again that has ended, without waiting for it.
     pub fn launch(&self, node: Node) -> Result<()> {
+        self.launch_with(node, &[])
+    }
+
+    /// As [`Federation::launch`], with more in its environment.
+    pub fn launch_with(&self, node: Node, environment: &[(&str, &OsStr)]) -> Result<()> {
         let launch = self.launches.get(&node).with_context(|| format!("{node} is not in this federation"))?;
-        let process = launch.start()?;
+        let process = launch.start(environment)?;
         self.processes().insert(node, process);
         Ok(())
     }
@@ -283,7 +299,8 @@ impl Federation {
         Ok(())
     }
 
-    async fn wait_gateway(&self, node: Node, limit: Duration) -> Result<()> {
+    /// Waits until a gateway says that it is ready.
+    pub async fn wait_gateway(&self, node: Node, limit: Duration) -> Result<()> {
         let admin = self.gateway(node)?.admin;
         let ready =
             async || admin::get(admin, "/readyz").await.is_ok_and(|(status, _)| status == 200).then_some(());
@@ -291,7 +308,7 @@ impl Federation {
     }
 
     /// An error if a process that should run has ended.
-    fn check_all_run(&self) -> Result<()> {
+    pub fn check_all_run(&self) -> Result<()> {
         self.processes().values_mut().try_for_each(Process::check_runs)
     }
 

@@ -1,8 +1,8 @@
 //! Whole federations on one machine: real processes, real TLS, real stores, in a temporary folder.
 //!
 //! [`Federation`] is the way in: it makes every key, certificate and list by running the `pki` command as an operator
-//! types it, starts each country's gateway and adapters, and ends what it started. [`demo`] is what the `federation`
-//! command shows; the end-to-end tests drive the same handles.
+//! types it, starts each country's gateway and adapters, and ends what it started. [`demo`], [`story`] and
+//! [`faults`] are what the `federation` command shows; the end-to-end tests drive the same handles.
 
 pub mod admin;
 pub mod attackers;
@@ -15,6 +15,7 @@ mod configs;
 pub mod demo;
 pub mod desk;
 pub mod direct;
+pub mod faults;
 pub mod federation;
 mod https;
 pub mod keys;
@@ -28,6 +29,7 @@ pub mod phones;
 pub mod place;
 mod ports;
 pub mod process;
+pub mod proxy;
 pub mod reports;
 mod setup;
 pub mod story;

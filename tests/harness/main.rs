@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use harness::demo::{self, End, Options};
+use harness::faults::{self, Namespace};
 use harness::story::{self, Aloud};
 
 const FAILED: u8 = 1;
@@ -21,7 +22,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  every token is accounted for; every step of the story holds
+  0  every token is accounted for, also under faults; every step of the story holds
   1  something was lost, doubled, misdelivered, altered or leaked; a step does not hold; or it broke off
   2  wrong usage
 
@@ -29,7 +30,8 @@ Examples:
   federation demo
   federation demo --json > result.json
   federation demo --stay
-  federation story";
+  federation story
+  federation faults --quick";
 
 #[derive(Subcommand)]
 enum Command {
@@ -39,6 +41,9 @@ enum Command {
     /// Tell the four phases: phones meet, a case uploads, country to country, recognition; attackers, and a second round
     #[command(after_help = STORY_HELP)]
     Story(Story),
+    /// Kill, stop, cut, fill and turn what can be, while tokens flow, and account for every token after each fault
+    #[command(after_help = FAULTS_HELP)]
+    Faults(Faults),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  federation completions bash > /etc/bash_completion.d/federation")]
     Completions {
@@ -66,6 +71,41 @@ Examples:
   federation story --json               one JSON object: {\"steps\": [...], \"holds\": true, ...}
   federation story --verbose            also the commands that made the countries
   federation story --keep /tmp/story    leave keys, logs, lists and stores in a folder";
+
+const FAULTS_HELP: &str = "\
+Runs in a network and a mount namespace of its own where the machine allows it (root, or namespaces of users); packet
+loss and full disks need them. Clock jumps need libfaketime. What is not possible is told in its row.
+
+Examples:
+  federation faults --quick                 every fault, and a few kills: 90 seconds
+  federation faults --json > faults.json    500 kills at random moments, and each fault for longer
+  federation faults --seed 7 --kills 2000   the same moments again, and more of them
+  federation faults --backlog 10000000      let tokens pile up for a country that cannot be reached, and drain";
+
+#[derive(clap::Args)]
+struct Faults {
+    /// A cut of it that ends within 90 seconds
+    #[arg(long)]
+    quick: bool,
+    /// Print one JSON object in place of the table
+    #[arg(long)]
+    json: bool,
+    /// What the random moments come from
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Kills at random moments
+    #[arg(long, value_name = "N")]
+    kills: Option<usize>,
+    /// Measure a backlog of so many tokens in place of the faults
+    #[arg(long, value_name = "N", conflicts_with_all = ["quick", "seed", "kills"])]
+    backlog: Option<usize>,
+    /// Make everything in this folder, which must be empty or not there, and leave it there
+    #[arg(long, value_name = "DIR")]
+    keep: Option<PathBuf>,
+    /// It runs in namespaces of its own already
+    #[arg(long, hide = true)]
+    inside: bool,
+}
 
 #[derive(clap::Args)]
 struct Story {
@@ -100,6 +140,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(demo) => run(failure_as_json("ok", demo.json, demo.run())),
         Command::Story(story) => run(failure_as_json("holds", story.json, story.run())),
+        Command::Faults(faults) => run(failure_as_json("ok", faults.json, faults.run())),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "federation", &mut std::io::stdout());
             ExitCode::SUCCESS
@@ -141,6 +182,35 @@ impl Story {
             println!("{}", serde_json::to_string_pretty(&account)?);
         }
         Ok(if account.holds { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    }
+}
+
+impl Faults {
+    async fn run(&self) -> Result<ExitCode> {
+        // When the signal wins, the processes and their folder go with the run.
+        let ok = tokio::select! {
+            ok = self.measure() => ok?,
+            signalled = demo::until_interrupted() => return signalled.and_then(|()| bail!("interrupted")),
+        };
+        Ok(if ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    }
+
+    async fn measure(&self) -> Result<bool> {
+        if let Some(tokens) = self.backlog {
+            let found = faults::backlog(tokens, self.keep.clone()).await?;
+            println!("{}", serde_json::to_string_pretty(&found)?);
+            return Ok(found.ok);
+        }
+        let Self { quick, seed, kills, .. } = *self;
+        let namespace = if self.inside { Namespace::Own } else { faults::enter("--inside")? };
+        let options = faults::Options { quick, seed, kills, keep: self.keep.clone(), namespace };
+        let summary = faults::run(&options).await?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&summary)?);
+        } else {
+            println!("{}", faults::table(&summary));
+        }
+        Ok(summary.ok)
     }
 }
 
