@@ -17,4 +17,5 @@ mod privacy_knowledge;
 mod recovery;
 mod refusals;
 mod replicas;
+mod simulation;
 mod story;

@@ -30,6 +30,7 @@ mod ports;
 pub mod process;
 pub mod reports;
 mod setup;
+pub mod simulation;
 pub mod story;
 pub mod tap;
 pub mod turn;

@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use harness::demo::{self, End, Options};
+use harness::simulation::{StoreKind, soak};
 use harness::story::{self, Aloud};
 
 const FAILED: u8 = 1;
@@ -21,7 +25,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  every token is accounted for; every step of the story holds
+  0  every token is accounted for; every step of the story holds; no simulation failed
   1  something was lost, doubled, misdelivered, altered or leaked; a step does not hold; or it broke off
   2  wrong usage
 
@@ -29,7 +33,8 @@ Examples:
   federation demo
   federation demo --json > result.json
   federation demo --stay
-  federation story";
+  federation story
+  federation soak --minutes 60";
 
 #[derive(Subcommand)]
 enum Command {
@@ -39,6 +44,9 @@ enum Command {
     /// Tell the four phases: phones meet, a case uploads, country to country, recognition; attackers, and a second round
     #[command(after_help = STORY_HELP)]
     Story(Story),
+    /// Play random operations on federations of two to five countries, and account for every report after each run
+    #[command(after_help = SOAK_HELP)]
+    Soak(Soak),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  federation completions bash > /etc/bash_completion.d/federation")]
     Completions {
@@ -66,6 +74,34 @@ Examples:
   federation story --json               one JSON object: {\"steps\": [...], \"holds\": true, ...}
   federation story --verbose            also the commands that made the countries
   federation story --keep /tmp/story    leave keys, logs, lists and stores in a folder";
+
+const SOAK_HELP: &str = "\
+Each run plays 80 operations (pushes, pulls, kills, faults on lines, full disks, new keys, new trust lists, days that
+pass) on real gateways, stores and adapters in this process, lets everything arrive, and accounts for every report.
+A run that fails is shortened; its operations are told as a plan that tests/e2e/simulation.rs can play again.
+
+Examples:
+  federation soak --minutes 60                    progress on standard error, then a summary
+  federation soak --minutes 0.5 --seed 7 --json   one JSON object; the same seed gives the same operations";
+
+#[derive(clap::Args)]
+struct Soak {
+    /// How long new runs begin; the last one is finished. Ctrl-C ends it earlier in the same way
+    #[arg(long, value_name = "N", value_parser = minutes)]
+    minutes: Duration,
+    /// Seed of the first run; drawn if it is not given. Each following run has the next one
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// Print one JSON object in place of the summary
+    #[arg(long)]
+    json: bool,
+}
+
+/// Minutes, also parts of one.
+fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes: f64 = text.parse().map_err(|_| "write a number of minutes, as 60 or 0.5".to_owned())?;
+    Duration::try_from_secs_f64(minutes * 60.0).map_err(|_| "write a positive number of minutes".to_owned())
+}
 
 #[derive(clap::Args)]
 struct Story {
@@ -100,6 +136,10 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(demo) => run(failure_as_json("ok", demo.json, demo.run())),
         Command::Story(story) => run(failure_as_json("holds", story.json, story.run())),
+        Command::Soak(soak) => soak.run().unwrap_or_else(|error| {
+            eprintln!("federation: {error:#}");
+            ExitCode::from(FAILED)
+        }),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "federation", &mut std::io::stdout());
             ExitCode::SUCCESS
@@ -141,6 +181,32 @@ impl Story {
             println!("{}", serde_json::to_string_pretty(&account)?);
         }
         Ok(if account.holds { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    }
+}
+
+impl Soak {
+    fn run(&self) -> Result<ExitCode> {
+        let seed = self.seed.unwrap_or_else(rand::random);
+        eprintln!("seed {seed}");
+        let options = soak::Options { time: self.minutes, seed, kind: StoreKind::default() };
+        let stop = Arc::new(AtomicBool::new(false));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        runtime.spawn({
+            let stop = stop.clone();
+            async move {
+                if demo::until_interrupted().await.is_ok() {
+                    eprintln!("the run that has begun is finished");
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        let summary = soak::run(&options, &stop)?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&summary)?);
+        } else {
+            println!("{}", summary.text());
+        }
+        Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }
 }
 
