@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use harness::binaries::Binaries;
-use harness::simulation::{Kind, Plan, Simulation, StoreKind};
+use harness::simulation::{Account, Kind, Plan, Simulation, StoreKind};
 use serde_json::Value;
 
 /// The runs of every test run: their seeds, and how many operations each has.
@@ -30,6 +30,41 @@ fn thousands_of_random_operations_lose_double_misdeliver_and_leak_nothing() {
     assert!(operations >= 2_000, "{operations}");
     assert!(delivered > 1_000, "{delivered}: the runs say little if little arrives");
     assert!(expired > 0, "what the protocol allows to go missing does, and is accounted for");
+}
+
+/// A plan in which something was found goes well.
+fn goes_well(text: &str) -> Account {
+    simulation().play(&plan(text)).unwrap_or_else(|failure| panic!("{failure}")).account
+}
+
+/// The gateway forgot push ids after 14 days, and took reports that were up to 15 days old.
+#[test]
+fn a_push_that_was_kept_and_not_answered_is_not_kept_again_after_14_days() {
+    let account = goes_well(
+        "countries 2
+        kill 826 after 1
+        push 826/1 x8 mix 3
+        start 826
+        pull 250 826
+        receive 250/0
+        turn 20220
+        purge 826
+        retry 0",
+    );
+    assert!(account.accepted > 0 && account.delivered == account.accepted, "{account:?}");
+}
+
+/// Its answer is then that of a push that comes for the first time, and nothing of it is kept.
+#[test]
+fn a_push_that_comes_again_after_its_id_was_forgotten_is_too_old() {
+    let account = goes_well(
+        "countries 4
+        kill 826 after 1
+        push 276/0 x4 mix 60781 | 826/1 x4 mix 18194 | 826/1 x4 mix 50835 | 276/0 x1 mix 62956
+        turn 18720
+        turn 7200",
+    );
+    assert!(account.forgotten > 0, "{account:?}");
 }
 
 fn plan(text: &str) -> Plan {

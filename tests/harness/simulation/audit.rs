@@ -190,9 +190,9 @@ async fn first_kept(store: &dyn store::Store, stream: store::Stream) -> Told<u64
 }
 
 /// The token of a report, which must be as it was pushed.
-fn token(octets: &[u8], letters: &BTreeMap<Token, Vec<u8>>) -> Told<Token> {
+fn token(octets: &[u8], letters: &BTreeMap<Token, (usize, Vec<u8>)>) -> Told<Token> {
     let unknown = || Failure::new(Kind::Misdelivered, "a report that nobody pushed");
     let Report::Contact(contact) = Report::decode(octets)? else { return Err(unknown()) };
     let token: Token = contact.token.octets().try_into().map_err(|_| unknown())?;
-    if letters.get(&token).is_some_and(|pushed| pushed == octets) { Ok(token) } else { Err(unknown()) }
+    if letters.get(&token).is_some_and(|(_, pushed)| pushed == octets) { Ok(token) } else { Err(unknown()) }
 }

@@ -13,6 +13,8 @@ use super::letters::{Letter, Token, Tokens};
 const HOUR: u64 = 3_600;
 /// What nobody acknowledges is kept for so long, seconds: 14 days.
 pub(super) const UNACKNOWLEDGED: u64 = 14 * 24 * HOUR;
+/// A push is known for so long, seconds: 17 days. When it is sent again later, its reports are too old.
+const PUSH_IDS: u64 = 17 * 24 * HOUR;
 /// What was acknowledged is kept for so long, seconds: 24 hours.
 const ACKNOWLEDGED: u64 = 24 * HOUR;
 
@@ -22,8 +24,8 @@ pub(super) struct Ledger {
     pub(super) tokens: Tokens,
     /// In their order.
     pub(super) pushes: Vec<Pushed>,
-    /// The reports that were sealed, by their tokens.
-    pub(super) letters: BTreeMap<Token, Vec<u8>>,
+    /// The reports that were sealed, by their tokens, and the first push of each.
+    pub(super) letters: BTreeMap<Token, (usize, Vec<u8>)>,
     /// By origin and destination country.
     pub(super) outboxes: BTreeMap<(u16, u16), Stream<Sent>>,
     /// By authority.
@@ -42,6 +44,8 @@ pub(super) struct Pushed {
     pub(super) expected: Vec<Vec<(Verdict, Option<Authority>)>>,
     /// The answer.
     pub(super) reply: Option<wire::PushReply>,
+    /// When it came, by the clock of the gateway.
+    answered: u64,
     /// The accepted tokens, and where they go.
     pub(super) accepted: Vec<(Token, Authority)>,
 }
@@ -121,14 +125,15 @@ impl Ledger {
         request: wire::PushRequest,
         letters: Vec<Letter>,
     ) -> usize {
-        self.letters.extend(letters.iter().map(|letter| (letter.token, letter.octets.clone())));
+        let push = self.pushes.len();
+        self.letters.extend(letters.iter().map(|letter| (letter.token, (push, letter.octets.clone()))));
         let (expected, accepted) = (Vec::new(), Vec::new());
-        self.pushes.push(Pushed { pusher, request, letters, expected, reply: None, accepted });
-        self.pushes.len() - 1
+        self.pushes.push(Pushed { pusher, request, letters, expected, reply: None, answered: 0, accepted });
+        push
     }
 
     /// Takes the answer to a push in, if it is one that could be given.
-    pub(super) fn answered(&mut self, push: usize, reply: wire::PushReply) -> Told<()> {
+    pub(super) fn answered(&mut self, push: usize, reply: wire::PushReply, now: u64) -> Told<()> {
         let pushed = &mut self.pushes[push];
         if let Some(before) = &pushed.reply {
             // When its id is forgotten, its reports are too old to be taken again.
@@ -149,8 +154,15 @@ impl Ledger {
         };
         let tokens = pushed.letters.iter().map(|letter| letter.token);
         pushed.accepted = tokens.zip(expected).filter_map(|(token, (_, to))| Some((token, (*to)?))).collect();
-        pushed.reply = Some(reply);
+        (pushed.reply, pushed.answered) = (Some(reply), now);
         Ok(())
+    }
+
+    /// Whether a push was forgotten when it was answered: what was kept of it at this time, and not answered then, is
+    /// answered as if it came for the first time.
+    pub(super) fn was_forgotten(&self, token: &Token, at: u64) -> bool {
+        let push = self.letters.get(token).and_then(|(push, _)| self.pushes.get(*push));
+        push.is_some_and(|push| at + PUSH_IDS < push.answered)
     }
 
     /// All accepted tokens, and where they go.

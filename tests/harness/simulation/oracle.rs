@@ -28,17 +28,28 @@ pub struct Account {
     pub delivered: usize,
     /// Accepted reports that nobody fetched within 14 days.
     pub expired: usize,
+    /// Reports that were kept and not answered, and whose push came again when its id was forgotten and they were too
+    /// old.
+    pub forgotten: usize,
     /// Accepted reports whose key was destroyed 15 days after it was replaced, before they were fetched.
     pub closed: usize,
     /// Batches that were refused and kept as evidence.
     pub evidence: usize,
 }
 
+/// A batch that a token is in.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    origin: u16,
+    to: Authority,
+    at: u64,
+}
+
 impl World {
     /// Checks everything, and counts.
     pub(super) fn account(&self) -> Told<Account> {
-        self.everything_accepted_is_sent_once()?;
-        let mut account = self.everything_sent_is_received_or_expired()?;
+        let forgotten = self.everything_accepted_is_sent_once()?;
+        let mut account = Account { forgotten, ..self.everything_sent_is_received_or_expired()? };
         self.every_delivery_is_in_effect_once(&mut account)?;
         self.receipts_match()?;
         self.peers_see_what_the_ledger_has()?;
@@ -49,38 +60,42 @@ impl World {
         Ok(account)
     }
 
-    fn everything_accepted_is_sent_once(&self) -> Told<()> {
-        let mut sent: BTreeMap<Token, Vec<(u16, Authority)>> = BTreeMap::new();
-        for ((origin, _), outbox) in &self.ledger.outboxes {
-            for entry in &outbox.entries {
-                let way = (*origin, entry.what.to);
-                entry.what.tokens.iter().for_each(|token| sent.entry(*token).or_default().push(way));
-            }
-        }
+    /// Gives how many were sent, and first answered when they were too old to be taken.
+    fn everything_accepted_is_sent_once(&self) -> Told<usize> {
+        let mut sent = self.ways();
         for pushed in &self.ledger.pushes {
             let origin = self.desks[&pushed.pusher].country;
             for (token, to) in &pushed.accepted {
-                let ways = sent.remove(token).unwrap_or_default();
-                match ways.as_slice() {
-                    [] => {
-                        return found(
-                            Kind::Lost,
-                            token,
-                            format!("accepted at {}, in no batch", pushed.pusher),
-                        );
-                    }
-                    [way] if *way == (origin, *to) => {}
-                    [way] => return found(Kind::Misdelivered, token, format!("goes {way:?}, not to {to}")),
-                    ways => return found(Kind::Doubled, token, format!("goes {ways:?}")),
-                }
+                let (kind, what) = match sent.remove(token).unwrap_or_default().as_slice() {
+                    [] => (Kind::Lost, format!("accepted at {}, in no batch", pushed.pusher)),
+                    [way] if (way.origin, way.to) == (origin, *to) => continue,
+                    [way] => (Kind::Misdelivered, format!("goes {way:?}, not to {to}")),
+                    ways => (Kind::Doubled, format!("goes {ways:?}")),
+                };
+                return found(kind, token, what);
             }
         }
-        match sent.iter().next() {
-            Some((token, ways)) => {
-                found(Kind::Misdelivered, token, format!("was not accepted, goes {ways:?}"))
+        let count = sent.len();
+        for (token, ways) in sent {
+            match ways.as_slice() {
+                [way] if self.ledger.was_forgotten(&token, way.at) => {}
+                [_] => return found(Kind::Misdelivered, &token, format!("was not accepted, goes {ways:?}")),
+                _ => return found(Kind::Doubled, &token, format!("goes {ways:?}")),
             }
-            None => Ok(()),
         }
+        Ok(count)
+    }
+
+    /// In which batches each token is.
+    fn ways(&self) -> BTreeMap<Token, Vec<Way>> {
+        let mut ways: BTreeMap<Token, Vec<Way>> = BTreeMap::new();
+        for ((origin, _), outbox) in &self.ledger.outboxes {
+            for Entry { at, what } in &outbox.entries {
+                let way = Way { origin: *origin, to: what.to, at: *at };
+                what.tokens.iter().for_each(|token| ways.entry(*token).or_default().push(way));
+            }
+        }
+        ways
     }
 
     fn everything_sent_is_received_or_expired(&self) -> Told<Account> {

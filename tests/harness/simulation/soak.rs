@@ -51,6 +51,8 @@ pub struct Summary {
     pub expired: usize,
     /// Accepted reports that were fetched after their key was destroyed.
     pub closed: usize,
+    /// Reports that were kept and not answered, and answered `too old` when their push came again after 17 days.
+    pub forgotten: usize,
     /// Batches that were refused and kept as evidence.
     pub evidence: usize,
     /// Runs in which an accepted report did not arrive.
@@ -114,6 +116,7 @@ impl Summary {
         self.delivered += account.delivered;
         self.expired += account.expired;
         self.closed += account.closed;
+        self.forgotten += account.forgotten;
         self.evidence += account.evidence;
     }
 

@@ -100,7 +100,10 @@ impl World {
         })?;
         for (push, answer) in answers {
             match answer {
-                Ok(reply) => self.ledger.answered(push, reply)?,
+                Ok(reply) => {
+                    let now = self.now(self.desks[&self.ledger.pushes[push].pusher].country);
+                    self.ledger.answered(push, reply, now)?;
+                }
                 Err(CallError::Again { reason, .. }) if NOTHING_STORED.contains(&reason.as_str()) => {
                     self.ledger.pushes[push].expected.pop();
                 }
@@ -195,7 +198,7 @@ impl World {
     pub(super) fn receive(&mut self, authority: Authority) -> Told<Moved> {
         let Some(desk) = self.desks.get_mut(&authority) else { return Ok(Moved::No) };
         let (receiver, before) = (desk.receiver().clone(), desk.receiver().intake.cursor()?.at.position);
-        let step = timeout(PATIENCE, receiver.step(&mut desk.acknowledged));
+        let step = async { timeout(PATIENCE, receiver.step(&mut desk.acknowledged)).await };
         let received = self.runtime.block_on(step).context("an adapter's step did not end in time")?;
         let through = receiver.intake.cursor()?.at.position;
         let (country, desk) = (desk.country, &self.desks[&authority]);
