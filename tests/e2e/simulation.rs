@@ -10,7 +10,7 @@ use harness::simulation::{Account, Kind, Plan, Simulation, StoreKind};
 use serde_json::Value;
 
 /// The runs of every test run: their seeds, and how many operations each has.
-const SEEDS: std::ops::Range<u64> = 0..26;
+const SEEDS: std::ops::Range<u64> = 0..30;
 const OPERATIONS: usize = 80;
 
 fn simulation() -> Simulation {
@@ -32,46 +32,11 @@ fn thousands_of_random_operations_lose_double_misdeliver_and_leak_nothing() {
     assert!(expired > 0, "what the protocol allows to go missing does, and is accounted for");
 }
 
-/// A plan in which something was found goes well.
-fn goes_well(text: &str) -> Account {
-    simulation().play(&plan(text)).unwrap_or_else(|failure| panic!("{failure}")).account
-}
-
-/// The gateway forgot push ids after 14 days, and took reports that were up to 15 days old.
-#[test]
-fn a_push_that_was_kept_and_not_answered_is_not_kept_again_after_14_days() {
-    let account = goes_well(
-        "countries 2
-        kill 826 after 1
-        push 826/1 x8 mix 3
-        start 826
-        pull 250 826
-        receive 250/0
-        turn 20220
-        purge 826
-        retry 0",
-    );
-    assert!(account.accepted > 0 && account.delivered == account.accepted, "{account:?}");
-}
-
-/// Its answer is then that of a push that comes for the first time, and nothing of it is kept.
-#[test]
-fn a_push_that_comes_again_after_its_id_was_forgotten_is_too_old() {
-    let account = goes_well(
-        "countries 4
-        kill 826 after 1
-        push 276/0 x4 mix 60781 | 826/1 x4 mix 18194 | 826/1 x4 mix 50835 | 276/0 x1 mix 62956
-        turn 18720
-        turn 7200",
-    );
-    assert!(account.forgotten > 0, "{account:?}");
-}
-
 fn plan(text: &str) -> Plan {
     text.parse().unwrap()
 }
 
-/// Every way in which the oracle may be deceived from outside is noticed.
+/// Nothing special.
 const QUIET: &str = "countries 2
     push 826/1 x5 mix 1
     push 250/0 x5 mix 2
@@ -163,6 +128,103 @@ fn the_oracle_notices_a_store_that_forgets_what_it_has_answered_and_the_plan_shr
     let finding = simulation.shortened(0, &plan, failure);
     let names: Vec<_> = finding.plan.operations.iter().map(|operation| operation.name()).collect();
     assert_eq!(names, ["forget", "push", "kill"], "{finding}");
+}
+
+// What the protocol allows to go missing: exactly that does, and the oracle has worked it out.
+
+#[test]
+fn what_nobody_fetches_for_14_days_is_given_up_and_what_follows_is_not() {
+    let account = goes_well(
+        "countries 2
+        push 826/1 x8 mix 3
+        turn 20170
+        purge 826
+        push 826/1 x3 mix 4
+        pull 250 826",
+    );
+    assert!(account.expired > 0 && account.delivered > 0, "{account:?}");
+}
+
+#[test]
+fn what_an_adapter_does_not_take_for_14_days_is_given_up() {
+    let account = goes_well(
+        "countries 2
+        push 826/1 x8 mix 3
+        pull 250 826
+        pull 826 826
+        turn 20170
+        purge 250
+        purge 826",
+    );
+    assert!(account.accepted > 0 && account.expired == account.accepted, "{account:?}");
+}
+
+#[test]
+fn what_is_fetched_after_its_key_was_destroyed_is_set_aside() {
+    let account = goes_well(
+        "countries 2
+        push 826/1 x8 mix 3
+        rotate 250/0
+        turn 18720
+        pull 250 826
+        turn 4320
+        retire 250/0
+        receive 250/0",
+    );
+    assert!(account.closed > 0, "{account:?}");
+}
+
+#[test]
+fn a_gateway_without_room_purges_and_goes_on_when_it_has_room_again() {
+    let account = goes_well(
+        "countries 2
+        push 826/1 x8 mix 3
+        turn 60
+        fill 826
+        push 826/1 x3 mix 5
+        turn 20170
+        purge 826
+        free 826
+        push 826/1 x3 mix 6",
+    );
+    assert!(account.expired > 0 && account.delivered > 0, "{account:?}");
+}
+
+// Plans that showed something. Each goes well now.
+
+/// A plan in which something was found goes well.
+fn goes_well(text: &str) -> Account {
+    simulation().play(&plan(text)).unwrap_or_else(|failure| panic!("{failure}")).account
+}
+
+/// The gateway forgot push ids after 14 days, and took reports that were up to 15 days old.
+#[test]
+fn a_push_that_was_kept_and_not_answered_is_not_kept_again_after_14_days() {
+    let account = goes_well(
+        "countries 2
+        kill 826 after 1
+        push 826/1 x8 mix 3
+        start 826
+        pull 250 826
+        receive 250/0
+        turn 20220
+        purge 826
+        retry 0",
+    );
+    assert!(account.accepted > 0 && account.delivered == account.accepted, "{account:?}");
+}
+
+/// Its answer is then that of a push that comes for the first time, and nothing of it is kept.
+#[test]
+fn a_push_that_comes_again_after_its_id_was_forgotten_is_too_old() {
+    let account = goes_well(
+        "countries 4
+        kill 826 after 1
+        push 276/0 x4 mix 60781 | 826/1 x4 mix 18194 | 826/1 x4 mix 50835 | 276/0 x1 mix 62956
+        turn 18720
+        turn 7200",
+    );
+    assert!(account.forgotten > 0, "{account:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

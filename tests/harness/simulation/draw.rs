@@ -54,7 +54,7 @@ impl Draw {
             76..80 => Operation::Purge(self.country()),
             80..82 => Operation::Reopen(self.authority()),
             82..84 => Operation::Trust(self.country()),
-            84..86 => self.keys(),
+            84..88 => self.keys(),
             _ => self.trouble(),
         }
     }
@@ -78,7 +78,7 @@ impl Draw {
         let minutes = match self.rng.random_range(0..10) {
             0..4 => self.rng.random_range(1..60),
             4..7 => self.rng.random_range(1..30) * 60,
-            7..9 => self.rng.random_range(1..6) * 24 * 60,
+            7 => self.rng.random_range(1..6) * 24 * 60,
             _ => self.rng.random_range(10..17) * 24 * 60,
         };
         Operation::Turn(minutes)

@@ -146,7 +146,7 @@ impl Line {
             Lie::Truncate => last.sealed.truncate(last.sealed.len() - 1),
             Lie::TruncateManifest => last.manifest.truncate(last.manifest.len() - 1),
             Lie::Double => {
-                *batches = batches.iter().flat_map(|batch| [batch.clone(), batch.clone()]).collect()
+                *batches = batches.iter().flat_map(|batch| [batch.clone(), batch.clone()]).collect();
             }
             Lie::Reorder => batches.reverse(),
             Lie::Drop => drop(batches.remove(0)),

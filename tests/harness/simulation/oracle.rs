@@ -57,7 +57,12 @@ impl World {
         account.pushed = self.ledger.pushes.iter().map(|pushed| pushed.letters.len()).sum();
         account.accepted = self.ledger.accepted().count();
         account.evidence = self.evidence()?;
-        Ok(account)
+        let Account { accepted, delivered, expired, closed, .. } = account;
+        if accepted + forgotten == delivered + expired + closed {
+            Ok(account)
+        } else {
+            Err(Failure::new(Kind::Lost, format!("the sums do not agree: {account:?}")))
+        }
     }
 
     /// Gives how many were sent, and first answered when they were too old to be taken.
