@@ -92,9 +92,18 @@ struct Soak {
     /// Seed of the first run; drawn if it is not given. Each following run has the next one
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
+    /// What the gateways keep their batches in; PostgreSQL 15 or later is started by itself
+    #[arg(long, value_enum, default_value_t = Store::Sled)]
+    store: Store,
     /// Print one JSON object in place of the summary
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Store {
+    Sled,
+    Postgres,
 }
 
 /// Minutes, also parts of one.
@@ -188,7 +197,11 @@ impl Soak {
     fn run(&self) -> Result<ExitCode> {
         let seed = self.seed.unwrap_or_else(rand::random);
         eprintln!("seed {seed}");
-        let options = soak::Options { time: self.minutes, seed, kind: StoreKind::default() };
+        let kind = match self.store {
+            Store::Sled => StoreKind::Embedded,
+            Store::Postgres => StoreKind::Postgres,
+        };
+        let options = soak::Options { time: self.minutes, seed, kind };
         let stop = Arc::new(AtomicBool::new(false));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         runtime.spawn({

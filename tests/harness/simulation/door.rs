@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -17,6 +17,7 @@ use gateway::config::Config;
 use gateway::inbound::acknowledge::Acknowledge;
 use gateway::node::Node;
 use gateway::peers::Peers;
+use gateway::prepare::prepare_with;
 use gateway::stage::Stages;
 use gateway::store::Store;
 use pki::trust::TrustKeeper;
@@ -30,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use super::charter::Charter;
 use super::fuse::{Died, Fuse};
 use super::logs;
-use super::stores::StoreKind;
+use super::stores::{Place, StoreKind};
 
 /// Longer than any step takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -48,8 +49,8 @@ pub(super) struct Door {
     pub(super) country: u16,
     /// Its time.
     pub(super) clock: Clock,
-    /// Its store's kind.
-    pub(super) kind: StoreKind,
+    /// Where its store is.
+    pub(super) place: Arc<Place>,
     /// Whether its disk has no room.
     pub(super) is_full: bool,
     charter: Arc<Charter>,
@@ -95,8 +96,8 @@ impl Door {
         let home = folder.join(country.to_string());
         fs::create_dir_all(home.join("life-0"))?;
         let clock = Clock::still(charter.begins());
-        let (charter, life) = (charter.clone(), 0);
-        Ok(Self { country, clock, kind, is_full: false, charter, home, life, running: None })
+        let (charter, place, life) = (charter.clone(), Arc::new(Place::new(kind)?), 0);
+        Ok(Self { country, clock, place, is_full: false, charter, home, life, running: None })
     }
 
     /// Where its trust list lies.
@@ -121,20 +122,19 @@ impl Door {
             .enable_all()
             .build()?;
         let (stop, clock) = (CancellationToken::new(), self.clock.clone());
-        let prepared = runtime.block_on(runtime.spawn_blocking({
-            let stop = stop.clone();
-            move || gateway::prepare::prepare(config, clock, stop)
-        }))?;
-        let (mut node, keeper) = match prepared {
+        let (image, fuse) = (self.image(), Arc::<OnceLock<Arc<Fuse>>>::default());
+        let slot = fuse.clone();
+        let wrap =
+            move |store| -> Arc<dyn Store> { slot.get_or_init(|| Arc::new(Fuse::new(store, image))).clone() };
+        let prepared = runtime.spawn(prepare_with(config, clock, stop.clone(), wrap));
+        let (node, keeper) = match runtime.block_on(prepared)? {
             Ok(prepared) => prepared,
             Err(cause) => {
                 runtime.shutdown_background();
                 return Ok(Err(cause));
             }
         };
-        let fuse = Arc::new(Fuse::new(node.store.clone(), self.image()));
-        node.store = fuse.clone();
-        let node = Arc::new(node);
+        let (node, fuse) = (Arc::new(node), fuse.get().context("a prepared gateway has a store")?.clone());
         let stages = Stages::new(stop);
         let bound = runtime.block_on(async {
             let listeners = (listener().await?, listener().await?);
@@ -166,9 +166,9 @@ impl Door {
     /// Copies store and state to where the next life looks for them.
     fn image(&self) -> super::fuse::Image {
         let (life, next) = (self.life(), self.home.join(format!("life-{}", self.life + 1)));
-        let kind = self.kind;
+        let place = self.place.clone();
         Box::new(move || {
-            kind.image(&life, &next)?;
+            place.image(&life, &next)?;
             super::fuse::copy(&life.join("state"), &next.join("state"))
         })
     }
@@ -176,13 +176,13 @@ impl Door {
     fn config(&self) -> Result<Config> {
         let file = |name: &str| format!("{:?}", self.charter.file(self.country, name));
         let (life, anchors) = (self.life(), self.charter.anchors());
+        let [store, table] = self.place.configured(&life);
         let text = format!(
-            "country = {}\nstore = {:?}\nstate = {:?}\nsigning_key = {}\n\
+            "country = {}\n{store}\nstate = {:?}\nsigning_key = {}\n\
              [listen]\npeers = \"127.0.0.1:0\"\nnational = \"127.0.0.1:0\"\nadmin = \"127.0.0.1:0\"\n\
              [identity]\ncertificate = {}\nkey = {}\nhpke_keys = [{}]\n\
-             [trust]\nlist = {:?}\nanchors = {anchors:?}\nthreshold = 2\n",
+             [trust]\nlist = {:?}\nanchors = {anchors:?}\nthreshold = 2\n{table}",
             self.country,
-            self.kind.configured(&life),
             life.join("state"),
             file("signing.key"),
             file("gateway.crt"),

@@ -8,11 +8,12 @@ use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use gateway::store::{
-    Answered, Change, Committed, Cursor, CursorName, Entry, OnceId, Store, StoreError, StoreSize, Stream,
-    Tail,
+    Answered, Change, Committed, Cursor, CursorName, Entry, Fence, Holder, LeaseName, OnceId, Store,
+    StoreError, StoreSize, Stream, Tail,
 };
 use tokio::sync::{RwLock, watch};
 
@@ -154,6 +155,10 @@ impl Store for Fuse {
         self.store.tail(stream)
     }
 
+    async fn latest(&self, stream: Stream) -> Result<Tail, StoreError> {
+        self.store.latest(stream).await
+    }
+
     async fn oldest(&self, stream: Stream) -> Result<Option<(u64, u64)>, StoreError> {
         self.store.oldest(stream).await
     }
@@ -172,6 +177,23 @@ impl Store for Fuse {
 
     async fn streams(&self) -> Result<Vec<Stream>, StoreError> {
         self.store.streams().await
+    }
+
+    async fn lease(
+        &self,
+        name: LeaseName,
+        holder: Holder,
+        time: Duration,
+    ) -> Result<Option<Fence>, StoreError> {
+        self.change(self.store.lease(name, holder, time)).await
+    }
+
+    async fn release(&self, fence: Fence) -> Result<(), StoreError> {
+        self.change(self.store.release(fence)).await
+    }
+
+    fn elsewhere(&self) -> watch::Receiver<u64> {
+        self.store.elsewhere()
     }
 
     fn size(&self) -> StoreSize {

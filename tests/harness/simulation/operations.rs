@@ -59,6 +59,8 @@ pub enum Operation {
     /// The image is taken now that the next kill leaves behind: a store that forgets. Never drawn; it shows that the
     /// oracle notices.
     Forget(u16),
+    /// A country tells an origin that it has delivered everything, which it has not. Never drawn either.
+    Boast(u16, u16),
     /// A gateway starts anew on a disk without room.
     Fill(u16),
     /// It has room again.
@@ -121,6 +123,7 @@ impl Operation {
             Self::Stop(_) => "stop",
             Self::Start(_) => "start",
             Self::Forget(_) => "forget",
+            Self::Boast(..) => "boast",
             Self::Fill(_) => "fill",
             Self::Free(_) => "free",
             Self::Fault(..) => "fault",
@@ -143,7 +146,9 @@ impl fmt::Display for Operation {
                 write!(f, "{} {pusher} x{reports} mix {mix}", if at == 0 { "" } else { " |" })
             }),
             Self::Retry(push) | Self::Alter(push) => write!(f, " {push}"),
-            Self::Pull(country, origin) | Self::Receipts(country, origin) => write!(f, " {country} {origin}"),
+            Self::Pull(country, origin) | Self::Receipts(country, origin) | Self::Boast(country, origin) => {
+                write!(f, " {country} {origin}")
+            }
             Self::Turn(minutes) => write!(f, " {minutes}"),
             Self::Kill(country, moment) => write!(f, " {country} {moment}"),
             Self::Fault(line, fault) => write!(f, " {line} {fault}"),
@@ -225,6 +230,7 @@ impl FromStr for Operation {
             "stop" => Self::Stop(number(0)?),
             "start" => Self::Start(number(0)?),
             "forget" => Self::Forget(number(0)?),
+            "boast" => Self::Boast(number(0)?, number(1)?),
             "fill" => Self::Fill(number(0)?),
             "free" => Self::Free(number(0)?),
             "fault" => {
@@ -272,8 +278,9 @@ mod tests {
             let plan = draw::plan(seed, 80);
             assert_eq!(plan.to_string().parse::<Plan>().unwrap(), plan);
         }
-        let forget: Operation = "forget 250".parse().unwrap();
-        assert_eq!(forget.to_string(), "forget 250");
+        for never_drawn in ["forget 250", "boast 250 826"] {
+            assert_eq!(never_drawn.parse::<Operation>().unwrap().to_string(), never_drawn);
+        }
     }
 
     #[test]

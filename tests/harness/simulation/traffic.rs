@@ -7,6 +7,7 @@ use anyhow::Context;
 use country_adapter::gateway::CallError;
 use gateway::inbound::keys::Keys;
 use gateway::inbound::pull::Pull;
+use gateway::names;
 use proto::body;
 use proto::ids::{Authority, CountryCode};
 use proto::verdict::Verdict;
@@ -25,6 +26,8 @@ use super::world::World;
 
 /// Longer than any call takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a lease is held without a word: a gateway that was killed is not waited for much longer.
+pub(super) const LEASE: Duration = Duration::from_millis(500);
 /// Reasons by which a gateway says that it has stored nothing.
 const NOTHING_STORED: [&str; 4] = ["STORE_FULL", "QUOTA_EXCEEDED", "COUNTRY_OUT", "TRUST_LIST_EXPIRED"];
 
@@ -151,21 +154,24 @@ impl World {
             return Ok(Moved::No);
         };
         let Some(running) = &door.running else { return Ok(Moved::Failed) };
-        let pull = Pull::new(running.node.clone(), running.peers.clone(), origin);
-        let before = running.node.clone();
-        let cursor = async move |node: &gateway::node::Node| {
-            node.store.cursor(gateway::names::pulled(origin)).await.map(|cursor| cursor.through)
-        };
+        let (node, peers) = (running.node.clone(), running.peers.clone());
         let stepped = self.runtime.block_on(door.step(async move {
-            let from = cursor(&before).await;
-            let pulled = pull.step().await;
-            (pulled, from.ok() != cursor(&before).await.ok())
+            let Ok(Some(fence)) = node.store.lease(names::peer(origin), node.holder, LEASE).await else {
+                return Moved::Failed;
+            };
+            let from = node.store.cursor(names::pulled(origin)).await;
+            let pulled = Pull::new(node.clone(), peers, origin, fence).step().await;
+            let to = node.store.cursor(names::pulled(origin)).await;
+            match (pulled, from, to) {
+                (Ok(_), Ok(from), Ok(to)) if from == to => Moved::No,
+                (Ok(_), Ok(_), Ok(_)) => Moved::Yes,
+                _ => Moved::Failed,
+            }
         }))?;
         self.look(country)?;
         Ok(match stepped {
-            Stepped::Done((Ok(_), true)) => Moved::Yes,
-            Stepped::Done((Ok(_), false)) => Moved::No,
-            Stepped::Done((Err(_), _)) | Stepped::Dead => Moved::Failed,
+            Stepped::Done(moved) => moved,
+            Stepped::Dead => Moved::Failed,
         })
     }
 

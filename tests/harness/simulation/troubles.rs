@@ -2,8 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use anyhow::Context;
 use gateway::retention;
-use proto::ids::{Authority, CountryCode};
+use pki::{dial, tls};
+use proto::batch::{Receipt, Stage};
+use proto::ids::{Authority, CountryCode, Sequence};
+use proto::wire;
+use proto::wire::exchange_client::ExchangeClient;
 
 use super::door::Stepped;
 use super::failure::{Failure, Kind, Told};
@@ -62,6 +67,34 @@ impl World {
         Ok(self.runtime.block_on(running.fuse.take_image())?)
     }
 
+    /// A false receipt with a true signature.
+    pub(super) fn boast(&mut self, country: u16, origin: u16) -> Told<()> {
+        let last =
+            self.ledger.outboxes.get(&(origin, country)).and_then(|outbox| {
+                Some((Sequence::new(outbox.last()).ok()?, outbox.entries.last()?.what.hash))
+            });
+        let running = self.doors.get(&origin).and_then(|door| door.running.as_ref());
+        let (Some((through, manifest_hash)), Some(running)) = (last, running) else { return Ok(()) };
+        let (origin_code, destination) = (CountryCode::new(origin)?, CountryCode::new(country)?);
+        let stage = Stage::Delivered;
+        let receipt = Receipt { origin: origin_code, destination, through, manifest_hash, stage }.octets();
+        let key = &self.charter.country(country).signing;
+        let request = wire::AcknowledgeRequest {
+            signature: key.sign(Receipt::DOMAIN, &receipt).to_vec().into(),
+            signing_key: key.public().id().octets().to_vec().into(),
+            receipt: receipt.into(),
+        };
+        let trust = self.charter.read_list(&self.first_list())?;
+        let callee = trust.country(origin_code).context("it is in every list")?;
+        let tls = tls::client_config(&self.charter.country(country).gateway, callee)?;
+        let endpoint = format!("https://{}", running.to_peers);
+        self.runtime.block_on(async {
+            let mut client = ExchangeClient::new(dial::channel(&endpoint, tls.into())?);
+            client.acknowledge(request).await.map_err(anyhow::Error::from)
+        })?;
+        self.look(origin)
+    }
+
     /// A gateway's disk has room, or none; it is seen when it starts.
     pub(super) fn with_room(&mut self, country: u16, is_full: bool) -> Told<()> {
         let Some(door) = self.doors.get_mut(&country).filter(|door| door.is_full != is_full) else {
@@ -98,7 +131,7 @@ impl World {
         let Some(door) = self.doors.get(&country) else { return Ok(()) };
         let Some(running) = &door.running else { return Ok(()) };
         let node = running.node.clone();
-        let stepped = self.runtime.block_on(door.step(async move { retention::step(&node).await }))?;
+        let stepped = self.runtime.block_on(door.step(async move { retention::step(&node, None).await }))?;
         self.look(country)?;
         match stepped {
             Stepped::Done(Ok(())) => self.nothing_is_overdue(country),
@@ -168,7 +201,7 @@ impl World {
         if let Some(running) = &mut door.running
             && let Some(list) = running.keeper.reload(now)?
         {
-            running.node.key_lists.recheck(&list, now);
+            self.runtime.block_on(running.node.key_lists.recheck(&list, now))?;
             let suspended = self.editions.last().cloned().unwrap_or_default();
             for code in suspended.into_iter().filter_map(|code| CountryCode::new(code).ok()) {
                 running.peers.hang_up(code);

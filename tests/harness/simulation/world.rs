@@ -108,6 +108,7 @@ impl World {
             Operation::Stop(country) => self.stop(*country)?,
             Operation::Start(country) => self.begin(*country)?,
             Operation::Forget(country) => self.forget(*country)?,
+            Operation::Boast(country, origin) => self.boast(*country, *origin)?,
             Operation::Fill(country) => self.with_room(*country, true)?,
             Operation::Free(country) => self.with_room(*country, false)?,
             Operation::Fault(line, fault) => self.trouble(*line, Some(*fault))?,
