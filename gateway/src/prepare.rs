@@ -111,11 +111,21 @@ pub async fn prepare(
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<(Node, TrustKeeper), StartError> {
+    prepare_with(config, clock, stop, |store| store).await
+}
+
+/// As [`prepare`], with a hand on the store before anything else has it.
+pub async fn prepare_with(
+    config: Config,
+    clock: Clock,
+    stop: CancellationToken,
+    wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+) -> Result<(Node, TrustKeeper), StartError> {
     let now = clock.now();
     let (config, read) = blocking(move || read(&config, now).map(|read| (config, read))).await?;
     let trust = read.keeper.watch();
     let list = trust.borrow().clone();
-    let store = open_store(&config).await?;
+    let store = wrap(open_store(&config).await?);
     let failed = |cause| StartError::Store { path: shown(&config.store), cause };
     let key_lists = KeyLists::open(store.clone(), &list, now).await.map_err(failed)?;
     state_files::take_over(&config.state, &store, &key_lists, (&list, now)).await.map_err(failed)?;

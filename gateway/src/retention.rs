@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::report::Report;
 use tracing::{error, info, warn};
 
 use crate::backlog::acknowledged;
@@ -12,6 +13,9 @@ use crate::store::{Advance, Append, Change, Cursor, Fence, Numbered, StoreError,
 
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
+/// Push ids are known at least for so long: a report that is dated tomorrow is taken until it is 15 days old. If its
+/// push were forgotten earlier, a repetition would be kept a second time.
+const PUSH_IDS: u64 = (Report::MAX_AGE as u64 + 2) * DAY;
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(60);
 
@@ -35,7 +39,7 @@ pub async fn step(node: &Node, fence: Option<Fence>) -> Result<(), StoreError> {
             error!(?stream, %cause, "retention of a stream failed; it is tried again");
         }
     }
-    node.store.forget(oldest).await?;
+    node.store.forget(oldest.min(now.saturating_sub(PUSH_IDS))).await?;
     Ok(())
 }
 
@@ -145,7 +149,7 @@ mod tests {
 
     use super::*;
     use crate::fixture::{self, Fixture};
-    use crate::store::Tail;
+    use crate::store::{Once, OnceId, Tail};
 
     const HOURS: i64 = 3_600;
 
@@ -202,6 +206,19 @@ mod tests {
         assert_eq!(oldest(&fixture).await, Some(1));
         pass(&fixture, 2).await;
         assert_eq!(oldest(&fixture).await, None);
+    }
+
+    #[tokio::test]
+    async fn a_push_is_known_for_as_long_as_its_reports_could_be_taken_again() {
+        let fixture = fixture::node();
+        let id = OnceId::new(b"push").unwrap();
+        let once = Once { id: id.clone(), digest: [1; 32], answer: Bytes::from_static(b"answer") };
+        let change = Change { at: fixture.node.clock.now(), once: Some(once), ..Change::default() };
+        fixture.node.store.commit(change).await.unwrap();
+        pass(&fixture, 24 * 17 - 1).await;
+        assert!(fixture.node.store.once(&id).await.unwrap().is_some());
+        pass(&fixture, 2).await;
+        assert!(fixture.node.store.once(&id).await.unwrap().is_none());
     }
 
     #[tokio::test]

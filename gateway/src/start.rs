@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
-use tonic_health::server::health_reporter;
+use tonic_health::server::{HealthReporter, health_reporter};
 use tracing::{error, info};
 
 use crate::clock::Clock;
@@ -65,23 +65,11 @@ pub async fn run_with(
     let (node, keeper) = prepare(config, clock, stop.clone()).await?;
     let node = Arc::new(node);
     let stages = Stages::new(stop.clone());
-    let tls = listen::follow_trust(&node, &stages)?;
     let loopback = listeners.peers.local_addr().map(loopback).unwrap_or_default();
     info!(country = %node.country, peers = ?listeners.peers.local_addr().ok(), national = ?listeners.national.local_addr().ok(), admin = ?listeners.admin.local_addr().ok(), trust = node.trust_list().version, "gateway started");
 
     // Our tokens out: 1 ingest and 5 serve answer calls; 2 to 4 work inside them.
-    let (node_stop, tasks) = (stop.clone(), stages.tasks().clone());
-    let (national_health, peers_health) = (health_reporter(), health_reporter());
-    let routes = national(&node).add_service(national_health.1).prepare();
-    let acceptor = Acceptor::new(node.clone(), routes, NATIONAL_STREAMS, tls.clone());
-    stages.spawn(
-        "national",
-        stop.clone(),
-        acceptor.run(listeners.national, node_stop.clone(), tasks.clone()),
-    );
-    let routes = peers(&node).add_service(peers_health.1).prepare();
-    let acceptor = Acceptor::new(node.clone(), routes, PEER_STREAMS, tls);
-    stages.spawn("peers", stop.clone(), acceptor.run(listeners.peers, node_stop, tasks));
+    let reporters = answer(&node, (listeners.peers, listeners.national), &stages)?;
 
     // Peers' tokens in: 6 to 8 for each country of the trust list; 9 answers calls above.
     let callers = Arc::new(Peers::new(node.clone(), loopback));
@@ -107,12 +95,30 @@ pub async fn run_with(
             move |fence| retention::run(node.clone(), fence)
         }),
     );
-    let reporters = [national_health.0, peers_health.0];
     stages.spawn("health", stop.clone(), health::run(node.clone(), reporters, stop.clone()));
     stages.spawn("admin", stop.clone(), admin(node.clone(), listeners.admin, stop.clone()));
     stop.cancelled().await;
     finish(&node, stages.tasks()).await;
     stages.ended().map_or(Ok(()), |stage| Err(StartError::StageEnded(stage)))
+}
+
+/// Answers adapters and peers until the stop: the half of a gateway that others call. Gives what tells balancers
+/// whether it is ready.
+pub fn answer(
+    node: &Arc<Node>,
+    (to_peers, to_adapters): (TcpListener, TcpListener),
+    stages: &Stages,
+) -> Result<[HealthReporter; 2], rustls::Error> {
+    let tls = listen::follow_trust(node, stages)?;
+    let (stop, tasks) = (node.stop.clone(), stages.tasks().clone());
+    let (national_health, peers_health) = (health_reporter(), health_reporter());
+    let routes = national(node).add_service(national_health.1).prepare();
+    let acceptor = Acceptor::new(node.clone(), routes, NATIONAL_STREAMS, tls.clone());
+    stages.spawn("national", stop.clone(), acceptor.run(to_adapters, stop.clone(), tasks.clone()));
+    let routes = peers(node).add_service(peers_health.1).prepare();
+    let acceptor = Acceptor::new(node.clone(), routes, PEER_STREAMS, tls);
+    stages.spawn("peers", stop.clone(), acceptor.run(to_peers, stop, tasks));
+    Ok([national_health.0, peers_health.0])
 }
 
 async fn finish(node: &Node, tasks: &TaskTracker) {

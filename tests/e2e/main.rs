@@ -19,4 +19,5 @@ mod privacy_knowledge;
 mod recovery;
 mod refusals;
 mod replicas;
+mod simulation;
 mod story;

@@ -32,6 +32,7 @@ pub mod process;
 pub mod proxy;
 pub mod reports;
 mod setup;
+pub mod simulation;
 pub mod story;
 pub mod tap;
 pub mod turn;

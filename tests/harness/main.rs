@@ -2,12 +2,16 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use harness::demo::{self, End, Options};
 use harness::faults::{self, Namespace};
+use harness::simulation::{StoreKind, soak};
 use harness::story::{self, Aloud};
 
 const FAILED: u8 = 1;
@@ -22,7 +26,7 @@ struct Cli {
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0  every token is accounted for, also under faults; every step of the story holds
+  0  every token is accounted for, also under faults and in simulations; every step of the story holds
   1  something was lost, doubled, misdelivered, altered or leaked; a step does not hold; or it broke off
   2  wrong usage
 
@@ -31,7 +35,8 @@ Examples:
   federation demo --json > result.json
   federation demo --stay
   federation story
-  federation faults --quick";
+  federation faults --quick
+  federation soak --minutes 60";
 
 #[derive(Subcommand)]
 enum Command {
@@ -44,6 +49,9 @@ enum Command {
     /// Kill, stop, cut, fill and turn what can be, while tokens flow, and account for every token after each fault
     #[command(after_help = FAULTS_HELP)]
     Faults(Faults),
+    /// Play random operations on federations of two to five countries, and account for every report after each run
+    #[command(after_help = SOAK_HELP)]
+    Soak(Soak),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  federation completions bash > /etc/bash_completion.d/federation")]
     Completions {
@@ -107,6 +115,43 @@ struct Faults {
     inside: bool,
 }
 
+const SOAK_HELP: &str = "\
+Each run plays 80 operations (pushes, pulls, kills, faults on lines, full disks, new keys, new trust lists, days that
+pass) on real gateways, stores and adapters in this process, lets everything arrive, and accounts for every report.
+A run that fails is shortened; its operations are told as a plan that tests/e2e/simulation.rs can play again.
+
+Examples:
+  federation soak --minutes 60                    progress on standard error, then a summary
+  federation soak --minutes 0.5 --seed 7 --json   one JSON object; the same seed gives the same operations";
+
+#[derive(clap::Args)]
+struct Soak {
+    /// How long new runs begin; the last one is finished. Ctrl-C ends it earlier in the same way
+    #[arg(long, value_name = "N", value_parser = minutes)]
+    minutes: Duration,
+    /// Seed of the first run; drawn if it is not given. Each following run has the next one
+    #[arg(long, value_name = "S")]
+    seed: Option<u64>,
+    /// What the gateways keep their batches in; PostgreSQL 15 or later is started by itself
+    #[arg(long, value_enum, default_value_t = Store::Sled)]
+    store: Store,
+    /// Print one JSON object in place of the summary
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Store {
+    Sled,
+    Postgres,
+}
+
+/// Minutes, also parts of one.
+fn minutes(text: &str) -> Result<Duration, String> {
+    let minutes: f64 = text.parse().map_err(|_| "write a number of minutes, as 60 or 0.5".to_owned())?;
+    Duration::try_from_secs_f64(minutes * 60.0).map_err(|_| "write a positive number of minutes".to_owned())
+}
+
 #[derive(clap::Args)]
 struct Story {
     /// Print one JSON object in place of the timeline
@@ -141,6 +186,10 @@ fn main() -> ExitCode {
         Command::Demo(demo) => run(failure_as_json("ok", demo.json, demo.run())),
         Command::Story(story) => run(failure_as_json("holds", story.json, story.run())),
         Command::Faults(faults) => run(failure_as_json("ok", faults.json, faults.run())),
+        Command::Soak(soak) => soak.run().unwrap_or_else(|error| {
+            eprintln!("federation: {error:#}");
+            ExitCode::from(FAILED)
+        }),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "federation", &mut std::io::stdout());
             ExitCode::SUCCESS
@@ -211,6 +260,36 @@ impl Faults {
             println!("{}", faults::table(&summary));
         }
         Ok(summary.ok)
+    }
+}
+
+impl Soak {
+    fn run(&self) -> Result<ExitCode> {
+        let seed = self.seed.unwrap_or_else(rand::random);
+        eprintln!("seed {seed}");
+        let kind = match self.store {
+            Store::Sled => StoreKind::Embedded,
+            Store::Postgres => StoreKind::Postgres,
+        };
+        let options = soak::Options { time: self.minutes, seed, kind };
+        let stop = Arc::new(AtomicBool::new(false));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        runtime.spawn({
+            let stop = stop.clone();
+            async move {
+                if demo::until_interrupted().await.is_ok() {
+                    eprintln!("the run that has begun is finished");
+                    stop.store(true, Ordering::Relaxed);
+                }
+            }
+        });
+        let summary = soak::run(&options, &stop)?;
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&summary)?);
+        } else {
+            println!("{}", summary.text());
+        }
+        Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
     }
 }
 
