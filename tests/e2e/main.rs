@@ -2,19 +2,23 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod attacks;
 mod certificates;
 mod demo;
 mod doors;
 mod durability;
 mod four_phases;
 mod health;
+mod hostile;
 mod invariants;
 mod life_of_a_token;
 mod many_contacts;
 mod national_system;
+mod parsers;
 mod privacy;
 mod privacy_knowledge;
 mod recovery;
 mod refusals;
 mod replicas;
+mod sick_peers;
 mod story;

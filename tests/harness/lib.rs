@@ -16,6 +16,7 @@ pub mod demo;
 pub mod desk;
 pub mod direct;
 pub mod federation;
+pub mod flood;
 mod https;
 pub mod keys;
 pub mod knowledge;

@@ -2,11 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use harness::demo::{self, End, Options};
+use harness::flood;
 use harness::story::{self, Aloud};
 
 const FAILED: u8 = 1;
@@ -22,7 +24,8 @@ struct Cli {
 const AFTER_HELP: &str = "\
 Exit codes:
   0  every token is accounted for; every step of the story holds
-  1  something was lost, doubled, misdelivered, altered or leaked; a step does not hold; or it broke off
+  1  something was lost, doubled, misdelivered, altered or leaked; a step does not hold; others notice a flood; or it
+     broke off
   2  wrong usage
 
 Examples:
@@ -39,6 +42,9 @@ enum Command {
     /// Tell the four phases: phones meet, a case uploads, country to country, recognition; attackers, and a second round
     #[command(after_help = STORY_HELP)]
     Story(Story),
+    /// Flood a gateway with ten times a quota, and measure how much the others notice
+    #[command(after_help = FLOOD_HELP)]
+    Flood(Flood),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  federation completions bash > /etc/bash_completion.d/federation")]
     Completions {
@@ -66,6 +72,30 @@ Examples:
   federation story --json               one JSON object: {\"steps\": [...], \"holds\": true, ...}
   federation story --verbose            also the commands that made the countries
   federation story --keep /tmp/story    leave keys, logs, lists and stores in a folder";
+
+const FLOOD_HELP: &str = "\
+The United Kingdom's gateway gets small quotas. A backend of it pushes steadily, and Australia's gateway fetches what it
+pushes. Quiet phases take turns with floods: another backend that pushes, and then France's gateway that pulls, each with
+ten times its quota and without ever waiting. Use a release build on a machine that does little else.
+
+Ends with 1 if throughput or p99 of the others differ by more than 10 %.
+
+Examples:
+  federation flood                      a table, after about two minutes
+  federation flood --json --rounds 10   one JSON object, with more samples";
+
+#[derive(clap::Args)]
+struct Flood {
+    /// Print one JSON object in place of the table
+    #[arg(long)]
+    json: bool,
+    /// Pairs of a quiet phase and a flood, of each kind
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Seconds of each phase
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    seconds: u16,
+}
 
 #[derive(clap::Args)]
 struct Story {
@@ -100,6 +130,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Demo(demo) => run(failure_as_json("ok", demo.json, demo.run())),
         Command::Story(story) => run(failure_as_json("holds", story.json, story.run())),
+        Command::Flood(flood) => run(failure_as_json("ok", flood.json, flood.run())),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "federation", &mut std::io::stdout());
             ExitCode::SUCCESS
@@ -126,6 +157,23 @@ async fn failure_as_json(
         println!("{}", serde_json::json!({ verdict: false, "error": format!("{error:#}") }));
     }
     ran
+}
+
+impl Flood {
+    async fn run(&self) -> Result<ExitCode> {
+        let phase = Duration::from_secs(self.seconds.into());
+        let options = flood::Options { phase, rounds: self.rounds.into() };
+        let summary = tokio::select! {
+            measured = flood::run(&options) => measured?,
+            signalled = demo::until_interrupted() => return signalled.and_then(|()| bail!("interrupted")),
+        };
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&summary)?);
+        } else {
+            println!("{}", summary.table());
+        }
+        Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    }
 }
 
 impl Story {
