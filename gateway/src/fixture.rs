@@ -19,6 +19,11 @@ pub(crate) struct Fixture {
 
 /// The United Kingdom's gateway in a federation with France.
 pub(crate) fn node() -> Fixture {
+    node_with(|config| config)
+}
+
+/// The same with another configuration.
+pub(crate) fn node_with(edit: impl FnOnce(String) -> String) -> Fixture {
     let federation = Federation::of(&["826/0", "826/1", "250/0"]);
     let folder = tempfile::tempdir().unwrap();
     federation.install_gateway(826, folder.path());
@@ -26,7 +31,7 @@ pub(crate) fn node() -> Fixture {
         .replace("passphrase_file = \"passphrase\"\n", "")
         .replace("free_disk_bytes = 268435456", "free_disk_bytes = 1048576");
     let path = folder.path().join("gateway.toml");
-    std::fs::write(&path, config).unwrap();
+    std::fs::write(&path, edit(config)).unwrap();
     let config = Config::read(&path).unwrap();
     // On a thread of its own: the caller may be a test in a runtime, or none.
     let prepared = std::thread::spawn(move || {

@@ -122,6 +122,15 @@ impl KeyLists {
         lists.get(&authority)?.good.as_ref()?.0.in_force(now).cloned()
     }
 
+    /// Until when there is a key to seal to, of every authority whose list is known: seconds since 1970.
+    #[must_use]
+    pub fn ends(&self) -> Vec<(Authority, u64)> {
+        let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
+        let end = |list: &KeyList| list.keys.iter().map(|key| key.not_after).max().unwrap_or_default();
+        let good = lists.iter().filter_map(|(authority, known)| Some((*authority, known.good.as_ref()?)));
+        good.map(|(authority, (list, _))| (authority, end(list))).collect()
+    }
+
     /// How many authorities have a key now that can be sealed to.
     #[must_use]
     pub fn ready(&self, now: u64) -> usize {

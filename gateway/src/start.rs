@@ -19,6 +19,7 @@ use tonic::service::Routes;
 use tonic_health::server::{HealthReporter, health_reporter};
 use tracing::{error, info};
 
+use crate::admit::{Admission, Door};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::inbound::acknowledge::Acknowledge;
@@ -34,7 +35,7 @@ use crate::peers::Peers;
 use crate::prepare::{Listeners, StartError, prepare};
 use crate::stage::Stages;
 use crate::store::Fence;
-use crate::{elsewhere, health, http, names, retention};
+use crate::{elsewhere, expiry, health, http, names, retention};
 
 /// How often the trust list's file is looked at.
 const TRUST_EVERY: Duration = Duration::from_secs(5);
@@ -86,6 +87,7 @@ pub async fn run_with(
 
     // Around both.
     stages.spawn("trust", stop.clone(), follow_file(keeper, node.clock.clone(), stop.clone()));
+    stages.spawn("expiry", stop.clone(), expiry::run(node.clone(), stop.clone()));
     stages.spawn("elsewhere", stop.clone(), elsewhere::run(node.clone(), stop.clone()));
     stages.spawn(
         "retention",
@@ -113,10 +115,12 @@ pub fn answer(
     let (stop, tasks) = (node.stop.clone(), stages.tasks().clone());
     let (national_health, peers_health) = (health_reporter(), health_reporter());
     let routes = national(node).add_service(national_health.1).prepare();
-    let acceptor = Acceptor::new(node.clone(), routes, NATIONAL_STREAMS, tls.clone());
+    let admission = Admission::new(node.clone(), Door::National, routes);
+    let acceptor = Acceptor::new(node.clone(), admission, NATIONAL_STREAMS, tls.clone());
     stages.spawn("national", stop.clone(), acceptor.run(to_adapters, stop.clone(), tasks.clone()));
     let routes = peers(node).add_service(peers_health.1).prepare();
-    let acceptor = Acceptor::new(node.clone(), routes, PEER_STREAMS, tls);
+    let admission = Admission::new(node.clone(), Door::Peers, routes);
+    let acceptor = Acceptor::new(node.clone(), admission, PEER_STREAMS, tls);
     stages.spawn("peers", stop.clone(), acceptor.run(to_peers, stop, tasks));
     Ok([national_health.0, peers_health.0])
 }

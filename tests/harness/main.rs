@@ -11,6 +11,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use harness::demo::{self, End, Options};
 use harness::faults::{self, Namespace};
+use harness::flood;
 use harness::simulation::{StoreKind, soak};
 use harness::story::{self, Aloud};
 
@@ -27,7 +28,8 @@ struct Cli {
 const AFTER_HELP: &str = "\
 Exit codes:
   0  every token is accounted for, also under faults and in simulations; every step of the story holds
-  1  something was lost, doubled, misdelivered, altered or leaked; a step does not hold; or it broke off
+  1  something was lost, doubled, misdelivered, altered or leaked; a step does not hold; others notice a flood; or it
+     broke off
   2  wrong usage
 
 Examples:
@@ -52,6 +54,9 @@ enum Command {
     /// Play random operations on federations of two to five countries, and account for every report after each run
     #[command(after_help = SOAK_HELP)]
     Soak(Soak),
+    /// Flood a gateway with ten times a quota, and measure how much the others notice
+    #[command(after_help = FLOOD_HELP)]
+    Flood(Flood),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  federation completions bash > /etc/bash_completion.d/federation")]
     Completions {
@@ -152,6 +157,30 @@ fn minutes(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(minutes * 60.0).map_err(|_| "write a positive number of minutes".to_owned())
 }
 
+const FLOOD_HELP: &str = "\
+The United Kingdom's gateway gets small quotas. A backend of it pushes steadily, and Australia's gateway fetches what it
+pushes. Quiet phases take turns with floods: another backend that pushes, and then France's gateway that pulls, each with
+ten times its quota and without ever waiting. Use a release build on a machine that does little else.
+
+Ends with 1 if throughput or p99 of the others differ by more than 10 %.
+
+Examples:
+  federation flood                      a table, after about two minutes
+  federation flood --json --rounds 10   one JSON object, with more samples";
+
+#[derive(clap::Args)]
+struct Flood {
+    /// Print one JSON object in place of the table
+    #[arg(long)]
+    json: bool,
+    /// Pairs of a quiet phase and a flood, of each kind
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: u16,
+    /// Seconds of each phase
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
+    seconds: u16,
+}
+
 #[derive(clap::Args)]
 struct Story {
     /// Print one JSON object in place of the timeline
@@ -190,6 +219,7 @@ fn main() -> ExitCode {
             eprintln!("federation: {error:#}");
             ExitCode::from(FAILED)
         }),
+        Command::Flood(flood) => run(failure_as_json("ok", flood.json, flood.run())),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "federation", &mut std::io::stdout());
             ExitCode::SUCCESS
@@ -216,6 +246,23 @@ async fn failure_as_json(
         println!("{}", serde_json::json!({ verdict: false, "error": format!("{error:#}") }));
     }
     ran
+}
+
+impl Flood {
+    async fn run(&self) -> Result<ExitCode> {
+        let phase = Duration::from_secs(self.seconds.into());
+        let options = flood::Options { phase, rounds: self.rounds.into() };
+        let summary = tokio::select! {
+            measured = flood::run(&options) => measured?,
+            signalled = demo::until_interrupted() => return signalled.and_then(|()| bail!("interrupted")),
+        };
+        if self.json {
+            println!("{}", serde_json::to_string_pretty(&summary)?);
+        } else {
+            println!("{}", summary.table());
+        }
+        Ok(if summary.ok { ExitCode::SUCCESS } else { ExitCode::from(FAILED) })
+    }
 }
 
 impl Story {
