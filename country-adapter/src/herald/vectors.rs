@@ -8,6 +8,7 @@ use proto::report::SimpleKey;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::reference::SourceProfile;
 use super::simple::{self, Chain, Generation, KeySchedule, Period, ScheduleError, Secret};
 use super::{bluetrace, reference, split, venue};
 
@@ -196,7 +197,7 @@ fn simple_frames_have_the_published_octets() {
                 assert_eq!(as_it_is.looks_byte_swapped().map(CountryCode::number), Some(826));
             }
             "simple-frame-cpp" => {
-                let refused = reference::from_little_endian(&octets).unwrap_err().to_string();
+                let refused = SourceProfile::CppLibrary.frame(octets).unwrap_err().to_string();
                 assert!(refused.contains("C++ library"), "{refused}");
             }
             other => panic!("no test knows {other}"),
