@@ -9,6 +9,7 @@ pub mod reference;
 pub mod secured;
 pub mod simple;
 pub mod venue;
+mod walk;
 
 #[cfg(test)]
 mod vectors;
