@@ -106,6 +106,8 @@ fn a_wrong_field_is_named_with_its_place() {
         (second, 0x18, "contact 2: payload code"),
         (second + 7, 96, "contact 2: start"),
         (second + 8, 0xff, "contact 2: duration"),
+        // 20 minutes, of which 15 instead of 12 are said to be at 1-2 m.
+        (second + 13, 15, "contact 2: proximity: its minutes are more than"),
     ] {
         let mut altered = octets.clone();
         altered[at] = value;
