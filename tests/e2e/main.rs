@@ -16,6 +16,7 @@ mod invariants;
 mod life_of_a_token;
 mod many_contacts;
 mod national_system;
+mod one_country;
 mod parsers;
 mod privacy;
 mod privacy_knowledge;
