@@ -287,15 +287,18 @@ impl Metrics {
     }
 }
 
-/// What sled may say at most, whatever is asked for. It writes a line of debug when the last thread that used it is
-/// gone; the logger's own thread locals are gone by then, and the process would abort after a clean stop.
-const SLED: &str = "sled=info";
+/// What others may say at most, whatever is asked for. sled writes a line of debug when the last thread that used it is
+/// gone; the logger's own thread locals are gone by then, and the process would abort after a clean stop. Below this
+/// level the driver of the database writes the values of its statements.
+const QUIET: [&str; 3] = ["sled=info", "tokio_postgres=info", "postgres_protocol=info"];
 
 /// Logs to standard error, as the configuration says; `RUST_LOG` goes before its level.
 pub fn log(config: &LogConfig) {
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(&config.level));
-    let sled = SLED.parse().expect("a target and a level are a directive");
-    let filter = filter.unwrap_or_else(|_| EnvFilter::new("info")).add_directive(sled);
+    let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = QUIET.iter().fold(filter, |filter, quiet| {
+        filter.add_directive(quiet.parse().expect("a target and a level are a directive"))
+    });
     let logs = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
     let started = match config.format {
         LogFormat::Text => logs.try_init(),
