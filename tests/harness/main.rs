@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use harness::demo::{self, End, Options};
-use harness::faults::{self, Namespace};
+use harness::faults::{self, Namespace, Store};
 use harness::story::{self, Aloud};
 
 const FAILED: u8 = 1;
@@ -79,6 +79,7 @@ loss and full disks need them. Clock jumps need libfaketime. What is not possibl
 Examples:
   federation faults --quick                 every fault, and a few kills: 90 seconds
   federation faults --json > faults.json    500 kills at random moments, and each fault for longer
+  federation faults --store postgres        three replicas a country; the database restarts as well
   federation faults --seed 7 --kills 2000   the same moments again, and more of them
   federation faults --backlog 10000000      let tokens pile up for a country that cannot be reached, and drain";
 
@@ -90,6 +91,9 @@ struct Faults {
     /// Print one JSON object in place of the table
     #[arg(long)]
     json: bool,
+    /// Where gateways keep their entries; postgres has three replicas a country, over a PostgreSQL of its own
+    #[arg(long, default_value = "sled")]
+    store: Store,
     /// What the random moments come from
     #[arg(long, value_name = "S")]
     seed: Option<u64>,
@@ -97,7 +101,7 @@ struct Faults {
     #[arg(long, value_name = "N")]
     kills: Option<usize>,
     /// Measure a backlog of so many tokens in place of the faults
-    #[arg(long, value_name = "N", conflicts_with_all = ["quick", "seed", "kills"])]
+    #[arg(long, value_name = "N", conflicts_with_all = ["quick", "store", "seed", "kills"])]
     backlog: Option<usize>,
     /// Make everything in this folder, which must be empty or not there, and leave it there
     #[arg(long, value_name = "DIR")]
@@ -201,9 +205,9 @@ impl Faults {
             println!("{}", serde_json::to_string_pretty(&found)?);
             return Ok(found.ok);
         }
-        let Self { quick, seed, kills, .. } = *self;
-        let namespace = if self.inside { Namespace::Own } else { faults::enter("--inside")? };
-        let options = faults::Options { quick, seed, kills, keep: self.keep.clone(), namespace };
+        let Self { quick, store, seed, kills, .. } = *self;
+        let namespace = if self.inside { Namespace::Own } else { faults::enter(store, "--inside")? };
+        let options = faults::Options { quick, store, seed, kills, keep: self.keep.clone(), namespace };
         let summary = faults::run(&options).await?;
         if self.json {
             println!("{}", serde_json::to_string_pretty(&summary)?);
