@@ -215,10 +215,7 @@ fn main() -> ExitCode {
         Command::Demo(demo) => run(failure_as_json("ok", demo.json, demo.run())),
         Command::Story(story) => run(failure_as_json("holds", story.json, story.run())),
         Command::Faults(faults) => run(failure_as_json("ok", faults.json, faults.run())),
-        Command::Soak(soak) => soak.run().unwrap_or_else(|error| {
-            eprintln!("federation: {error:#}");
-            ExitCode::from(FAILED)
-        }),
+        Command::Soak(soak) => run(failure_as_json("ok", soak.json, soak.run())),
         Command::Flood(flood) => run(failure_as_json("ok", flood.json, flood.run())),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "federation", &mut std::io::stdout());
@@ -311,28 +308,39 @@ impl Faults {
 }
 
 impl Soak {
-    fn run(&self) -> Result<ExitCode> {
+    async fn run(&self) -> Result<ExitCode> {
         let seed = self.seed.unwrap_or_else(rand::random);
-        eprintln!("seed {seed}");
         let kind = match self.store {
             Store::Sled => StoreKind::Embedded,
             Store::Postgres => StoreKind::Postgres,
         };
         let options = soak::Options { time: self.minutes, seed, kind };
+        let interrupted = demo::until_interrupted();
+        tokio::pin!(interrupted);
+        // From its first poll on the signals are ours.
+        tokio::select! {
+            biased;
+            signalled = &mut interrupted => return signalled.and_then(|()| bail!("interrupted")),
+            () = std::future::ready(()) => eprintln!("seed {seed}"),
+        }
         let stop = Arc::new(AtomicBool::new(false));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
-        runtime.spawn({
+        // Simulations have runtimes of their own.
+        let mut soaking = tokio::task::spawn_blocking({
             let stop = stop.clone();
-            async move {
-                if demo::until_interrupted().await.is_ok() {
-                    eprintln!("the run that has begun is finished");
-                    stop.store(true, Ordering::Relaxed);
-                }
-            }
+            move || soak::run(&options, &stop)
         });
-        let summary = soak::run(&options, &stop)?;
+        tokio::select! {
+            summary = &mut soaking => return self.tell(&summary??),
+            signalled = interrupted => signalled?,
+        }
+        eprintln!("the run that has begun is finished");
+        stop.store(true, Ordering::Relaxed);
+        self.tell(&soaking.await??)
+    }
+
+    fn tell(&self, summary: &soak::Summary) -> Result<ExitCode> {
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&summary)?);
+            println!("{}", serde_json::to_string_pretty(summary)?);
         } else {
             println!("{}", summary.text());
         }
