@@ -41,7 +41,9 @@ pub struct OutOfTime {
 }
 
 impl<'a> Stripped<'a> {
-    fn new(contact: &'a UploadedContact<'a>) -> Self {
+    /// A contact without what stays.
+    #[must_use]
+    pub fn new(contact: &'a UploadedContact<'a>) -> Self {
         let mut extended = contact.extended.forwardable(Recipient::Issuer);
         for (code, reading) in [(RSSI, contact.readings.rssi), (POWER, contact.readings.power)] {
             if let Some(reading) = reading.and_then(whole)
