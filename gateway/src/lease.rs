@@ -111,7 +111,7 @@ mod tests {
             let begun = begun.clone();
             async move {
                 begun.send(fence).unwrap();
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let working = tokio::spawn(while_held(node.clone(), NAME, stop.clone(), work));

@@ -86,7 +86,7 @@ impl Pull {
                 }
             }
         };
-        work.instrument(span).await
+        work.instrument(span).await;
     }
 
     /// Pulls one page, and gives how many batches of it were kept.
