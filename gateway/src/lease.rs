@@ -1,6 +1,6 @@
 //! Work that one replica does at a time: it holds a lease, and every change that it makes carries the lease's fence.
 //!
-//! A replica that dies or is cut off loses its leases after [`TIME`], by the store's clock, and another one goes on.
+//! A replica that dies or is cut off loses its leases after a few seconds, by the store's clock, and another one goes on.
 //! A replica that does not notice keeps nothing any more: the store refuses what is under an old fence (invariant 8).
 
 use std::sync::Arc;
@@ -111,7 +111,7 @@ mod tests {
             let begun = begun.clone();
             async move {
                 begun.send(fence).unwrap();
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
         };
         let working = tokio::spawn(while_held(node.clone(), NAME, stop.clone(), work));

@@ -85,7 +85,7 @@ impl Pull {
                 }
             }
         };
-        work.instrument(span).await
+        work.instrument(span).await;
     }
 
     fn pause(&self, error: &PullError, backoff: &mut Backoff) -> Duration {

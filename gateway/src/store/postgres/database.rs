@@ -125,7 +125,7 @@ impl Database {
         let mut used = Used::new(self.connection().await?);
         let prepared = used.get().prepare_cached(statement).await?;
         let rows = used.get().query(&prepared, values).await?;
-        used.is_done();
+        used.give_back();
         Ok(rows)
     }
 
@@ -173,7 +173,7 @@ impl Used {
     }
 
     /// It is free for the next one.
-    pub(super) fn is_done(mut self) {
+    pub(super) fn give_back(mut self) {
         drop(self.0.take());
     }
 }

@@ -34,7 +34,7 @@ pub(super) async fn make(database: &Database, days: &BTreeSet<i32>) -> Result<()
         }
         transaction.commit().await?;
     }
-    used.is_done();
+    used.give_back();
     Ok(())
 }
 
@@ -62,7 +62,7 @@ pub(super) async fn drop_purged(database: &Database) -> Result<usize, Failure> {
             dropped += 1;
         }
     }
-    used.is_done();
+    used.give_back();
     Ok(dropped)
 }
 

@@ -160,7 +160,7 @@ impl Writer {
         } else if let Err(failure) = database.within(async { Ok(transaction.commit().await?) }).await {
             return Ok(Tried::Unanswered(failure, plan.tails, outcomes));
         }
-        used.is_done();
+        used.give_back();
         self.tails.publish(plan.tails);
         Ok(Tried::Kept(outcomes))
     }
