@@ -13,7 +13,7 @@ use super::operations::{COUNTRIES, Load, Moment, Operation, Plan};
 pub(super) fn plan(seed: u64, operations: usize) -> Plan {
     let mut rng = StdRng::seed_from_u64(seed);
     let countries = rng.random_range(2..=COUNTRIES.len());
-    let mut draw = Draw { rng, countries, troubles: Vec::new() };
+    let mut draw = Draw { rng, countries, troubles: Vec::new(), next: None };
     let operations = (0..operations).map(|_| draw.operation()).collect();
     Plan { countries, operations }
 }
@@ -33,10 +33,15 @@ struct Draw {
     countries: usize,
     /// What would mend the troubles so far; otherwise a plan would soon stand still.
     troubles: Vec<Operation>,
+    /// What shows the last trouble at once.
+    next: Option<Operation>,
 }
 
 impl Draw {
     fn operation(&mut self) -> Operation {
+        if let Some(next) = self.next.take().filter(|_| self.rng.random_bool(0.6)) {
+            return next;
+        }
         if !self.troubles.is_empty() && self.rng.random_bool(0.18) {
             let at = self.rng.random_range(0..self.troubles.len());
             return self.troubles.swap_remove(at);
@@ -98,6 +103,10 @@ impl Draw {
             6 => (Operation::Suspend(country), Operation::Readmit(country)),
             _ => {
                 let (line, fault) = self.fault();
+                self.next = match line {
+                    Line::Peers { from, to } => Some(Operation::Pull(from, to)),
+                    Line::National(_) => Some(self.push()),
+                };
                 (Operation::Fault(line, fault), Operation::Heal(line))
             }
         };
