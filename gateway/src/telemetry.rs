@@ -349,7 +349,7 @@ mod tests {
             };
             let mut wrong = |is: bool, problem: &str| {
                 if is {
-                    problems.push(format!("{name}: {problem}"))
+                    problems.push(format!("{name}: {problem}"));
                 }
             };
             let parts: Vec<_> = name.split('_').collect();
