@@ -24,6 +24,8 @@ use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
 use crate::outage;
 
 const TAKEN: &str = "taken";
+/// Beside a list's static files: number and hash of the newest.
+const LATEST: &str = "latest";
 /// Entries of one increment; more wait for the next one.
 const MOST: usize = 2_000_000;
 
@@ -81,9 +83,16 @@ impl Poster {
         self.store.clone()
     }
 
-    /// Posts all that is in the queue now.
+    /// Posts all that is in the queue now. The static folder comes last, and each time: one that could not be written
+    /// is made good although nothing new is in the queue, and keeps no list from going on.
     pub fn post(&self) -> Result<Posted, Damaged> {
         self.complete()?;
+        let posted = self.post_queue()?;
+        self.publish_all()?;
+        Ok(posted)
+    }
+
+    fn post_queue(&self) -> Result<Posted, Damaged> {
         let (names, entries) = self.read_queue()?;
         let mut posted = Posted::new();
         if names.is_empty() {
@@ -109,17 +118,32 @@ impl Poster {
         self.disk.rename(&staging, &self.posting)?;
         self.finish()?;
         made.into_iter().for_each(|(kind, number, known)| self.store.added(kind, number, known));
-        self.publish_all()?;
         Ok(posted)
     }
 
-    /// How long the oldest entry has been waiting.
+    /// How long the oldest entry has been waiting to be posted, on the static folder too.
     #[must_use]
     pub fn oldest_waiting(&self) -> Option<Duration> {
+        self.oldest_in_queue().max(self.oldest_unpublished())
+    }
+
+    fn oldest_in_queue(&self) -> Option<Duration> {
         let names = durable::names(&self.queue).unwrap_or_default();
         let ages = names.iter().filter(|name| name.ends_with(queue::ENDING)).filter_map(|name| {
             let put_down = std::fs::metadata(self.queue.join(name)).and_then(|file| file.modified()).ok()?;
             Some(SystemTime::now().duration_since(put_down).unwrap_or_default())
+        });
+        ages.max()
+    }
+
+    /// The age of the oldest increment that the static folder does not have.
+    fn oldest_unpublished(&self) -> Option<Duration> {
+        let public = self.public.as_ref()?;
+        let ages = ListKind::ALL.into_iter().filter_map(|kind| {
+            // What cannot be read is not known to be there.
+            let known = known_number(&public.join(kind.name())).unwrap_or(0);
+            let posted_at = self.store.posted_after(kind, known)?;
+            Some(Duration::from_secs(self.clock.now().saturating_sub(posted_at)))
         });
         ages.max()
     }
@@ -154,7 +178,6 @@ impl Poster {
         if durable::is_there(&self.posting)? {
             self.finish()?;
             self.store.reload()?;
-            self.publish_all()?;
         }
         Ok(())
     }
@@ -166,10 +189,7 @@ impl Poster {
             let folder = public.join(kind.name());
             self.disk.create_public_dir(public)?;
             self.disk.create_public_dir(&folder)?;
-            let latest = folder.join("latest");
-            let known = durable::read_if_there(&latest)?.unwrap_or_default();
-            let known = String::from_utf8_lossy(&known);
-            let known: u32 = known.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or(0);
+            let known = known_number(&folder)?;
             let tail = self.store.tail(kind);
             for number in known.min(tail.number) + 1..=tail.number {
                 if let Some(octets) = durable::read_if_there(&self.store.path(kind, number))? {
@@ -178,7 +198,7 @@ impl Poster {
             }
             if known != tail.number {
                 let text = format!("{} {}\n", tail.number, hex::encode(tail.hash));
-                self.disk.replace_public(&latest, text.as_bytes())?;
+                self.disk.replace_public(&folder.join(LATEST), text.as_bytes())?;
             }
         }
         Ok(())
@@ -235,6 +255,13 @@ pub async fn run(poster: Arc<Poster>, interval: Duration, stop: CancellationToke
             return;
         }
     }
+}
+
+/// The number that a static folder says is the newest; 0 if it says none.
+fn known_number(folder: &Path) -> Result<u32, DiskError> {
+    let text = durable::read_if_there(&folder.join(LATEST))?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0))
 }
 
 fn staged_name(kind: ListKind, number: u32) -> String {
