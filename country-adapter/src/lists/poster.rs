@@ -21,7 +21,7 @@ use super::{dummies, queue};
 use crate::blocking::blocking;
 use crate::clock::Clock;
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
-use crate::outage;
+use crate::outage::{self, Outage};
 
 const TAKEN: &str = "taken";
 /// Beside a list's static files: number and hash of the newest.
@@ -148,15 +148,13 @@ impl Poster {
         ages.max()
     }
 
-    /// The oldest files of the queue, as many as one increment has room for, and their entries by list.
-    fn read_queue(&self) -> Result<Queued, Damaged> {
+    /// The oldest files of the queue, as many as one increment has room for, and their entries by list. One that cannot
+    /// be used keeps none of the others waiting.
+    fn read_queue(&self) -> Result<Queued, DiskError> {
         let (mut names, mut entries) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
         let mut room = MOST;
         for name in durable::names(&self.queue)?.into_iter().filter(|name| name.ends_with(queue::ENDING)) {
-            let path = self.queue.join(&name);
-            let octets = durable::read_if_there(&path)?.unwrap_or_default();
-            let damaged = || Damaged::File { path, reason: "it has other records than ours".into() };
-            let records = queue::parse(&octets).ok_or_else(damaged)?;
+            let Some(records) = self.read_queued(&name)? else { continue };
             if records.len() > room && !names.is_empty() {
                 break;
             }
@@ -165,6 +163,26 @@ impl Poster {
             names.push(name);
         }
         Ok((names, entries))
+    }
+
+    /// The records of a file. One with other records than ours is set aside for a person; one that cannot be read now
+    /// is left for the next posting.
+    fn read_queued(&self, name: &str) -> Result<Option<Vec<(ListKind, Entry)>>, DiskError> {
+        let path = self.queue.join(name);
+        let octets = match durable::read_if_there(&path) {
+            Ok(octets) => octets.unwrap_or_default(),
+            Err(cause) => {
+                error!(error = %outage::chain(&cause), "not posted; it is tried again");
+                return Ok(None);
+            }
+        };
+        let records = queue::parse(&octets);
+        if records.is_none() {
+            let aside = self.queue.join(format!("{name}{}", queue::ASIDE));
+            self.disk.rename(&path, &aside)?;
+            error!(file = %aside.display(), "it has other records than ours, and is set aside; nothing of it is posted");
+        }
+        Ok(records)
     }
 
     /// Does what follows a commit. May be done again.
@@ -204,6 +222,13 @@ impl Poster {
         Ok(())
     }
 
+    /// How many files were set aside, because they have other records than ours.
+    #[must_use]
+    pub fn set_aside(&self) -> usize {
+        let names = durable::names(&self.queue).unwrap_or_default();
+        names.iter().filter(|name| name.ends_with(queue::ASIDE)).count()
+    }
+
     /// Removes what is over after 15 days, here and in the static folder.
     pub fn forget(&self) -> Result<(), DiskError> {
         self.store.forget(self.clock.now())?;
@@ -226,10 +251,10 @@ impl Poster {
     }
 }
 
-/// Posts at a fixed interval until the stop.
+/// Posts at a fixed interval until the stop, and soon again when it has failed.
 pub async fn run(poster: Arc<Poster>, interval: Duration, stop: CancellationToken) {
-    let mut told = String::new();
-    loop {
+    let mut outage = Outage::new("posting");
+    while !stop.is_cancelled() {
         let this = poster.clone();
         let posted = blocking(move || {
             let posted = this.post()?;
@@ -238,21 +263,16 @@ pub async fn run(poster: Arc<Poster>, interval: Duration, stop: CancellationToke
         });
         match posted.await {
             Ok(posted) => {
-                told.clear();
+                outage.over();
                 for (kind, (number, _)) in posted {
                     info!(list = kind.name(), number, "posted");
                 }
+                stop.run_until_cancelled(tokio::time::sleep(interval)).await;
             }
             Err(cause) => {
-                let text = outage::chain(&cause);
-                if text != told {
-                    error!(error = %text, "nothing is posted; it is tried again");
-                }
-                told = text;
+                outage.failed(&cause);
+                outage.pause(Duration::ZERO, &stop).await;
             }
-        }
-        if stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_none() {
-            return;
         }
     }
 }

@@ -244,8 +244,44 @@ fn a_damaged_file_is_named_with_a_remedy() {
     let refused = place.open(Disk::default()).err().unwrap().to_string();
     assert!(refused.contains("number 3 follows 1"), "{refused}");
     std::fs::write(&second, &whole).unwrap();
-    place.put_down("d", &[]);
-    std::fs::write(queue::folder(&place.dir.path().join("state")).join("e.entries"), [9; 41]).unwrap();
-    let refused = place.open(Disk::default()).unwrap().post().unwrap_err().to_string();
-    assert!(refused.contains("e.entries is damaged"), "{refused}");
+    assert!(place.open(Disk::default()).is_ok());
+}
+
+#[test]
+fn a_damaged_file_of_the_queue_is_set_aside_and_one_that_cannot_be_read_waits_and_the_others_are_posted() {
+    let place = Place::new();
+    let poster = place.open(Disk::default()).unwrap();
+    let folder = queue::folder(&place.dir.path().join("state"));
+    place.put_down("b", &[(ListKind::Contacts, 1)]);
+    std::fs::write(folder.join("a.entries"), [9; 41]).unwrap();
+    std::fs::create_dir(folder.join("c.entries")).unwrap();
+    place.put_down("d", &[(ListKind::Contacts, 2)]);
+    assert_eq!(poster.post().unwrap(), BTreeMap::from([(ListKind::Contacts, (1, 2))]));
+    assert_eq!(place.read(&poster, ListKind::Contacts), once([1, 2]));
+    assert_eq!((place.waiting(), poster.set_aside()), (vec!["c.entries".to_owned()], 1));
+    assert_eq!(std::fs::read(folder.join("a.entries.damaged")).unwrap(), [9; 41]);
+    assert!(poster.oldest_waiting().is_some());
+    // It can be read again.
+    std::fs::remove_dir(folder.join("c.entries")).unwrap();
+    place.put_down("c", &[(ListKind::Contacts, 3)]);
+    poster.post().unwrap();
+    assert_eq!(place.read(&poster, ListKind::Contacts), once([1, 2, 3]));
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_soon_and_not_after_a_whole_interval() {
+    let place = Place::new();
+    place.open(Disk::default()).unwrap();
+    // The first step behind the opening fails, and no other.
+    let poster = (0..).find_map(|steps| place.open(Disk::failing_once_after(steps).1).ok());
+    let poster = Arc::new(poster.unwrap());
+    place.put_down("a", &[(ListKind::Contacts, 1)]);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(run(poster.clone(), Duration::from_secs(840), stop.clone()));
+    while poster.store().last(ListKind::Contacts) == 0 || !place.waiting().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(place.read(&poster, ListKind::Contacts), once([1]));
 }
