@@ -202,7 +202,7 @@ fn lines_folder(config: &Config, disk: &Disk) -> Result<Folder, DiskError> {
         }
         (BackendKind::Folder, None) | (BackendKind::Webhook, _) => {
             let queue = webhook_queue(config);
-            Folder::open(&queue, disk.clone(), ".ndjson", Modes::PRIVATE)
+            Folder::numbered(&queue, disk.clone(), ".ndjson", Modes::PRIVATE)
         }
     }
 }
