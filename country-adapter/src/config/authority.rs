@@ -50,8 +50,8 @@ pub struct ListsConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecuredConfig {
-    /// Service tokens that are opened a day for one country, 1,000 to 100,000,000; 2,000,000 unless given.
-    #[serde(default = "two_million", deserialize_with = "within::<_, 1_000, 100_000_000>")]
+    /// Service tokens that are opened a day for one other country, 1 to 100,000,000; 2,000,000 unless given.
+    #[serde(default = "two_million", deserialize_with = "within::<_, 1, 100_000_000>")]
     pub tokens_per_origin_and_day: u32,
 }
 

@@ -111,6 +111,8 @@ mod tests {
         assert_eq!(config.publish.poll_ms, PublishConfig::default().poll_ms);
         assert_eq!(config.receive.max_wait_ms, ReceiveConfig::default().max_wait_ms);
         assert_eq!(config.receive.page_bytes, ReceiveConfig::default().page_bytes);
+        let reports = config.receive.reports_per_origin_and_day;
+        assert_eq!(reports, ReceiveConfig::default().reports_per_origin_and_day);
         assert_eq!((config.log.level, config.log.format), (LogLevel::Info, LogFormat::Text));
         for key in ["poll_ms", "max_wait_ms", "page_bytes", "level", "format", "passphrase_file", "threshold"]
         {
