@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use country_adapter::lists::ListKind;
+use country_adapter::second_degree::lag::LONGEST;
 use harness::citizens::Citizens;
 use harness::desk::Degree;
 use harness::members::CountryPlan;
@@ -29,7 +30,7 @@ async fn a_french_phone_is_warned_by_its_country() {
     let event = phase_3_france_opens_the_token(&stage).await;
     assert_eq!((&event["origin"], &event["subtotal"]), (&826.into(), &SUBTOTAL.into()));
     assert_eq!(event["phone"]["uuid"], bruno.in_secured().unwrap().name(), "France knows its own phone");
-    let told = phase_4_the_national_system_tells(&stage, &bruno).await;
+    let told = phase_4_the_national_system_tells(&stage, &mut bruno).await;
     assert_eq!(told, Status { risk: SUBTOTAL, exposed: true });
 
     assert_eq!(stage.national.events().len(), 1, "once");
@@ -50,7 +51,9 @@ async fn a_british_phone_warns_its_owner_itself() {
     assert_eq!((found.own, found.silent.len()), (1, 0));
     let today = Day::of_unix(unix_now());
     assert_eq!(dan.warnings().risk(today), SUBTOTAL);
-    assert!(dan.warnings().is_reached(today));
+    assert!(dan.shown(unix_now() + LONGEST).exposed);
+    let at = dan.all_shown_at().unwrap();
+    assert!(!dan.shown(at - 1).exposed, "nobody beside him sees when the list was read");
 
     let nothing = stranger.poll(unix_now()).await.unwrap();
     assert_eq!((nothing.own, nothing.silent.len()), (0, 0), "the same list says nothing to another phone");
@@ -74,7 +77,7 @@ async fn a_hybrid_country_does_both() {
     phase_1_phones_meet(&mut stage, &mut alice, &mut bruno);
     phase_2_a_case_uploads(&stage, &alice).await;
     phase_3_france_opens_the_token(&stage).await;
-    let told = phase_4_the_national_system_tells(&stage, &bruno).await;
+    let told = phase_4_the_national_system_tells(&stage, &mut bruno).await;
     assert_eq!(told, Status { risk: SUBTOTAL, exposed: true });
     let found = phase_3_and_4_dan_finds_himself(&stage, &mut bruno).await;
     assert_eq!(found.own, 1);
@@ -109,8 +112,8 @@ async fn phase_3_france_opens_the_token(stage: &Stage) -> Value {
     event
 }
 
-async fn phase_4_the_national_system_tells(stage: &Stage, phone: &Phone) -> Status {
-    phone.ask_national(stage.national.address()).await.unwrap()
+async fn phase_4_the_national_system_tells(stage: &Stage, phone: &mut Phone) -> Status {
+    phone.ask_national(stage.national.address(), unix_now()).await.unwrap()
 }
 
 /// The authority posts, every phone downloads, and one finds itself.

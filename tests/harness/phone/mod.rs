@@ -17,6 +17,7 @@ mod recognise;
 mod rhythm;
 mod saved;
 mod secured;
+mod showing;
 mod simple;
 mod status;
 #[cfg(test)]
@@ -32,6 +33,7 @@ use proto::ids::Authority;
 use zeroize::Zeroizing;
 
 use polling::Place;
+use showing::Showing;
 
 pub use air::{Air, Stay};
 pub use case::Case;
@@ -43,6 +45,7 @@ pub use polling::Found;
 pub use radio::{hear, meet, visit};
 pub use rhythm::Rhythm;
 pub use secured::{GivenAway, Mismatch, Recognised, Secured, seal_service_token};
+pub use showing::Shown;
 pub use simple::Simple;
 pub use warnings::Warnings;
 
@@ -64,6 +67,7 @@ pub struct Phone {
     counted: BTreeSet<String>,
     /// How far it has read each list.
     places: BTreeMap<String, Place>,
+    showing: Showing,
 }
 
 /// Which of Herald's payloads a phone speaks.
@@ -99,6 +103,7 @@ impl Phone {
             warnings: Warnings::default(),
             counted: BTreeSet::new(),
             places: BTreeMap::new(),
+            showing: Showing::default(),
         })
     }
 

@@ -18,6 +18,7 @@ use super::log::Log;
 use super::polling::Place;
 use super::rhythm::Rhythm;
 use super::secured::{GivenAway, Secured};
+use super::showing::Showing;
 use super::simple::Simple;
 use super::warnings::Warnings;
 use super::{Home, Phone, Speaks, from_hex};
@@ -33,6 +34,7 @@ struct Saved {
     warnings: Warnings,
     counted: BTreeSet<String>,
     places: BTreeMap<String, Place>,
+    showing: Showing,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -80,15 +82,15 @@ impl Phone {
         };
         let (log, diary, warnings) = (self.log.clone(), self.diary.clone(), self.warnings.clone());
         let (name, counted, places) = (self.name.clone(), self.counted.clone(), self.places.clone());
-        let client = hex::encode(*self.client);
-        let rhythm = self.rhythm;
-        let saved = Saved { name, client, speaks, rhythm, log, diary, warnings, counted, places };
+        let (client, rhythm) = (hex::encode(*self.client), self.rhythm);
+        let showing = self.showing.clone();
+        let saved = Saved { name, client, speaks, rhythm, log, diary, warnings, counted, places, showing };
         Ok(serde_json::to_vec_pretty(&saved)?)
     }
 
     /// The phone that was saved. What it pins is not part of that: it belongs to the app.
     pub fn load(octets: &[u8], home: Home) -> Result<Self> {
-        let Saved { name, client, speaks, rhythm, log, diary, warnings, counted, places } =
+        let Saved { name, client, speaks, rhythm, log, diary, warnings, counted, places, showing } =
             serde_json::from_slice(octets)?;
         let speaks = match speaks {
             SavedSpeaks::Secured(saved) => Speaks::Secured(Box::new(saved.into_secured()?)),
@@ -97,7 +99,7 @@ impl Phone {
             }
         };
         let client = Zeroizing::new(from_hex(&client)?);
-        Ok(Self { name, home, client, speaks, rhythm, log, diary, warnings, counted, places })
+        Ok(Self { name, home, client, speaks, rhythm, log, diary, warnings, counted, places, showing })
     }
 }
 

@@ -10,6 +10,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 
 use super::Phone;
+use super::showing::Says;
 use crate::national::{ENROL, Enrolled, STATUS, Status};
 
 impl Phone {
@@ -20,11 +21,13 @@ impl Phone {
         Ok(())
     }
 
-    /// Asks the national system whether its owner was exposed.
-    pub async fn ask_national(&self, national: SocketAddr) -> Result<Status> {
+    /// Asks the national system at a Unix time whether its owner was exposed, who sees it later: [`Phone::shown`].
+    pub async fn ask_national(&mut self, national: SocketAddr, now: u64) -> Result<Status> {
         let (status, body) = self.tell(national, STATUS).await?;
         ensure!(status == StatusCode::OK, "the national system does not know {self}: {status}");
-        serde_json::from_slice(&body).context("a status is JSON")
+        let status: Status = serde_json::from_slice(&body).context("a status is JSON")?;
+        self.showing.exposed(Says::National, status.exposed, now);
+        Ok(status)
     }
 
     async fn tell(&self, national: SocketAddr, path: &str) -> Result<(StatusCode, Bytes)> {
@@ -38,15 +41,15 @@ impl Phone {
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::secured;
+    use super::super::testing::{NOW, secured};
     use crate::national::{National, Status};
 
     #[tokio::test]
     async fn an_enrolled_phone_is_told_its_status_and_a_stranger_nothing() {
-        let (national, phone) = (National::start().await.unwrap(), secured("250/0"));
-        assert!(phone.ask_national(national.address()).await.is_err());
+        let (national, mut phone) = (National::start().await.unwrap(), secured("250/0"));
+        assert!(phone.ask_national(national.address(), NOW).await.is_err());
         phone.enrol(national.address()).await.unwrap();
-        let status = phone.ask_national(national.address()).await.unwrap();
+        let status = phone.ask_national(national.address(), NOW).await.unwrap();
         assert_eq!(status, Status { risk: 0, exposed: false });
     }
 }

@@ -35,9 +35,8 @@ impl Warnings {
         self.sum(today).0.number()
     }
 
-    /// Whether the owner is to be told.
-    #[must_use]
-    pub fn is_reached(&self, today: Day) -> bool {
+    /// Whether the owner is to be told, after a while: [`super::Phone::shown`].
+    pub(super) fn is_reached(&self, today: Day) -> bool {
         self.sum(today).1 == Reached::Yes
     }
 

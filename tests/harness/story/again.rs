@@ -6,6 +6,7 @@ use proto::day::Day;
 use super::cast::Cast;
 use super::stage::{Stage, UK, unix_now};
 use super::told::{Fact, Phase, Told};
+use super::waited::Waited;
 use crate::phone::{Stay, meet};
 
 /// What 16 minutes at 1-2 m add.
@@ -34,7 +35,7 @@ fn meeting(stage: &mut Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
 }
 
 async fn case(stage: &mut Stage, cast: &Cast, told: &mut Told) -> Result<()> {
-    let warned = cast.dan.warnings().is_reached(Day::of_unix(unix_now()));
+    let warned = Waited::exposed(&cast.dan).shows;
     let events = stage.national.events().len();
     let answer = stage.case(&cast.dan, cast.dan.case(stage.now)?).await?;
     let arrived = async || (stage.national.events().len() >= events + 2).then_some(());
@@ -66,13 +67,14 @@ async fn at_home(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> 
             ))
             .knows("gateway of 826", "nothing of this contact")
             .check("16 minutes at 1-2 m are added", Fact::same(&risk, &SUBTOTAL))
-            .check("she is told", cast.emma.warnings().is_reached(Day::of_unix(unix_now()))),
+            .check("she is told, after a wait of her own", Waited::exposed(&cast.emma).shows),
     );
     Ok(())
 }
 
-async fn abroad(stage: &Stage, cast: &Cast, told: &mut Told) -> Result<()> {
-    let status = cast.felix.ask_national(stage.national.address()).await?;
+async fn abroad(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
+    let status = cast.felix.ask_national(stage.national.address(), unix_now()).await?;
+    let waited = Waited::exposed(&cast.felix);
     let refused = stage.metric(UK, "adapter_tokens_refused_total", &[]).await?;
     told.end(
         told.step("warned-abroad", Phase::Recognition, "Felix (250/0)")
@@ -82,7 +84,7 @@ async fn abroad(stage: &Stage, cast: &Cast, told: &mut Told) -> Result<()> {
                 "that he was exposed; not that it was the man who was warned of a French case before",
             )
             .check("16 minutes at 1-2 m are added", Fact::same(&status.risk, &SUBTOTAL))
-            .check("he is told", status.exposed)
+            .check("he is told, after a wait of his own", status.exposed && waited.shows)
             .check("nobody has refused anything so far", Fact::same(&refused, &0)),
     );
     Ok(())
