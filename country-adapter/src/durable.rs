@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use pki::disk::DiskError;
 use proto::day::Day;
@@ -156,6 +157,11 @@ impl Disk {
     /// Brings the names of a directory to the disk.
     pub fn sync_dir(&self, path: &Path) -> Result<(), DiskError> {
         self.run(path, || File::open(path)?.sync_all())
+    }
+
+    /// Sets the time at which a file was written to the beginning of 1970.
+    pub fn without_time(&self, path: &Path) -> Result<(), DiskError> {
+        self.run(path, || OpenOptions::new().write(true).open(path)?.set_modified(SystemTime::UNIX_EPOCH))
     }
 
     /// Removes a file; one that is gone is fine.

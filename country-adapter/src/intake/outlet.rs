@@ -8,6 +8,7 @@ use pki::disk::DiskError;
 
 use super::piece::{Piece, PieceName};
 use crate::durable::{self, Disk};
+use crate::herald::secured::random;
 
 const PARTIAL: &str = ".tmp";
 const ASIDE: &str = ".incoming";
@@ -68,13 +69,27 @@ impl Folder {
 
     /// Renames it into the folder. One that is not there has been shown, or has nothing to show.
     pub fn publish(&self, name: &PieceName) -> Result<(), DiskError> {
-        let aside = self.aside(name);
-        if !durable::is_there(&aside)? {
+        if !durable::is_there(&self.aside(name))? {
             return Ok(());
         }
         let number = self.next.as_ref().map(|next| next.fetch_add(1, Ordering::Relaxed));
         let number = number.map(|number| format!("{number:016}.")).unwrap_or_default();
-        self.disk.rename(&aside, &self.dir.join(format!("{number}{}{}", name.as_str(), self.ending)))
+        self.rename(name, &format!("{number}{}", name.as_str()))
+    }
+
+    /// The same under a name of its own, as if it had come at the beginning of 1970: nothing but its content says whose
+    /// it is.
+    pub fn publish_unnamed(&self, name: &PieceName) -> Result<(), DiskError> {
+        let aside = self.aside(name);
+        if !durable::is_there(&aside)? {
+            return Ok(());
+        }
+        self.disk.without_time(&aside)?;
+        self.rename(name, &hex::encode(*random::<16>()))
+    }
+
+    fn rename(&self, name: &PieceName, shown: &str) -> Result<(), DiskError> {
+        self.disk.rename(&self.aside(name), &self.dir.join(format!("{shown}{}", self.ending)))
     }
 
     /// Removes what stands aside.

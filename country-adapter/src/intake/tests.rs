@@ -22,6 +22,7 @@ use crate::herald::secured::{Area, ConfirmationToken, ModelHash, Receipt, Uuid};
 use crate::lists::{Entry, ListKind, queue};
 use crate::phones::case_code::Degree;
 use crate::receive::verify;
+use crate::second_degree::{Edges, edge_folder};
 use crate::testing::{World, report};
 
 /// A key of today, again and again the same one.
@@ -298,6 +299,30 @@ async fn killed_between_any_two_steps_each_outlet_has_each_event_once() {
             assert!(steps > 15, "{steps} steps cannot be all");
             return;
         }
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_of_a_case_for_the_analysis_cannot_be_told_to_be_of_its_upload() {
+    let place = Place::new().await;
+    let edges =
+        |disk| vec![Box::new(Edges::open(&place.world.path("state"), disk).unwrap()) as Box<dyn Outlet>];
+    let open = || {
+        let disk = Disk::default();
+        let keys = Some(place.key.source(place.step.day()));
+        place.world.intake_with(disk.clone(), edges(disk), keys).unwrap()
+    };
+    take(&open(), 1, &[place.made(7).octets()]);
+    take(&open(), 1, &[place.made(7).octets()]);
+    take(&open(), 2, &[place.made(8).octets()]);
+    let folder = edge_folder(&place.world.path("state"));
+    let names = crate::durable::names(&folder).unwrap();
+    let names: Vec<_> = names.iter().filter(|name| name.ends_with(".edges")).collect();
+    assert_eq!(names.len(), 2, "one file a case");
+    for name in names {
+        assert!(!name.contains(&upload(1).to_string()) && !name.contains(&upload(2).to_string()), "{name}");
+        let written = std::fs::metadata(folder.join(name)).unwrap().modified().unwrap();
+        assert_eq!(written, std::time::SystemTime::UNIX_EPOCH);
     }
 }
 
