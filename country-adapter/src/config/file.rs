@@ -155,6 +155,7 @@ tokens_per_origin_and_day = 2000000
             (EXAMPLE, "delivered = ", "# ", "backend"),
             (EXAMPLE, "[publish]", "[secured]\n[publish]", "secured"),
             (DECENTRALISED, SECURED, "", "approach"),
+            (EXAMPLE, "[publish]", "[second_degree]\nenabled = true\n[publish]", "second_degree"),
         ] {
             assert!(text.contains(right), "{right}");
             let text = text.replacen(right, wrong, 1);

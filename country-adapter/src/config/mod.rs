@@ -369,6 +369,12 @@ impl Config {
                 "phones learn the daily keys from a signed list, and the table [lists] is missing",
                 "add [lists] with the key that signs",
             ),
+            (
+                self.second_degree.enabled && (lists.is_none() || self.secured.is_none()),
+                "second_degree",
+                "advice is for phones whose service tokens are opened here, on a list that they download",
+                "add [secured] and [lists], or write enabled = false",
+            ),
         ];
         found
             .into_iter()
