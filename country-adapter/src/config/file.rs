@@ -142,7 +142,7 @@ mod tests {
     }
 
     const SECURED: &str = "[secured]
-# Service tokens that are opened a day for one country, 1000 to 100000000.
+# Service tokens that are opened a day for one other country, 1 to 100000000.
 tokens_per_origin_and_day = 2000000
 ";
 
