@@ -21,6 +21,7 @@ pub mod phones;
 pub mod publish;
 pub mod receive;
 pub mod risk;
+pub mod samples;
 pub mod second_degree;
 pub mod service_keys;
 pub mod steady;

@@ -60,6 +60,7 @@ async fn a_british_phone_warns_its_owner_itself() {
     assert!(stage.national.events().is_empty());
     let backend = stage.federation.delivered(authority(UK)).unwrap();
     assert!(backend.is_empty(), "the backend of a decentralised country gets nothing that phones recognise");
+    the_process_repeats(&mut stage, &mut dan, &mut stranger).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -114,6 +115,20 @@ async fn phase_3_france_opens_the_token(stage: &Stage) -> Value {
 
 async fn phase_4_the_national_system_tells(stage: &Stage, phone: &mut Phone) -> Status {
     phone.ask_national(stage.national.address(), unix_now()).await.unwrap()
+}
+
+/// What a phone has added up makes it ask for a case code; a phone that has nothing to add up does not. Its owner calls,
+/// is tested, and the phone uploads.
+async fn the_process_repeats(stage: &mut Stage, warned: &mut Phone, stranger: &mut Phone) {
+    let told = warned.all_shown_at().unwrap();
+    assert_eq!(stranger.wants_code(told), None);
+    assert_eq!(warned.wants_code(told - 1), None);
+    let wanted = warned.wants_code(told).unwrap();
+    let case = warned.case(stage.now).unwrap();
+    let answer = stage.case_wanted(&wanted, warned, case).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.member("foreign")), (202, Some(1.into())));
+    assert_eq!(warned.wants_code(told), None, "once");
+    phase_3_france_opens_the_token(stage).await;
 }
 
 /// The authority posts, every phone downloads, and one finds itself.

@@ -145,6 +145,8 @@ fn parse(record: &[u8; RECORD]) -> (Key, Day, Claim) {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::piece::UploadId;
     use super::*;
 
@@ -245,6 +247,13 @@ mod tests {
         for degree in [Degree::First, Degree::Second] {
             let written = ((token(7).0, degree), Day::new(32_767), Claim::new(source(1), u32::MAX));
             assert!(parse(&record(&written)) == written);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_reads_back(octets in any::<[u8; RECORD]>()) {
+            prop_assert_eq!(record(&parse(&octets)), octets);
         }
     }
 }

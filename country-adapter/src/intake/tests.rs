@@ -56,6 +56,7 @@ impl Key {
 struct Made {
     token: [u8; ReportToken::LEN],
     step: Step,
+    duration: u64,
 }
 
 fn made(key: &DailyKey<PublicKey>, number: u8, step: Step, clock: Step) -> Made {
@@ -69,7 +70,7 @@ fn made(key: &DailyKey<PublicKey>, number: u8, step: Step, clock: Step) -> Made 
     );
     let service = contents.seal(key, header, &confirmation).unwrap();
     let token = ReportToken { service, confirmation, receipt: Receipt::new([number ^ 0xff; 16]) }.octets();
-    Made { token, step }
+    Made { token, step, duration: 20 }
 }
 
 impl Made {
@@ -80,7 +81,7 @@ impl Made {
             token: Token::new(header, &self.token).unwrap(),
             day: self.step.day(),
             start: Some(QuarterHour::of_unix(self.step.unix())),
-            duration: Minutes::capped(20),
+            duration: Minutes::capped(self.duration),
             proximity: [0, 20, 0, 0].map(Minutes::capped),
             risk: Risk::default(),
             extended: LeavingData::default(),
@@ -250,11 +251,19 @@ async fn every_refusal_is_counted_by_its_reason_and_comes_to_nothing() {
     let late = made(&place.key.public(day), 5, step, Step::new(step.number() + 2));
     let other_day =
         made(&place.key.public(day), 6, Step::new(step.number() - 96), Step::new(step.number() - 96));
+    // Twenty minutes at 1-2 m, in a contact of seventeen.
+    let mut brief = place.made(8);
+    brief.duration = 17;
     let good = place.made(7);
-    take(&intake, 1, &[&unknown, &junk, &stranger, &moved, &late, &other_day, &good].map(Made::octets));
+    take(
+        &intake,
+        1,
+        &[&unknown, &junk, &stranger, &moved, &late, &other_day, &brief, &good].map(Made::octets),
+    );
     take(&intake, 2, &[good.octets()]);
     let expected = [
         ("already_seen", 1),
+        ("impossible_minutes", 1),
         ("key_of_another_day", 1),
         ("not_opened", 2),
         ("outside_of_contact", 1),

@@ -95,7 +95,7 @@ mod tests {
     /// A phone that has read of an exposure and of advice at the same time.
     fn warned() -> Phone {
         let mut phone = secured("826/0");
-        phone.warnings.add(Day::of_unix(NOW), Subtotal::new(60));
+        phone.warnings.add(Day::of_unix(NOW), Subtotal::new(60), 1);
         phone.look_at_the_sum(NOW);
         phone.showing.advised(&[7; 16], Advice::SuperSpreader, NOW);
         phone
@@ -130,7 +130,7 @@ mod tests {
         let later = NOW + 14 * Day::SECONDS;
         phone.look_at_the_sum(later);
         assert!(!phone.shown(later).exposed);
-        phone.warnings.add(Day::of_unix(later), Subtotal::new(60));
+        phone.warnings.add(Day::of_unix(later), Subtotal::new(60), 1);
         phone.look_at_the_sum(later);
         assert!(!phone.shown(later - 1).exposed && phone.shown(later + LONGEST).exposed);
         phone.showing.exposed(Says::National, true, later);

@@ -1,6 +1,6 @@
 //! Chapter 3: the exposed citizen falls ill himself, and the process repeats, at home and towards another country.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use proto::day::Day;
 
 use super::cast::Cast;
@@ -34,21 +34,30 @@ fn meeting(stage: &mut Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
     Ok(())
 }
 
-async fn case(stage: &mut Stage, cast: &Cast, told: &mut Told) -> Result<()> {
-    let warned = Waited::exposed(&cast.dan).shows;
+async fn case(stage: &mut Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
+    let waited = Waited::exposed(&cast.dan);
+    let at = cast.dan.all_shown_at().context("Dan was warned")?;
+    let others = [&mut cast.alice, &mut cast.emma].map(|phone| phone.wants_code(at));
+    let before = cast.dan.wants_code(at - 1);
+    let wanted = cast.dan.wants_code(at).context("Dan is told, and his phone asks for no case code")?;
+    let again = cast.dan.wants_code(at);
     let events = stage.national.events().len();
-    let answer = stage.case(&cast.dan, cast.dan.case(stage.now)?).await?;
+    let case = cast.dan.case(stage.now)?;
+    let answer = stage.case_wanted(&wanted, &cast.dan, case).await?;
     let arrived = async || (stage.national.events().len() >= events + 2).then_some(());
     let ((), took) = stage.wait("France has Dan's two contacts", arrived).await?;
     told.end(
         told.step("third-case", Phase::Case, "Dan (826/0)")
             .what(format!(
-                "Warned, he gets a test: it is positive. His phone asks for a case code and uploads; {:.1} s later \
-                 France has its two contacts.",
+                "His phone asks for a case code, and he calls the health service of {}. The test is positive, a health \
+                 worker makes the code, and his phone uploads; {:.1} s later France has its two contacts.",
+                wanted.authority(),
                 took.as_secs_f64()
             ))
             .knows("authority 826/0", "one contact of its own phones, and two that it sends to 250/0")
-            .check("his phone had crossed the threshold", warned)
+            .check("his phone had crossed the threshold, and waited", waited.shows && before.is_none())
+            .check("phones that had not ask for none", others.iter().all(Option::is_none))
+            .check("it asks once", again.is_none())
             .check("the upload is accepted", Fact::same(&answer.status.is_success(), &true))
             .check("France gets two and no more", Fact::same(&stage.national.events().len(), &(events + 2))),
     );
@@ -73,8 +82,10 @@ async fn at_home(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> 
 }
 
 async fn abroad(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
+    let before = cast.felix.wants_code(unix_now());
     let status = cast.felix.ask_national(stage.national.address(), unix_now()).await?;
-    let waited = Waited::exposed(&cast.felix);
+    let (waited, at) = (Waited::exposed(&cast.felix), cast.felix.all_shown_at().unwrap_or_default());
+    let after = cast.felix.wants_code(at);
     let refused = stage.metric(UK, "adapter_tokens_refused_total", &[]).await?;
     told.end(
         told.step("warned-abroad", Phase::Recognition, "Felix (250/0)")
@@ -85,6 +96,10 @@ async fn abroad(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
             )
             .check("16 minutes at 1-2 m are added", Fact::same(&status.risk, &SUBTOTAL))
             .check("he is told, after a wait of his own", status.exposed && waited.shows)
+            .check(
+                "his phone asks for a case code then, and did not before",
+                before.is_none() && after.is_some(),
+            )
             .check("nobody has refused anything so far", Fact::same(&refused, &0)),
     );
     Ok(())
