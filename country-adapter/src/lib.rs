@@ -17,6 +17,7 @@ pub mod intake;
 pub mod keys;
 pub mod lists;
 pub mod outage;
+pub mod panics;
 pub mod phones;
 pub mod publish;
 pub mod receive;

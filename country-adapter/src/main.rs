@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use country_adapter::config::{ConfigFile, Problem};
-use country_adapter::{Adapter, Clock, OpenError};
+use country_adapter::{Adapter, Clock, OpenError, panics};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -109,6 +109,7 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
         Ok(file) => file,
     };
     console::log_to_stderr(&file.config.log);
+    panics::watch();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let adapter = {
         // The channel to the gateway is made here, and asks for a runtime.

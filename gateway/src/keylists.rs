@@ -17,7 +17,7 @@ use proto::wire;
 use tracing::warn;
 
 use crate::names;
-use crate::store::{Advance, Append, Change, Cursor, Numbered, Store, StoreError};
+use crate::store::{Advance, Append, Change, Cursor, Numbered, Room, Store, StoreError};
 
 /// The lists that are known.
 pub struct KeyLists {
@@ -122,6 +122,15 @@ impl KeyLists {
         lists.get(&authority)?.good.as_ref()?.0.in_force(now).cloned()
     }
 
+    /// Until when there is a key to seal to, of every authority whose list is known: seconds since 1970.
+    #[must_use]
+    pub fn ends(&self) -> Vec<(Authority, u64)> {
+        let lists = self.lists.read().unwrap_or_else(PoisonError::into_inner);
+        let end = |list: &KeyList| list.keys.iter().map(|key| key.not_after).max().unwrap_or_default();
+        let good = lists.iter().filter_map(|(authority, known)| Some((*authority, known.good.as_ref()?)));
+        good.map(|(authority, (list, _))| (authority, end(list))).collect()
+    }
+
     /// How many authorities have a key now that can be sealed to.
     #[must_use]
     pub fn ready(&self, now: u64) -> usize {
@@ -135,7 +144,14 @@ impl KeyLists {
         let (name, stream) = (names::key_list(authority), names::key_lists(authority));
         let mut at = self.store.cursor(name).await?;
         while at.through > 0 {
-            let Some(entry) = self.store.find(stream, at.through).await? else {
+            let found = match self.store.find(stream, at.through).await {
+                Err(error @ StoreError::Corrupt { .. }) => {
+                    warn!(%authority, %error, "a kept key list cannot be read; a new one takes its place");
+                    break;
+                }
+                found => found?,
+            };
+            let Some(entry) = found else {
                 // It gave way to another one between the two reads.
                 let next = self.store.cursor(name).await?;
                 if next == at {
@@ -170,7 +186,14 @@ impl KeyLists {
         let append =
             Append { stream: names::key_lists(authority), number: Arc::new(move |_| numbered.clone()), body };
         let advance = Advance { cursor: names::key_list(authority), from, to };
-        let change = Change { at: now, advances: vec![advance], appends: vec![append], ..Change::default() };
+        let change = Change {
+            at: now,
+            // Without a key nothing more can be sealed, and nothing more leaves.
+            room: Room::Reserve,
+            advances: vec![advance],
+            appends: vec![append],
+            ..Change::default()
+        };
         self.store.commit(change).await.map(|_| to)
     }
 

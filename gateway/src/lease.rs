@@ -29,7 +29,7 @@ pub async fn while_held<W: Future<Output = ()>>(
     node: Arc<Node>,
     name: LeaseName,
     stop: CancellationToken,
-    work: impl Fn(Fence) -> W,
+    work: impl Fn(Arc<Node>, Fence) -> W,
 ) {
     loop {
         let fence = tokio::select! {
@@ -37,7 +37,7 @@ pub async fn while_held<W: Future<Output = ()>>(
             () = stop.cancelled() => return,
         };
         tokio::select! {
-            () = work(fence) => {}
+            () = work(node.clone(), fence) => {}
             () = lost(&node, fence) => warn!(lease = %shown(name), "lost to another replica, or the store does not answer"),
             () = stop.cancelled() => {}
         }
@@ -107,7 +107,7 @@ mod tests {
         let other = Holder::random();
         let held = node.store.lease(NAME, other, Duration::from_secs(3_600)).await.unwrap().unwrap();
         let (begun, mut begins) = tokio::sync::mpsc::unbounded_channel();
-        let work = move |fence| {
+        let work = move |_, fence| {
             let begun = begun.clone();
             async move {
                 begun.send(fence).unwrap();
@@ -131,7 +131,7 @@ mod tests {
         let fences = Arc::new(Mutex::new(Vec::new()));
         let (seen, begun) = (fences.clone(), Arc::new(tokio::sync::Notify::new()));
         let bell = begun.clone();
-        let work = move |fence| {
+        let work = move |_, fence| {
             seen.lock().unwrap().push(fence);
             bell.notify_one();
             std::future::pending()

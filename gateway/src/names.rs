@@ -119,6 +119,12 @@ pub fn position(authority: Authority) -> CursorName {
     CursorName::new(padded(b'a', &authority.octets()))
 }
 
+/// Moves to show that the store can be written.
+#[must_use]
+pub fn health() -> CursorName {
+    CursorName::new(padded(b'h', &[]))
+}
+
 /// How far a country has acknowledged our batches.
 #[must_use]
 pub fn acknowledged(destination: CountryCode, stage: Stage) -> CursorName {

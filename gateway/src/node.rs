@@ -15,8 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::keylists::KeyLists;
-use crate::places::Place;
-use crate::quota::{Exceeded, Quotas};
+use crate::quota::{Exceeded, Volumes};
 use crate::store::{Holder, Store};
 use crate::telemetry::Metrics;
 
@@ -40,10 +39,10 @@ pub struct Node {
     pub ingress: HpkeKeys,
     /// Public keys of all authorities, as far as they are known.
     pub key_lists: KeyLists,
-    /// How much each of our adapters may ask for.
-    pub backends: Quotas<Authority>,
-    /// How much each peer may ask for.
-    pub peers: Quotas<CountryCode>,
+    /// How much each of our adapters may push.
+    pub backends: Volumes<Authority>,
+    /// How much each peer may be served.
+    pub peers: Volumes<CountryCode>,
     /// The time.
     pub clock: Clock,
     /// What is counted.
@@ -59,16 +58,6 @@ impl Node {
     #[must_use]
     pub fn trust_list(&self) -> Arc<TrustList> {
         self.trust.borrow().clone()
-    }
-
-    /// Lets a backend's call begin, unless it is over its quota.
-    pub fn begin_backend(&self, caller: Authority) -> Result<Place<Authority>, Exceeded> {
-        self.counted(&caller, self.backends.begin(caller))
-    }
-
-    /// Lets a peer's call begin, unless it is over its quota.
-    pub fn begin_peer(&self, caller: CountryCode) -> Result<Place<CountryCode>, Exceeded> {
-        self.counted(&caller, self.peers.begin(caller))
     }
 
     /// Counts a refusal because of a quota.

@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Listen, StoreConfig};
 use crate::keylists::KeyLists;
 use crate::node::Node;
-use crate::quota::Quotas;
+use crate::quota::Volumes;
 use crate::state_files;
 use crate::store::postgres::PostgresStore;
 use crate::store::sled::{SledOptions, SledStore};
@@ -138,8 +138,8 @@ pub async fn prepare_with(
         signing: Arc::new(read.signing),
         ingress: read.keys.hpke,
         key_lists,
-        backends: Quotas::new(&config.quota.backend),
-        peers: Quotas::new(&config.quota.peer),
+        backends: Volumes::new(&config.quota.backend),
+        peers: Volumes::new(&config.quota.peer),
         clock,
         metrics: Metrics::default(),
         progress: Notify::new(),

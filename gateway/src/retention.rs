@@ -9,7 +9,7 @@ use tracing::{error, info, warn};
 use crate::backlog::acknowledged;
 use crate::names::{self, Newest};
 use crate::node::Node;
-use crate::store::{Advance, Append, Change, Cursor, Fence, Numbered, StoreError, Stream};
+use crate::store::{Advance, Append, Change, Cursor, Fence, Numbered, Room, StoreError, Stream};
 
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
@@ -90,9 +90,8 @@ async fn keep_newest(
         let numbered = Numbered { head: entry.head, link: entry.link };
         let append = Append { stream, number: Arc::new(move |_| numbered.clone()), body: entry.body };
         let advances = vec![Advance { cursor, from, to }];
-        node.store
-            .commit(Change { at: now, fence, advances, appends: vec![append], ..Change::default() })
-            .await?;
+        let (appends, room) = (vec![append], Room::Reserve);
+        node.store.commit(Change { at: now, fence, room, advances, appends, ..Change::default() }).await?;
         return node.store.purge(stream, last).await.map(drop);
     }
     node.store.purge(stream, last.saturating_sub(1)).await.map(drop)

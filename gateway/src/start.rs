@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use tonic::service::Routes;
 use tonic_health::server::{HealthReporter, health_reporter};
 use tracing::{error, info};
 
+use crate::admit::{Admission, Door};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::inbound::acknowledge::Acknowledge;
@@ -34,7 +34,7 @@ use crate::peers::Peers;
 use crate::prepare::{Listeners, StartError, prepare};
 use crate::stage::Stages;
 use crate::store::Fence;
-use crate::{elsewhere, health, http, names, retention};
+use crate::{elsewhere, expiry, health, http, names, retention};
 
 /// How often the trust list's file is looked at.
 const TRUST_EVERY: Duration = Duration::from_secs(5);
@@ -74,27 +74,15 @@ pub async fn run_with(
     // Peers' tokens in: 6 to 8 for each country of the trust list; 9 answers calls above.
     let callers = Arc::new(Peers::new(node.clone(), loopback));
     stages.spawn("countries", stop.clone(), follow_countries(node.clone(), callers.clone(), stages.clone()));
-    let keys = move |node| Keys::new(node, callers.clone()).run();
-    stages.spawn(
-        "keys",
-        stop.clone(),
-        while_held(node.clone(), names::KEYS, stop.clone(), {
-            let node = node.clone();
-            move |_| keys(node.clone())
-        }),
-    );
+    let keys = move |node, _| Keys::new(node, callers.clone()).run();
+    stages.spawn("keys", stop.clone(), while_held(node.clone(), names::KEYS, stop.clone(), keys));
 
     // Around both.
     stages.spawn("trust", stop.clone(), follow_file(keeper, node.clock.clone(), stop.clone()));
+    stages.spawn("expiry", stop.clone(), expiry::run(node.clone(), stop.clone()));
     stages.spawn("elsewhere", stop.clone(), elsewhere::run(node.clone(), stop.clone()));
-    stages.spawn(
-        "retention",
-        stop.clone(),
-        while_held(node.clone(), names::RETENTION, stop.clone(), {
-            let node = node.clone();
-            move |fence| retention::run(node.clone(), fence)
-        }),
-    );
+    let retention = while_held(node.clone(), names::RETENTION, stop.clone(), retention::run);
+    stages.spawn("retention", stop.clone(), retention);
     stages.spawn("health", stop.clone(), health::run(node.clone(), reporters, stop.clone()));
     stages.spawn("admin", stop.clone(), admin(node.clone(), listeners.admin, stop.clone()));
     stop.cancelled().await;
@@ -113,10 +101,12 @@ pub fn answer(
     let (stop, tasks) = (node.stop.clone(), stages.tasks().clone());
     let (national_health, peers_health) = (health_reporter(), health_reporter());
     let routes = national(node).add_service(national_health.1).prepare();
-    let acceptor = Acceptor::new(node.clone(), routes, NATIONAL_STREAMS, tls.clone());
+    let admission = Admission::new(node.clone(), Door::National, routes);
+    let acceptor = Acceptor::new(node.clone(), admission, NATIONAL_STREAMS, tls.clone());
     stages.spawn("national", stop.clone(), acceptor.run(to_adapters, stop.clone(), tasks.clone()));
     let routes = peers(node).add_service(peers_health.1).prepare();
-    let acceptor = Acceptor::new(node.clone(), routes, PEER_STREAMS, tls);
+    let admission = Admission::new(node.clone(), Door::Peers, routes);
+    let acceptor = Acceptor::new(node.clone(), admission, PEER_STREAMS, tls);
     stages.spawn("peers", stop.clone(), acceptor.run(to_peers, stop, tasks));
     Ok([national_health.0, peers_health.0])
 }
@@ -178,7 +168,8 @@ async fn follow_countries(node: Arc<Node>, peers: Arc<Peers>, stages: Stages) {
         for country in list.countries().filter(|country| is_active(country.code)) {
             running.entry(country.code).or_insert_with(|| {
                 let stop = stop.child_token();
-                let work = exchange(node.clone(), peers.clone(), country.code);
+                let (peers, code) = (peers.clone(), country.code);
+                let work = move |node, fence| exchange(node, peers.clone(), code, fence);
                 let held = while_held(node.clone(), names::peer(country.code), stop.clone(), work);
                 stages.spawn("pull", stop.clone(), held);
                 stop
@@ -191,22 +182,13 @@ async fn follow_countries(node: Arc<Node>, peers: Arc<Peers>, stages: Stages) {
     }
 }
 
-/// What one replica does with one country: pulls its batches, and sends it receipts.
-fn exchange(
-    node: Arc<Node>,
-    peers: Arc<Peers>,
-    code: CountryCode,
-) -> impl Fn(Fence) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-    move |fence| {
-        let pull = Pull::new(node.clone(), peers.clone(), code, fence);
-        let acknowledge = Acknowledge::new(node.clone(), peers.clone(), code);
-        // Neither ends by itself.
-        Box::pin(async move {
-            tokio::select! {
-                () = pull.run() => {}
-                () = acknowledge.run() => {}
-            }
-        })
+/// What one replica does with one country: pulls its batches, and sends it receipts. Neither ends by itself.
+async fn exchange(node: Arc<Node>, peers: Arc<Peers>, code: CountryCode, fence: Fence) {
+    let pull = Pull::new(node.clone(), peers.clone(), code, fence);
+    let acknowledge = Acknowledge::new(node, peers, code);
+    tokio::select! {
+        () = pull.run() => {}
+        () = acknowledge.run() => {}
     }
 }
 

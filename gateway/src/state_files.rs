@@ -17,7 +17,7 @@ use tracing::{info, warn};
 
 use crate::keylists::{KeyListError, KeyLists};
 use crate::names;
-use crate::store::{Advance, Append, Change, Cursor, Numbered, Store, StoreError};
+use crate::store::{Advance, Append, Change, Cursor, Numbered, Room, Store, StoreError};
 
 /// The longest receipt, octets.
 const RECEIPT: usize = 16 * 1_024;
@@ -69,7 +69,8 @@ async fn keep(store: &Arc<dyn Store>, receipt: &Receipt, body: Bytes, now: u64) 
     let numbered = Numbered { head: Bytes::new(), link: to.link };
     let append = Append { stream, number: Arc::new(move |_| numbered.clone()), body };
     let advance = Advance { cursor, from, to };
-    let change = Change { at: now, advances: vec![advance], appends: vec![append], ..Change::default() };
+    let (advances, appends, room) = (vec![advance], vec![append], Room::Reserve);
+    let change = Change { at: now, room, advances, appends, ..Change::default() };
     store.commit(change).await.map(|_| Kept::Yes)
 }
 

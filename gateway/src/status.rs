@@ -21,6 +21,7 @@ use crate::outbound::receipts::ReceiptError;
 use crate::outbound::reseal::Refused;
 use crate::outbound::serve::ServeError;
 use crate::page::PageError;
+use crate::panics::Panicked;
 use crate::quota::Exceeded;
 use crate::store::StoreError;
 
@@ -41,6 +42,13 @@ fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
 fn internal(cause: &dyn std::fmt::Display) -> Status {
     error!(%cause, "a call failed");
     status(Code::Internal, "INTERNAL", "the gateway failed; its log says why")
+}
+
+/// The stable reason of a status, or its code if it has none.
+#[must_use]
+pub fn reason(status: &Status) -> String {
+    let named = status.get_details_error_info().map(|info| info.reason);
+    named.unwrap_or_else(|| format!("{:?}", status.code()))
 }
 
 /// Nobody has published a list for this authority yet.
@@ -118,6 +126,18 @@ impl From<Exceeded> for Status {
         let mut details = info("QUOTA_EXCEEDED");
         details.set_retry_info(Some(exceeded.again));
         Status::with_error_details(Code::ResourceExhausted, exceeded.to_string(), details)
+    }
+}
+
+/// A call that goes on for longer than any good one.
+#[must_use]
+pub fn too_slow() -> Status {
+    status(Code::DeadlineExceeded, "TOO_SLOW", "the call was not over in time; it is ended")
+}
+
+impl From<Panicked> for Status {
+    fn from(panicked: Panicked) -> Self {
+        status(Code::Internal, "INTERNAL", panicked.to_string())
     }
 }
 

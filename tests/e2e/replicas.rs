@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use cluster::Cluster;
 use harness::direct::{self, Line};
+use harness::leaks::Secrets;
 use harness::members::{CountryPlan, country};
 use harness::process::Signal;
 use harness::reports::{Contact, today};
@@ -244,4 +245,35 @@ async fn a_replica_that_sleeps_through_its_lease_moves_no_cursor_when_it_wakes()
     load.goes_on(&federation, 5).await;
     let pushed = load.ended().await;
     all_arrived_once(&federation, &pushed).await;
+}
+
+/// Whoever runs the database reads what whoever has the gateway's disk reads: nothing of a report.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_database_and_its_driver_write_nothing_that_can_be_read() {
+    let cluster = Arc::new(Cluster::start().unwrap());
+    let federation = Federation::builder()
+        .cluster(cluster.clone())
+        .country(CountryPlan::new(826, "United Kingdom", &[("826/1", "England")]).postgres(1))
+        .country(CountryPlan::new(250, "France", &[("250/0", "France")]).postgres(1))
+        .log_level("trace")
+        .start()
+        .await
+        .unwrap();
+    let (england, france) = (authority("826/1"), authority("250/0"));
+    let token = rand::rng().random::<[u8; 16]>();
+    let contact = Contact::simple(france, &token, today());
+    federation.push(england, &[contact.line()]).await.unwrap();
+    let arrived = async || (federation.delivered(france).ok()?.len() == 1).then_some(());
+    federation.wait_until("the token arrives", SOON, arrived).await.unwrap();
+    cluster.sql("postgres", "CHECKPOINT").unwrap();
+    let secrets = Secrets::new(&[token.to_vec(), contact.octets()]).unwrap();
+    for part in ["data/base", "data/pg_wal"] {
+        assert_eq!(secrets.find_below(&cluster.folder().join(part)).unwrap(), [], "{part}");
+    }
+    for code in [826, 250] {
+        let gateway = &federation.country(country(code)).unwrap().gateway;
+        assert_eq!(secrets.find_below(&gateway.folder).unwrap(), []);
+        let log = std::fs::read_to_string(&gateway.log).unwrap();
+        assert!(log.contains("TRACE") && !log.contains("with parameters"), "{code}");
+    }
 }

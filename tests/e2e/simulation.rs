@@ -7,7 +7,9 @@ use std::process::Stdio;
 
 use harness::binaries::Binaries;
 use harness::simulation::{Account, Kind, Plan, Simulation, StoreKind};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// The runs of every test run: their seeds, and how many operations each has.
 const SEEDS: std::ops::Range<u64> = 0..30;
@@ -233,12 +235,17 @@ fn a_push_that_comes_again_after_its_id_was_forgotten_is_too_old() {
     assert!(account.forgotten > 0, "{account:?}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_soak_tells_what_it_did_and_ends_in_time() {
+fn soak(minutes: &str) -> tokio::process::Command {
     let federation = Binaries::find().unwrap().federation;
     let mut command = tokio::process::Command::new(federation);
-    command.args(["soak", "--minutes", "0.05", "--seed", "1000", "--json"]);
-    let output = command.stdin(Stdio::null()).kill_on_drop(true).output().await.unwrap();
+    command.args(["soak", "--minutes", minutes, "--seed", "1000", "--json"]);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_soak_tells_what_it_did_and_ends_in_time() {
+    let output = soak("0.05").output().await.unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(0), "{told}");
     let found: Value = serde_json::from_slice(&output.stdout).unwrap();
@@ -248,4 +255,18 @@ async fn a_soak_tells_what_it_did_and_ends_in_time() {
     }
     assert!(found["seeds"].as_u64().unwrap() >= 1 && found["accepted"].as_u64().unwrap() > 0, "{found}");
     assert_eq!(found["failures"].as_array().map(Vec::len), Some(0), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_soak_that_is_interrupted_finishes_its_run_and_tells_it() {
+    let soaking = soak("600").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut soaking = soaking.unwrap();
+    let mut told = BufReader::new(soaking.stderr.take().unwrap()).lines();
+    assert_eq!(told.next_line().await.unwrap().as_deref(), Some("seed 1000"));
+    let process = Pid::from_raw(i32::try_from(soaking.id().unwrap()).unwrap()).unwrap();
+    kill_process(process, Signal::INT).unwrap();
+    assert_eq!(told.next_line().await.unwrap().as_deref(), Some("the run that has begun is finished"));
+    let output = soaking.wait_with_output().await.unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success() && found["seeds"].as_u64().unwrap() <= 1, "{found}");
 }

@@ -17,6 +17,7 @@ pub mod desk;
 pub mod direct;
 pub mod faults;
 pub mod federation;
+pub mod flood;
 mod https;
 pub mod keys;
 pub mod knowledge;

@@ -186,15 +186,15 @@ mod tests {
 
     #[test]
     fn every_authority_of_a_visited_subscribed_or_the_own_country_gets_a_key_once() {
-        let (trust, key) = (trust(), key(simple(19_990), &[826, 276, 36, 276, 554]));
-        let Fanned { others, own } = fan_out(&[250, 826]).reports(&trust, &[key.clone()], NOON);
+        let (trust, keys) = (trust(), [key(simple(19_990), &[826, 276, 36, 276, 554])]);
+        let Fanned { others, own } = fan_out(&[250, 826]).reports(&trust, &keys, NOON);
         let expected = ["36/3", "250/0", "276/0", "554/7", "826/0", "826/1"];
         assert_eq!(destinations(&others.due), expected, "276 is in no list: the gateway says so");
         assert_eq!(destinations(&own.due), ["36/2"], "for the own authority's phones");
         assert!(others.held.is_empty() && own.held.is_empty());
         assert!(others.due.iter().all(|report| report.header().code() == 0x10));
         let alone = FanOut { issuer: "x/0000abcd".parse().unwrap(), ..fan_out(&[]) };
-        let Fanned { others, own } = alone.reports(&trust, &[UploadedKey { visited: vec![], ..key }], NOON);
+        let Fanned { others, own } = alone.reports(&trust, &[key(simple(19_990), &[])], NOON);
         assert_eq!(destinations(&others.due), ["36/2", "36/3"]);
         assert_eq!(destinations(&own.due), ["36/0"]);
     }

@@ -235,6 +235,31 @@ mod tests {
     }
 
     #[test]
+    fn each_number_is_taken_up_to_its_limits_and_not_one_past_them() {
+        for (key, default, least, most) in [
+            ("country", 826, 1, 999),
+            ("pushes_at_work", 8, 1, 1_024),
+            ("connections", 1_024, 1, 100_000),
+            ("calls_per_second", 10_000, 10, 1_000_000),
+            ("reports_per_second", 5_000_000, 5_000, 100_000_000),
+            ("kibibytes_per_second", 1_048_576, 8_192, 100_000_000),
+            ("calls_in_flight", 64, 2, 10_000),
+            ("wait_seconds", 30, 1, 30),
+            ("page_bytes", 2_097_152, 65_536, 2_097_152),
+            ("unacknowledged_days", 14, 1, 21),
+            ("acknowledged_hours", 24, 1, 168),
+        ] {
+            let with = |value: u64| {
+                let (from, to) = (format!("\n{key} = {default}"), format!("\n{key} = {value}"));
+                assert!(EXAMPLE.contains(&from), "{from}");
+                Config::parse(&EXAMPLE.replacen(&from, &to, 1), "gateway.toml")
+            };
+            assert!(with(least).is_ok() && with(most).is_ok(), "{key}: {least} to {most}");
+            assert!(with(least - 1).is_err() && with(most + 1).is_err(), "{key}: beyond {least} to {most}");
+        }
+    }
+
+    #[test]
     fn a_wrong_value_names_key_value_and_remedy() {
         let (message, line) = refusal("wait_seconds = 30", "wait_seconds = 31");
         assert_eq!(message, "pull.wait_seconds is 31; 1 to 30; peers end a longer wait themselves");

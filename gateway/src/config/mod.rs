@@ -106,7 +106,7 @@ pub struct QuotaConfig {
     pub reports_per_second: u32,
     /// KiB of pushes, or of pages served, 8,192 to 100,000,000 a second.
     pub kibibytes_per_second: u32,
-    /// Calls that have begun and not ended, 2 to 10,000.
+    /// Calls that have begun and not ended, 2 to 10,000; each may hold a whole push or page in memory.
     pub calls_in_flight: usize,
 }
 
@@ -116,7 +116,7 @@ impl Default for QuotaConfig {
             calls_per_second: 10_000,
             reports_per_second: 5_000_000,
             kibibytes_per_second: 1 << 20,
-            calls_in_flight: 256,
+            calls_in_flight: 64,
         }
     }
 }

@@ -16,7 +16,7 @@ use tracing::debug;
 
 use crate::node::Node;
 use crate::outbound::receipts;
-use crate::{backlog, health};
+use crate::{backlog, expiry, health};
 
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -45,8 +45,7 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
     }
     node.metrics.key_lists(node.key_lists.ready(node.clock.now()));
     node.metrics.store_size(node.store.size().bytes);
-    let certificate = u64::try_from(node.certificate.not_after()).unwrap_or_default();
-    node.metrics.expiries(node.trust_list().expires, certificate);
+    node.metrics.expiries(&expiry::all(&node));
     ([(header::CONTENT_TYPE, METRICS)], node.metrics.text())
 }
 

@@ -51,7 +51,8 @@ impl Acknowledge {
                 }
                 Err(error) => {
                     debug!(origin = %self.origin, %error, "receipts could not be sent");
-                    tokio::time::sleep(backoff.failed()).await;
+                    self.node.metrics.retried(self.origin, "acknowledge");
+                    tokio::time::sleep(backoff.failed().max(error.pause())).await;
                 }
             }
         }

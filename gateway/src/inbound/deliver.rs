@@ -165,7 +165,6 @@ impl wire::delivery_server::Delivery for Delivery {
         request: Request<wire::DeliveryPullRequest>,
     ) -> Result<Response<wire::DeliveryPullReply>, Status> {
         let authority = self.node.calling_adapter(request.extensions())?;
-        let _place = self.node.begin_backend(authority)?;
         let wire::DeliveryPullRequest { after, max_bytes, wait_ms, manifest_hash } = request.into_inner();
         self.check_history(authority, after, &manifest_hash).await?;
         let delivered = self.page(authority, PageRequest { after, max_bytes, wait_ms }).await?;
@@ -177,7 +176,6 @@ impl wire::delivery_server::Delivery for Delivery {
         request: Request<wire::DeliveryAcknowledgeRequest>,
     ) -> Result<Response<wire::DeliveryAcknowledgeReply>, Status> {
         let authority = self.node.calling_adapter(request.extensions())?;
-        let _place = self.node.begin_backend(authority)?;
         let wire::DeliveryAcknowledgeRequest { position, manifest_hash } = request.into_inner();
         self.check_history(authority, position, &manifest_hash).await?;
         Delivery::acknowledge(self, authority, position).await?;
@@ -189,7 +187,6 @@ impl wire::delivery_server::Delivery for Delivery {
         request: Request<wire::SignedKeyList>,
     ) -> Result<Response<wire::PublishKeysReply>, Status> {
         let authority = self.node.calling_adapter(request.extensions())?;
-        let _place = self.node.begin_backend(authority)?;
         let signed = SignedKeyList::parse(request.into_inner()).map_err(|cause| status::malformed(&cause))?;
         let (trust, now) = (self.node.trust_list(), self.node.clock.now());
         if self.node.key_lists.take(authority, &signed, &trust, now).await? {

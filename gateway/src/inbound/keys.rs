@@ -74,7 +74,10 @@ async fn fetch(node: &Node, peers: &Peers, country: CountryCode, authority: Auth
     let Ok(mut client) = peers.exchange(country) else { return };
     let reply = match peers.call(country, DEADLINE, client.key_list(request)).await {
         Ok(reply) => reply,
-        Err(error) => return debug!(%authority, %error, "no key list"),
+        Err(error) => {
+            node.metrics.retried(country, "key_list");
+            return debug!(%authority, %error, "no key list");
+        }
     };
     let (trust, now) = (node.trust_list(), node.clock.now());
     let taken = match SignedKeyList::parse(reply) {

@@ -47,7 +47,7 @@ pub enum PullError {
 
 impl PullError {
     /// The least pause before the next try.
-    fn pause(&self) -> Duration {
+    pub(super) fn pause(&self) -> Duration {
         match self {
             Self::Peer(error) => error.pause(),
             Self::Store(_) | Self::Refused(_) | Self::NotActive => Duration::ZERO,
@@ -80,13 +80,20 @@ impl Pull {
                             warn!(%error, "pulling fails; it is tried again with growing pauses");
                         }
                         debug!(%error, "pull failed");
-                        self.node.metrics.pull_failed(self.origin);
-                        tokio::time::sleep(backoff.failed().max(error.pause())).await;
+                        tokio::time::sleep(self.pause(&error, &mut backoff)).await;
                     }
                 }
             }
         };
         work.instrument(span).await
+    }
+
+    fn pause(&self, error: &PullError, backoff: &mut Backoff) -> Duration {
+        if let PullError::Peer(PeerError::Resting { again, .. }) = error {
+            return *again;
+        }
+        self.node.metrics.retried(self.origin, "pull");
+        backoff.failed().max(error.pause())
     }
 
     /// Pulls one page, and gives how many batches of it were kept.
@@ -137,10 +144,11 @@ impl Pull {
 
     async fn fetch(&self, after: u64) -> Result<Vec<wire::SignedBatch>, PullError> {
         let pull = &self.node.config.pull;
-        let wait_ms = u32::try_from(pull.wait().as_millis()).unwrap_or(30_000);
-        let request = wire::PullRequest { after, max_bytes: pull.page_bytes, wait_ms };
         let mut client = self.peers.exchange(self.origin)?;
-        let call = self.peers.call(self.origin, pull.wait() + GRACE, client.pull(request));
+        let wait = if self.peers.is_trial(self.origin) { Duration::ZERO } else { pull.wait() };
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(30_000);
+        let request = wire::PullRequest { after, max_bytes: pull.page_bytes, wait_ms };
+        let call = self.peers.call(self.origin, wait + GRACE, client.pull(request));
         let reply = call.await?;
         Ok(reply.batches)
     }

@@ -11,7 +11,7 @@ use proto::malformed::Malformed;
 use proto::wire;
 
 use crate::node::Node;
-use crate::store::{Advance, Append, Change, Cursor, Numbered, StoreError};
+use crate::store::{Advance, Append, Change, Cursor, Numbered, Room, StoreError};
 use crate::{names, page};
 
 /// Why a receipt is not taken.
@@ -119,6 +119,8 @@ async fn keep(
     let numbered = Numbered { head: Bytes::new(), link: to.link };
     let change = Change {
         at: node.clock.now(),
+        // A full store is purged by what peers acknowledge.
+        room: Room::Reserve,
         advances: vec![Advance { cursor, from, to }],
         appends: vec![Append {
             stream: names::receipts(caller, receipt.stage),

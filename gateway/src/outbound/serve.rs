@@ -58,7 +58,6 @@ pub enum ServeError {
 impl wire::exchange_server::Exchange for Exchange {
     async fn pull(&self, request: Request<wire::PullRequest>) -> Result<Response<wire::PullReply>, Status> {
         let peer = self.node.calling_gateway(request.extensions())?;
-        let _place = self.node.begin_peer(peer)?;
         let wire::PullRequest { after, max_bytes, wait_ms } = request.into_inner();
         let page = self.page(peer, PageRequest { after, max_bytes, wait_ms }).await;
         let batches = page.inspect_err(|cause| self.alarm(peer, cause))?;
@@ -74,7 +73,6 @@ impl wire::exchange_server::Exchange for Exchange {
         request: Request<wire::AcknowledgeRequest>,
     ) -> Result<Response<wire::AcknowledgeReply>, Status> {
         let peer = self.node.calling_gateway(request.extensions())?;
-        let _place = self.node.begin_peer(peer)?;
         receipts::take(&self.node, peer, request.into_inner()).await?;
         Ok(Response::new(wire::AcknowledgeReply {}))
     }
@@ -83,8 +81,7 @@ impl wire::exchange_server::Exchange for Exchange {
         &self,
         request: Request<wire::KeyListRequest>,
     ) -> Result<Response<wire::SignedKeyList>, Status> {
-        let peer = self.node.calling_gateway(request.extensions())?;
-        let _place = self.node.begin_peer(peer)?;
+        self.node.calling_gateway(request.extensions())?;
         let authority = Authority::parse(&request.into_inner().authority);
         let authority = authority.map_err(|cause| status::malformed(&cause))?;
         let trust = self.node.trust_list();

@@ -189,6 +189,16 @@ pub struct Advance {
     pub to: Cursor,
 }
 
+/// What a change does to a disk that is nearly full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Room {
+    /// It is refused as [`StoreError::Full`] below the floor, if it keeps an entry or an answer.
+    #[default]
+    Common,
+    /// It is small, and lets more be removed than it takes: it may use what is kept free.
+    Reserve,
+}
+
 /// What is kept as a whole, or not at all.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
@@ -196,6 +206,8 @@ pub struct Change {
     pub at: u64,
     /// Refuses it, unless the lease is still held as it was given.
     pub fence: Option<Fence>,
+    /// Whether it may use what is kept free on the disk.
+    pub room: Room,
     /// Keeps it from happening twice.
     pub once: Option<Once>,
     /// The cursors it moves, in this order.
@@ -271,7 +283,8 @@ pub trait Store: Send + Sync + 'static {
     async fn find(&self, stream: Stream, sequence: u64) -> Result<Option<Entry>, StoreError>;
 
     /// The entries that follow number `after`, in order: one if there is one, then as many as fit into
-    /// `max_bytes` octets of heads and bodies. Purged entries are skipped.
+    /// `max_bytes` octets of heads and bodies; a store may end a page of 1,000 entries and more earlier. Purged
+    /// entries are skipped.
     async fn after(&self, stream: Stream, after: u64, max_bytes: usize) -> Result<Vec<Entry>, StoreError>;
 
     /// Where a cursor stands.

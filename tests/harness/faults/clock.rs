@@ -50,7 +50,7 @@ async fn steps(scene: &mut Scene, library: &Path, nodes: [Node; 2]) -> Result<us
         scene.federation.kill_now(node).await?;
         scene.federation.launch_with(node, &environment(library, &file))?;
     }
-    scene.federation.wait_gateway(country(250), Duration::from_secs(30)).await?;
+    scene.federation.wait_gateway(nodes[0], Duration::from_secs(30)).await?;
     let logs = [
         scene.federation.country(country(250))?.gateway.log.clone(),
         scene.federation.adapter(authority("826/1"))?.log.clone(),

@@ -207,7 +207,7 @@ impl Pushes {
             if reason(&status) == "STORE_UNAVAILABLE" {
                 restart = "after a restart";
                 ensure!(kills::kill(scene, Node::gateway(36)).await?, "the gateway had ended");
-                scene.federation.wait_gateway(country(36), SOON).await?;
+                scene.federation.wait_gateway(Node::gateway(36), SOON).await?;
                 self.line = Line::open(&scene.federation, authority("36/2")).await?;
             }
             scene.hold(Duration::from_millis(100)).await?;

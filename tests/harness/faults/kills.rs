@@ -80,16 +80,16 @@ async fn reached(scene: &mut Scene, stage: Stage) -> Result<bool> {
     }
 }
 
-/// Waits until the gateway of France pulls something from the United Kingdom.
+/// Waits until a gateway of France pulls something from the United Kingdom.
 async fn pulls(scene: &Scene) -> Result<bool> {
-    let france = country(250);
-    let batches = async || {
-        let text = scene.federation.metrics(france).await.ok()?;
-        Some(admin::metric(&text, "exchange_batches_total", &[("peer", "826"), ("direction", "in")]))
-    };
+    let france = scene.federation.country(country(250))?;
     let mut before = None;
     let grows = async || {
-        let now = batches().await?;
+        let mut now = 0.0;
+        for gateway in france.gateways() {
+            let (_, text) = admin::get(gateway.admin, "/metrics").await.ok()?;
+            now += admin::metric(&text, "exchange_batches_total", &[("peer", "826"), ("direction", "in")]);
+        }
         (now > *before.get_or_insert(now)).then_some(())
     };
     Ok(scene.federation.wait_until("France pulls", REACHED, grows).await.is_ok())

@@ -22,11 +22,12 @@ impl Search {
         Ok(Self { mark: Secrets::new(&[mark])?, read: HashMap::new(), at_home: false })
     }
 
-    /// Files below a folder that hold a token and did not when they were read last. Below `homes`, where senders put reports
+    /// Files below folders that hold a token and did not when they were read last. Below `homes`, where senders put reports
     /// and authorities get them, tokens may lie: which of them lie where, the book says.
-    pub(super) fn find(&mut self, folder: &Path, homes: &[&Path]) -> Result<Vec<PathBuf>> {
+    pub(super) fn find(&mut self, folders: &[PathBuf], homes: &[&Path]) -> Result<Vec<PathBuf>> {
         let mut leaks = Vec::new();
-        for file in files_below(folder)? {
+        let files = folders.iter().map(|folder| files_below(folder)).collect::<Result<Vec<_>>>()?;
+        for file in files.into_iter().flatten() {
             let is_home = homes.iter().any(|home| file.starts_with(home));
             // One file at home shows that the search finds what is there.
             if (!is_home || !self.at_home) && self.holds(&file)? {
@@ -70,22 +71,23 @@ mod tests {
     #[test]
     fn a_token_outside_of_its_homes_is_a_leak_and_is_told_once() {
         let place = tempfile::tempdir().unwrap();
-        let (folder, home) = (place.path(), place.path().join("outgoing"));
+        let (folders, folder, home) =
+            ([place.path().to_owned()], place.path(), place.path().join("outgoing"));
         fs::create_dir(&home).unwrap();
         let line = Base64UrlUnpadded::encode_string(&[b"behind", &MARK[..], &[0; 8]].concat());
         fs::write(home.join("file"), &line).unwrap();
         fs::write(folder.join("log"), "nothing").unwrap();
         let mut search = Search::new(MARK).unwrap();
-        assert!(search.find(folder, &[&home]).unwrap().is_empty());
+        assert!(search.find(&folders, &[&home]).unwrap().is_empty());
         fs::write(folder.join("log"), format!("nothing, and {line}")).unwrap();
-        assert_eq!(search.find(folder, &[&home]).unwrap(), [folder.join("log")]);
-        assert!(search.find(folder, &[&home]).unwrap().is_empty());
+        assert_eq!(search.find(&folders, &[&home]).unwrap(), [folder.join("log")]);
+        assert!(search.find(&folders, &[&home]).unwrap().is_empty());
     }
 
     #[test]
     fn a_search_that_finds_nothing_at_home_is_no_search() {
         let place = tempfile::tempdir().unwrap();
         fs::write(place.path().join("file"), "nothing").unwrap();
-        assert!(Search::new(MARK).unwrap().find(place.path(), &[place.path()]).is_err());
+        assert!(Search::new(MARK).unwrap().find(&[place.path().to_owned()], &[place.path()]).is_err());
     }
 }

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 
+use super::Store;
+
 /// Where the command runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Namespace {
@@ -20,11 +22,19 @@ const WAYS: [&[&str]; 2] = [&["--net", "--mount"], &["--user", "--map-root-user"
 /// Brings loopback up and goes on as what follows.
 const UP: &str = "ip link set lo up && exec \"$@\"";
 
+/// PostgreSQL runs as a user of its own, which a namespace of users does not have.
+fn ways(store: Store) -> &'static [&'static [&'static str]] {
+    match store {
+        Store::Sled => &WAYS,
+        Store::Postgres => &WAYS[..1],
+    }
+}
+
 /// Starts this program again in namespaces of its own, with one more argument, and does not come back; or says why it
 /// cannot be.
-pub fn enter(argument: &str) -> Result<Namespace> {
+pub fn enter(store: Store, argument: &str) -> Result<Namespace> {
     let mut why = Vec::new();
-    for way in WAYS {
+    for way in ways(store) {
         match tried(way) {
             Ok(()) => return restart(way, argument),
             Err(reason) => why.push(reason),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::Store;
 use crate::proxy::Trouble;
 
 /// A fault.
@@ -22,6 +23,8 @@ pub(super) enum Fault {
     Loss,
     /// A gateway's disk is full.
     GatewayDisk,
+    /// The gateways' database ends at once, in the middle of their transactions, and comes back.
+    Database,
     /// An adapter's disk is full.
     AdapterDisk,
     /// Clocks jump by an hour, both ways.
@@ -64,7 +67,11 @@ impl Pace {
 }
 
 /// Every fault, with so many kills at random moments spread between the others.
-pub(super) fn plan(kills: usize) -> Vec<Fault> {
+pub(super) fn plan(store: Store, kills: usize) -> Vec<Fault> {
+    let of_the_store = match store {
+        Store::Sled => Fault::GatewayDisk,
+        Store::Postgres => Fault::Database,
+    };
     let others = [
         Fault::Line(Trouble::Cut),
         Fault::Line(Trouble::Delay(DELAY)),
@@ -73,7 +80,7 @@ pub(super) fn plan(kills: usize) -> Vec<Fault> {
         Fault::Line(Trouble::Silence),
         Fault::Line(Trouble::Garbage),
         Fault::Loss,
-        Fault::GatewayDisk,
+        of_the_store,
         Fault::AdapterDisk,
         Fault::Clock,
         Fault::Stop,
@@ -106,6 +113,7 @@ impl Fault {
             Self::Line(Trouble::Garbage) => "line_garbage",
             Self::Loss => "packet_loss",
             Self::GatewayDisk => "gateway_disk_full",
+            Self::Database => "database_restarted",
             Self::AdapterDisk => "adapter_disk_full",
             Self::Clock => "clock_jumps",
         }
@@ -130,8 +138,8 @@ mod tests {
     #[test]
     fn every_kill_is_planned_whatever_their_number() {
         for number in [0, 1, 49, 50, 51, 500, 1_000] {
-            assert_eq!(kills(&plan(number)), number);
+            assert_eq!(kills(&plan(Store::Sled, number)), number);
         }
-        assert!(plan(0).len() == 13 && plan(500).len() == 23);
+        assert!(plan(Store::Sled, 0).len() == 13 && plan(Store::Postgres, 500).len() == 23);
     }
 }

@@ -1,8 +1,11 @@
 //! What every fault acts on: the federation, its traffic, and the account that is closed after each of them.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use cluster::Cluster;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -12,7 +15,7 @@ use super::namespace::Namespace;
 use super::plan::{Fault, Pace};
 use super::summary::Row;
 use super::traffic::{Flow, Traffic};
-use super::{clock, disk, kills, lines, loss, stopped};
+use super::{clock, database, disk, kills, lines, loss, stopped};
 use crate::federation::Federation;
 use crate::reports::today;
 use crate::wait;
@@ -29,6 +32,8 @@ pub(super) struct Scene {
     pub(super) pace: Pace,
     pub(super) namespace: Namespace,
     search: Search,
+    /// What the gateways are over, if it is not a folder. It ends after them.
+    pub(super) cluster: Option<Arc<Cluster>>,
 }
 
 /// What became of a fault.
@@ -55,13 +60,18 @@ impl Struck {
 }
 
 impl Scene {
-    pub(super) fn new(federation: Federation, pace: Pace, seed: u64, namespace: Namespace) -> Result<Self> {
+    pub(super) fn new(
+        (federation, cluster): (Federation, Option<Arc<Cluster>>),
+        pace: Pace,
+        seed: u64,
+        namespace: Namespace,
+    ) -> Result<Self> {
         let mut mark = [0; 8];
         getrandom::fill(&mut mark).context("the system has no random numbers")?;
         // A day ago, so that a clock that is an hour off changes no verdict.
         let traffic = Traffic::start(&federation, Book::new(mark, today().minus(1)));
         let random = StdRng::seed_from_u64(seed);
-        Ok(Self { search: Search::new(mark)?, traffic, federation, random, pace, namespace })
+        Ok(Self { search: Search::new(mark)?, cluster, traffic, federation, random, pace, namespace })
     }
 
     /// Makes a fault while traffic runs, waits until everything has come, and closes the account.
@@ -82,6 +92,7 @@ impl Scene {
             Fault::Line(trouble) => lines::strike(self, trouble).await,
             Fault::Loss => loss::strike(self).await,
             Fault::GatewayDisk => disk::of_a_gateway(self).await,
+            Fault::Database => database::strike(self).await,
             Fault::AdapterDisk => disk::of_an_adapter(self).await,
             Fault::Clock => clock::strike(self).await,
         }
@@ -117,9 +128,20 @@ impl Scene {
         }
         let federation = &self.federation;
         let homes = federation.adapters().flat_map(|adapter| [&*adapter.outgoing, &*adapter.delivered]);
-        let leaks = self.search.find(federation.folder(), &homes.collect::<Vec<_>>())?;
+        let leaks = self.search.find(&self.written(), &homes.collect::<Vec<_>>())?;
         leaks.iter().for_each(|file| eprintln!("LEAK: a token in {}", file.display()));
         Ok(Account { leaked: leaks.len(), ..self.traffic.book().close() })
+    }
+
+    /// The folders of everything that parties write: files, logs, and the database's own.
+    fn written(&self) -> Vec<PathBuf> {
+        let databases = self.federation.countries().filter_map(|(_, country)| country.database.as_ref());
+        let databases = databases.filter_map(|database| Some(database.socket.parent()?.join("data")));
+        let mut folders: Vec<_> = databases.collect();
+        folders.push(self.federation.folder().into());
+        folders.sort();
+        folders.dedup();
+        folders
     }
 
     /// Waits for a condition on what has arrived; false if it does not come in time.

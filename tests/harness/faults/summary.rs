@@ -6,6 +6,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{Cell, CellAlignment, ContentArrangement, Table};
 use serde::Serialize;
 
+use super::Store;
 use super::book::Account;
 use super::plan::Fault;
 use super::scene::Struck;
@@ -36,7 +37,7 @@ pub struct Summary {
     /// Each fault that is possible happened while tokens were accepted, and no account is wrong.
     pub ok: bool,
     /// Where gateways keep their entries.
-    pub store: &'static str,
+    pub store: Store,
     /// What the random moments came from.
     pub seed: u64,
     /// Running processes that were killed.
@@ -74,11 +75,11 @@ impl Row {
 }
 
 impl Summary {
-    pub(super) fn new(rows: Vec<Row>, seed: u64, panics: usize, took: Duration) -> Self {
+    pub(super) fn new(rows: Vec<Row>, (store, seed): (Store, u64), panics: usize, took: Duration) -> Self {
         let account = rows.iter().fold(Account::default(), |sum, row| sum.with(&row.account));
         Self {
             ok: panics == 0 && rows.iter().all(Row::is_good),
-            store: "sled",
+            store,
             seed,
             kills: rows.iter().map(|row| row.kills).sum(),
             account,
@@ -154,7 +155,7 @@ mod tests {
 
     fn summary(account: Account, struck: Struck) -> Summary {
         let row = Row::new(Fault::Clock, struck, account, Duration::from_secs(1));
-        Summary::new(vec![row], 1, 0, Duration::from_secs(1))
+        Summary::new(vec![row], (Store::Sled, 1), 0, Duration::from_secs(1))
     }
 
     fn once() -> Struck {
@@ -181,7 +182,7 @@ mod tests {
             assert!(!summary(account, once()).ok, "{account:?}");
         }
         let row = Row::new(Fault::Clock, once(), good, Duration::ZERO);
-        assert!(!Summary::new(vec![row], 1, 1, Duration::ZERO).ok, "a panic");
+        assert!(!Summary::new(vec![row], (Store::Postgres, 1), 1, Duration::ZERO).ok, "a panic");
     }
 
     #[test]

@@ -165,6 +165,12 @@ impl Cluster {
         self.control("start", &[])
     }
 
+    /// The folder of all that it writes.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
     /// Where it listens with TLS.
     #[must_use]
     pub fn address(&self) -> SocketAddr {

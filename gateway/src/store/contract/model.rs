@@ -305,6 +305,7 @@ impl<O: AsyncFn(&str) -> Arc<dyn Store>> Game<'_, O> {
         let change = Change {
             at: self.now,
             fence: held,
+            room: Room::Common,
             once: id,
             advances: advance
                 .iter()

@@ -254,7 +254,8 @@ impl Store for PostgresStore {
                 break;
             }
         }
-        if let Err(failure) = partitions::drop_purged(&self.database).await {
+        let dropped = self.database.within(partitions::drop_purged(&self.database));
+        if let Err(failure) = dropped.await {
             match failure {
                 Failure::Passing(cause) => warn!(cause, "no partition was dropped; it is tried again"),
                 Failure::Lasting(error) => return Err(error),

@@ -21,10 +21,14 @@ pub(super) async fn make(database: &Database, days: &BTreeSet<i32>) -> Result<()
     if !missing.is_empty() {
         let transaction = used.get().transaction().await?;
         transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-        for day in missing {
+        let made = self::known(transaction.client()).await?;
+        // Attached, and not made as a part: that waits for no reader, and a backup reads for hours.
+        for day in missing.into_iter().filter(|day| !made.contains(day)) {
             let name = name(day);
-            let statement =
-                format!("CREATE TABLE IF NOT EXISTS {name} PARTITION OF entry FOR VALUES IN ({day})");
+            let statement = format!(
+                "CREATE TABLE {name} (LIKE entry INCLUDING ALL); \
+                 ALTER TABLE entry ATTACH PARTITION {name} FOR VALUES IN ({day})"
+            );
             transaction.batch_execute(&statement).await?;
             debug!(partition = name, "made");
         }
@@ -48,7 +52,9 @@ pub(super) async fn drop_purged(database: &Database) -> Result<usize, Failure> {
         let transaction = used.get().transaction().await?;
         transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
         // Looked at again behind a lock that keeps writers out: a clock that was set back may write to an old day.
-        transaction.batch_execute("LOCK TABLE entry IN ACCESS EXCLUSIVE MODE").await?;
+        // Whoever waits for this lock makes others wait, so it waits shortly, and is tried again a minute later.
+        let statement = "SET LOCAL lock_timeout = '200ms'; LOCK TABLE entry IN ACCESS EXCLUSIVE MODE";
+        transaction.batch_execute(statement).await?;
         if !is_needed(transaction.client(), day).await? {
             transaction.batch_execute(&format!("DROP TABLE IF EXISTS {}", name(day))).await?;
             transaction.commit().await?;

@@ -61,7 +61,7 @@ impl<'a> Group<'a> {
 
     /// Takes a change in, or refuses it.
     pub(super) fn stage(&mut self, change: Change) -> Result<Staged, StoreError> {
-        let Change { at, fence, once, advances, appends } = change;
+        let Change { at, fence, once, advances, appends, room: _ } = change;
         if let Some(once) = &once
             && let Some(row) = self.known(&once.id)?
         {

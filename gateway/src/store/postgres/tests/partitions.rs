@@ -63,3 +63,24 @@ async fn days_are_dropped_under_readers_and_writers_of_another_process() {
     sweeper.forget(0).await.unwrap();
     assert_eq!(partitions(&database).len(), 1);
 }
+
+#[tokio::test]
+async fn a_backup_that_reads_for_long_holds_up_no_new_day() {
+    let database = database();
+    let store = open(&database).await;
+    store.commit(contract::appends(DAY, vec![contract::append(STREAM, "a")])).await.unwrap();
+    // As pg_dump does: a lock on every table until its transaction ends.
+    let reader = Database::new(&options(&database)).unwrap();
+    let mut connection = reader.connection().await.unwrap();
+    let backup = connection.transaction().await.unwrap();
+    backup.batch_execute("LOCK TABLE entry, entry_1 IN ACCESS SHARE MODE").await.unwrap();
+    store.commit(contract::appends(2 * DAY, vec![contract::append(STREAM, "b")])).await.unwrap();
+    assert_eq!(partitions(&database), ["entry_1", "entry_2"]);
+    store.purge(STREAM, 1).await.unwrap();
+    store.forget(0).await.expect("a partition that cannot be dropped now is dropped later");
+    assert_eq!(partitions(&database).len(), 2);
+    assert_eq!(store.oldest(STREAM).await.unwrap(), Some((2, 2 * DAY)));
+    backup.rollback().await.unwrap();
+    store.forget(0).await.unwrap();
+    assert_eq!(partitions(&database), ["entry_2"]);
+}

@@ -3,6 +3,7 @@
 use std::{fs, os::unix::fs::PermissionsExt};
 
 use super::*;
+use crate::{clock::Clock, fixture, prepare};
 
 async fn refused(options: PostgresOptions) -> StoreError {
     PostgresStore::open(options).await.err().expect("it is refused")
@@ -103,4 +104,20 @@ async fn a_database_that_is_not_there_is_named() {
     };
     let refused = PostgresStore::check(unreachable).await.expect_err("nobody listens there");
     assert!(matches!(refused, StoreError::Unreachable { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn a_check_says_when_the_database_is_newer_or_does_not_answer() {
+    let database = database();
+    let (_folder, config) = fixture::config(Some(&database), |config| config);
+    let check = || prepare::check(&config, &Clock::default());
+    assert!(check().unwrap().starts_with("good: country 826"));
+    open(&database).await.close().await.unwrap();
+    sql(&database, "INSERT INTO exchange.migration (number, name) VALUES (2, '0002_later')");
+    let [newer] = &check().unwrap_err()[..] else { panic!("one problem") };
+    assert!(newer.contains("format 2") && newer.contains("knows 1"), "{newer}");
+    let statement = format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", database.name);
+    cluster::shared().unwrap().sql("postgres", &statement).unwrap();
+    let [away] = &check().unwrap_err()[..] else { panic!("one problem") };
+    assert!(away.contains(&database.name) && away.contains("not currently accepting"), "{away}");
 }
