@@ -11,6 +11,7 @@ mod second_degree;
 mod simple;
 mod stage;
 mod told;
+mod waited;
 mod warned_by_country;
 mod warned_by_lists;
 
