@@ -52,6 +52,11 @@ impl Key {
     }
 }
 
+/// The octets of a phone's name, which are no octets of its tokens.
+fn uuid(number: u8) -> u8 {
+    number.wrapping_add(100)
+}
+
 /// A Secured contact with a phone of 826/1, twenty minutes long, that began at a step; `code_step` is the phone's clock.
 struct Made {
     token: [u8; ReportToken::LEN],
@@ -63,7 +68,7 @@ fn made(key: &DailyKey<PublicKey>, number: u8, step: Step, clock: Step) -> Made 
     let header = EnvelopeHeader::new(0x20, World::own()).unwrap();
     let confirmation = ConfirmationToken::new([number; 16]);
     let contents = ServiceContents::with_clock(
-        Uuid::new([number; 16]),
+        Uuid::new([uuid(number); 16]),
         Area::new(*b"S41\0").unwrap(),
         ModelHash::new([2; 8]),
         (step, clock),
@@ -187,7 +192,7 @@ async fn the_backend_learns_what_the_phone_told_its_authority() {
     let line = &place.world.lines("delivered")[0].1[0];
     assert_eq!((line["batch"].as_str(), line["origin"].as_u64()), (Some("upload"), Some(826)));
     assert_eq!((line["subtotal"].as_u64(), line["mechanism"].as_u64()), (Some(80), Some(1)));
-    assert_eq!(line["phone"]["uuid"], hex::encode([7; 16]));
+    assert_eq!(line["phone"]["uuid"], hex::encode([uuid(7); 16]));
     assert_eq!(
         (line["phone"]["area"].as_str(), line["phone"]["step"].as_u64()),
         (Some("S41"), Some(place.step.number().into()))
@@ -210,7 +215,12 @@ async fn an_entry_is_what_the_phone_will_recognise_and_nothing_of_who_reported()
         (ConfirmationToken::new([7; 16]), Receipt::new([!7; 16]))
     );
     assert_eq!((contact.day, subtotal.number()), (place.step.day(), 80));
-    assert!(!octets.windows(4).any(|window| window == b"S41\0"), "the area stays at the authority");
+    for (secret, stays) in [(&b"S41\0"[..], "area"), (&[uuid(7); 3], "UUID"), (&[2; 3], "model")] {
+        assert!(
+            !octets.windows(secret.len()).any(|window| window == secret),
+            "the {stays} stays at the authority"
+        );
+    }
     let _: Entry = entry;
 }
 

@@ -117,6 +117,11 @@ impl Phone {
         Ok(found)
     }
 
+    /// Forgets how far it has read a list. What was counted stays counted.
+    pub fn read_anew(&mut self, kind: ListKind) {
+        self.places.remove(kind.name());
+    }
+
     async fn ask_for(&mut self, kind: ListKind) -> Result<Answered> {
         let place = self.places.get(kind.name()).cloned().unwrap_or_default();
         let path = format!("/v1/{}?since={}", kind.name(), place.last);

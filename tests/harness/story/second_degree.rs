@@ -7,6 +7,7 @@ use country_adapter::second_degree::lag::LONGEST;
 use proto::day::Day;
 use serde_json::Value;
 
+use super::forged_lists;
 use super::stage::{Stage, UK, unix_now};
 use super::told::{Fact, Phase, Told};
 use super::waited::{SHOWS, Waited};
@@ -19,14 +20,26 @@ const CASES: usize = 5;
 /// What all five contacts add: five times five minutes at 2-4 m.
 const RISK: u16 = 5 * 5;
 
-pub(super) async fn tell(stage: &mut Stage, told: &mut Told) -> Result<()> {
+/// Whom many have met, and who was there.
+pub(super) struct Carrier {
+    pub(super) zoe: Phone,
+    pub(super) yann: Phone,
+    /// The cases.
+    pub(super) ill: Vec<Phone>,
+    /// By which an operator knows her phone.
+    pub(super) number: String,
+}
+
+pub(super) async fn tell(stage: &mut Stage, told: &mut Told) -> Result<Carrier> {
     told.chapter("Second degree, within one country: somebody whom many ill persons have met");
     let (mut zoe, mut yann) = (stage.secured("Zoe", UK).await?, stage.secured("Yann", UK).await?);
     let ill = meeting(stage, &mut zoe, &mut yann, told).await?;
     let number = candidate(stage, &ill, &zoe, told).await?;
     sign_off(stage, &number, told).await?;
     advised(stage, &mut zoe, told).await?;
-    next_degree(stage, &zoe, &mut yann, told).await
+    forged_lists::advice(stage, &zoe, told)?;
+    next_degree(stage, &zoe, &mut yann, told).await?;
+    Ok(Carrier { zoe, yann, ill, number })
 }
 
 async fn meeting(

@@ -15,7 +15,7 @@ use crate::phone::{Found, Stay, meet, visit};
 /// What 20 minutes at 1-2 m add.
 const SUBTOTAL: u16 = 20 * 4;
 /// A public house in London, by its number.
-const LOCATION: u32 = 123_456;
+pub(super) const LOCATION: u32 = 123_456;
 
 pub(super) async fn tell(stage: &mut Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
     told.chapter("A French owner falls ill, and British phones warn their owners themselves");
