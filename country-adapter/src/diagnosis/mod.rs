@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_is_in_use_is_held_until_two_hours_after_its_time_for_the_own_phones_too() {
+    fn a_key_that_is_in_use_is_held_until_two_hours_after_its_time() {
         let trust = trust();
         let over_at = 20_001 * 86_400 + 7_200;
         for (now, leaves) in [(NOON, false), (over_at - 1, false), (over_at, true)] {
