@@ -70,6 +70,9 @@ fn main() -> ExitCode {
         Command::Story(story) => run(failure_as_json("holds", story.json, story.run())),
         Command::Faults(faults) => run(failure_as_json("ok", faults.json, faults.run())),
         Command::Soak(soak) => soak.run().unwrap_or_else(|error| {
+            if soak.json {
+                println!("{}", serde_json::json!({ "ok": false, "error": format!("{error:#}") }));
+            }
             eprintln!("federation: {error:#}");
             ExitCode::from(FAILED)
         }),
