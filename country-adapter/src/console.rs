@@ -31,6 +31,8 @@ pub(crate) fn log_to_stderr(config: &LogConfig) {
         || EnvFilter::new(format!("{libraries},country_adapter={level},pki={level},proto={level}"));
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| configured());
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(|| AboveBar);
+    // A log that cannot be written is told nowhere: to print so where it cannot be printed either would be a panic.
+    let log = log.log_internal_errors(false);
     match config.format {
         LogFormat::Text => log.with_ansi(io::stderr().is_terminal()).init(),
         LogFormat::Json => log.json().init(),

@@ -299,7 +299,9 @@ pub fn log(config: &LogConfig) {
     let filter = QUIET.iter().fold(filter, |filter, quiet| {
         filter.add_directive(quiet.parse().expect("a target and a level are a directive"))
     });
+    // A log that cannot be written is told nowhere: to print so where it cannot be printed either would be a panic.
     let logs = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
+    let logs = logs.log_internal_errors(false);
     let started = match config.format {
         LogFormat::Text => logs.try_init(),
         LogFormat::Json => logs.json().try_init(),

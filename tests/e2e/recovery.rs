@@ -1,6 +1,7 @@
 //! Nothing that was accepted is lost or doubled, whoever is killed, and whenever.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use harness::direct::Line;
@@ -123,6 +124,23 @@ async fn sigterm_ends_every_process_gracefully_under_load() {
     for (node, end) in federation.stop().await.unwrap() {
         assert_eq!(end.code(), Some(0), "{node}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_cannot_be_written_stops_nobody() {
+    let federation = Federation::builder().log_level("debug").start().await.unwrap();
+    let (england, france) = (authority("826/1"), authority("250/0"));
+    for node in [Node::gateway(826), Node::gateway(250), Node::adapter("826/1"), Node::adapter("250/0")] {
+        federation.kill_now(node).await.unwrap();
+        federation.launch_logging_to(node, Path::new("/dev/full")).unwrap();
+        if node.is_gateway() {
+            federation.wait_gateway(node, SOON).await.unwrap();
+        }
+    }
+    let contacts = contacts(france, TOKENS);
+    let lines: Vec<_> = contacts.iter().map(Contact::line).collect();
+    federation.push(england, &lines).await.unwrap();
+    all_arrive_once(&federation, france, &contacts).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

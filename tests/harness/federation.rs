@@ -258,6 +258,14 @@ impl Federation {
         Ok(())
     }
 
+    /// As [`Federation::launch`], with its output going elsewhere.
+    pub fn launch_logging_to(&self, node: Node, log: &Path) -> Result<()> {
+        let launch = self.launches.get(&node).with_context(|| format!("{node} is not in this federation"))?;
+        let process = Launch { log: log.into(), ..launch.clone() }.start(&[])?;
+        self.processes().insert(node, process);
+        Ok(())
+    }
+
     /// Starts a process again that has ended; a gateway is waited for until it says it is ready.
     pub async fn restart(&self, node: Node) -> Result<()> {
         self.launch(node)?;

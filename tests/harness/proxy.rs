@@ -80,6 +80,12 @@ impl Proxy {
         Ok(Self { trouble, struck, _task: AbortOnDropHandle::new(task) })
     }
 
+    /// How often the trouble has struck so far.
+    #[must_use]
+    pub fn struck(&self) -> usize {
+        self.struck.load(Ordering::Relaxed)
+    }
+
     /// Begins a trouble, or ends it. Gives how often the one before struck a connection or a piece of what passed.
     pub fn make(&self, trouble: Trouble) -> usize {
         self.trouble.send_replace(trouble);

@@ -14,7 +14,7 @@ Runs in a network and a mount namespace of its own where the machine allows it (
 loss and full disks need them. Clock jumps need libfaketime. What is not possible is told in its row.
 
 Examples:
-  federation faults --quick                 every fault, and a few kills: 90 seconds
+  federation faults --quick                 every fault, and a few kills: 90 seconds; longer over postgres
   federation faults --json > faults.json    500 kills at random moments, and each fault for longer
   federation faults --store postgres        three replicas a country; the database restarts as well
   federation faults --seed 7 --kills 2000   the same moments again, and more of them

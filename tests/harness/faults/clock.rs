@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Result;
 
@@ -18,9 +18,6 @@ const FOLDERS: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux
 const STEPS: [&str; 4] = ["+3600", "+0", "-3600", "+0"];
 /// A step has shown if the log has a time so many minutes from the truth.
 const SHOWN: u64 = 50;
-/// How long it may take to show, and how often it is looked for.
-const SEEN: Duration = Duration::from_secs(10);
-const LOOK: Duration = Duration::from_millis(200);
 const DAY: u64 = 24 * 60;
 
 /// Steps the clocks of a gateway and of another country's adapter.
@@ -59,16 +56,14 @@ async fn steps(scene: &mut Scene, library: &Path, nodes: [Node; 2]) -> Result<us
     for step in STEPS {
         let from = logs.each_ref().map(|log| length(log));
         fs::write(&file, step)?;
-        scene.hold(scene.pace.trouble).await?;
-        if step != "+0" {
-            let shows = || logs.iter().zip(from).filter(|(log, from)| shows_another_time(log, *from)).count();
-            // The library looks at the file once a second, and a log tells only what happens.
-            let until = Instant::now() + SEEN;
-            while shows() < logs.len() && Instant::now() < until {
-                scene.hold(LOOK).await?;
-            }
-            seen += shows();
+        if step == "+0" {
+            scene.hold(scene.pace.trouble).await?;
+            continue;
         }
+        // The library looks at the file once a second, and a log tells only what happens.
+        let shows = || logs.iter().zip(from).filter(|(log, from)| shows_another_time(log, *from)).count();
+        scene.hold_until(scene.pace.trouble, |_| shows() == logs.len()).await?;
+        seen += shows();
     }
     Ok(seen)
 }

@@ -234,7 +234,8 @@ pub(super) async fn of_an_adapter(scene: &mut Scene) -> Result<Struck> {
     );
     let before = told(&place.log)?;
     disk.fill(0)?;
-    let held = scene.hold(scene.pace.trouble).await;
+    let shows = |_: &Scene| told(&place.log).is_ok_and(|now| now > before);
+    let held = scene.hold_until(scene.pace.trouble, shows).await;
     disk.clear()?;
     let times = told(&place.log)? - before;
     held?;

@@ -4,13 +4,13 @@ use anyhow::Result;
 
 use super::scene::{Scene, Struck};
 use crate::members::country;
-use crate::proxy::Trouble;
+use crate::proxy::{Proxy, Trouble};
 
 /// Makes the same trouble in both kinds of lines, and ends it.
 pub(super) async fn strike(scene: &mut Scene, trouble: Trouble) -> Result<Struck> {
     make(scene, trouble)?;
     let time = scene.pace.trouble;
-    let held = scene.hold(time).await;
+    let held = scene.hold_until(time, |scene| strikes(scene).is_ok_and(|struck| !struck.contains(&0))).await;
     let [peers, adapters] = make(scene, Trouble::None)?;
     held?;
     let did = format!(
@@ -22,8 +22,17 @@ pub(super) async fn strike(scene: &mut Scene, trouble: Trouble) -> Result<Struck
 
 /// How often the trouble before struck: between gateways, between adapters and their gateway.
 fn make(scene: &Scene, trouble: Trouble) -> Result<[usize; 2]> {
-    // Not both of one country: its adapters must go on pushing, or nothing would pass to its peers.
+    Ok(both(scene)?.map(|line| line.make(trouble)))
+}
+
+/// How often it has struck so far.
+fn strikes(scene: &Scene) -> Result<[usize; 2]> {
+    Ok(both(scene)?.map(Proxy::struck))
+}
+
+fn both(scene: &Scene) -> Result<[&Proxy; 2]> {
+    // Not of one country: its adapters must go on pushing, or nothing would pass to its peers.
     let [between, _] = scene.federation.proxies(country(250))?;
     let [_, inside] = scene.federation.proxies(country(826))?;
-    Ok([between.make(trouble), inside.make(trouble)])
+    Ok([between, inside])
 }

@@ -20,6 +20,8 @@ use crate::federation::Federation;
 use crate::reports::today;
 use crate::wait;
 
+/// How long a fault may take to meet traffic on a machine that is overloaded.
+const SHOWN: Duration = Duration::from_secs(30);
 /// How often it is looked whether everything has come.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -101,6 +103,20 @@ impl Scene {
     async fn nothing(&mut self) -> Result<Struck> {
         self.hold(self.pace.trouble).await?;
         Ok(Struck::yes(1, "traffic alone, to compare with".into()))
+    }
+
+    /// Lets time pass while traffic runs, and more of it until a fault has shown, if it does so soon.
+    pub(super) async fn hold_until(
+        &mut self,
+        time: Duration,
+        has_shown: impl Fn(&Self) -> bool,
+    ) -> Result<()> {
+        self.hold(time).await?;
+        let until = Instant::now() + SHOWN;
+        while !has_shown(self) && Instant::now() < until {
+            self.hold(LOOK).await?;
+        }
+        Ok(())
     }
 
     /// Lets time pass while traffic runs.
