@@ -284,6 +284,9 @@ fn within<'de, D: Deserializer<'de>, const LEAST: u32, const MOST: u32>(
     good.ok_or_else(|| D::Error::invalid_value(Unexpected::Signed(number), &expected.as_str()))
 }
 
+/// Whether it is so, the key, what is wrong, and what would do.
+type Contradiction = (bool, &'static str, &'static str, &'static str);
+
 impl Config {
     /// Makes all paths count from a folder.
     fn resolve(&mut self, folder: &Path) {
@@ -318,9 +321,15 @@ impl Config {
     /// What does not go together: the key, what is wrong, and what would do.
     #[must_use]
     pub fn contradictions(&self) -> Vec<(&'static str, &'static str, &'static str)> {
-        let Self { backend, approach, phones, lists, .. } = self;
+        let found = self.of_the_backend().into_iter().chain(self.of_the_phones());
+        let found = found.filter(|(wrong, ..)| *wrong);
+        found.map(|(_, key, wrong, remedy)| (key, wrong, remedy)).collect()
+    }
+
+    fn of_the_backend(&self) -> [Contradiction; 4] {
+        let backend = &self.backend;
         let (folder, webhook) = (backend.kind == BackendKind::Folder, backend.kind == BackendKind::Webhook);
-        let found = [
+        [
             (
                 folder && backend.delivered.is_none(),
                 "backend",
@@ -345,6 +354,12 @@ impl Config {
                 "the kind of backend is webhook",
                 "write kind = \"folder\", or leave this key out",
             ),
+        ]
+    }
+
+    fn of_the_phones(&self) -> [Contradiction; 5] {
+        let Self { approach, phones, lists, .. } = self;
+        [
             (
                 approach.posts() && lists.is_none(),
                 "approach",
@@ -375,12 +390,7 @@ impl Config {
                 "advice is for phones whose service tokens are opened here, on a list that they download",
                 "add [secured] and [lists], or write enabled = false",
             ),
-        ];
-        found
-            .into_iter()
-            .filter(|(wrong, ..)| *wrong)
-            .map(|(_, key, wrong, remedy)| (key, wrong, remedy))
-            .collect()
+        ]
     }
 }
 
