@@ -7,6 +7,64 @@ use harness::binaries::Binaries;
 use harness::turn;
 use serde_json::Value;
 
+/// Every step, in its order: a story that leaves one out is not the story.
+const STEPS: [&str; 54] = [
+    "secured-meeting",
+    "british-case",
+    "britain-to-france",
+    "warned-by-the-national-system",
+    "second-meeting",
+    "venue-visit",
+    "french-case",
+    "france-to-britain",
+    "warned-by-the-list",
+    "warned-of-the-venue",
+    "third-meeting",
+    "third-case",
+    "warned-at-home",
+    "warned-abroad",
+    "simple-meeting",
+    "victorian-case",
+    "victoria-to-britain",
+    "matched-by-key",
+    "simple-case",
+    "recognised-at-home",
+    "replayed-upload",
+    "stale-contact",
+    "too-many-contacts",
+    "malformed-upload",
+    "code-still-good",
+    "flood-of-wrong-codes",
+    "sealed-junk",
+    "replayed-token",
+    "relayed-token",
+    "clock-skew",
+    "nobodys-token",
+    "flood",
+    "forged-list",
+    "carrier-meets",
+    "candidate",
+    "sign-off",
+    "advised",
+    "forged-advice",
+    "second-degree",
+    "radio-holds",
+    "ill-phone-holds",
+    "ill-authority-holds",
+    "ill-gateway-holds",
+    "network-holds",
+    "contact-gateway-holds",
+    "contact-authority-holds",
+    "all-phones-hold",
+    "contact-phone-holds",
+    "other-country-holds",
+    "gateways-hold",
+    "france-holds",
+    "victoria-holds",
+    "british-phones-hold",
+    "british-authority-holds",
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_step_of_the_story_holds() {
     let _turn = turn::mine().await;
@@ -21,8 +79,8 @@ async fn every_step_of_the_story_holds() {
     assert!(broken.is_empty(), "{broken:#?}");
     assert_eq!((&told["holds"], &told["error"]), (&true.into(), &Value::Null));
     assert_eq!(output.status.code(), Some(0));
-    let names: BTreeSet<_> = steps.iter().filter_map(|step| step["step"].as_str()).collect();
-    assert_eq!(names.len(), steps.len(), "every step has a name of its own");
+    let names: Vec<_> = steps.iter().filter_map(|step| step["step"].as_str()).collect();
+    assert_eq!(names, STEPS);
     let phases: BTreeSet<_> = steps.iter().filter_map(|step| step["phase"].as_u64()).collect();
     assert_eq!(phases, (1..=4).collect());
     for step in steps {

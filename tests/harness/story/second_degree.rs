@@ -150,7 +150,7 @@ async fn advised(stage: &Stage, zoe: &mut Phone, told: &mut Told) -> Result<()> 
 
 /// The wait of a phone that has found some advice.
 fn is_advised(phone: &Phone, advice: Advice) -> Waited {
-    Waited::of(phone, |shown| shown.advice == [advice])
+    Waited::of(phone, unix_now(), |shown| shown.advice == [advice])
 }
 
 async fn next_degree(stage: &Stage, zoe: &Phone, yann: &mut Phone, told: &mut Told) -> Result<()> {

@@ -84,7 +84,7 @@ async fn matched(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> 
             .check("three identifiers match", Fact::same(&found.heard, &3))
             .check(
                 "18 minutes at 1-2 m reach the threshold",
-                Fact::same(&(risk, Waited::exposed(&cast.gwen).shows), &(SUBTOTAL, true)),
+                Fact::same(&(risk, Waited::exposed(&cast.gwen, unix_now()).shows), &(SUBTOTAL, true)),
             ),
     );
     Ok(())

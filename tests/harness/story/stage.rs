@@ -139,15 +139,15 @@ impl Stage {
         )
     }
 
-    /// Lets a phone sleep until the time that it has set itself, and no longer. Gives what it found then, and how many
-    /// times it asked before.
-    pub async fn sleep(&self, phone: &mut Phone) -> Result<(Found, usize)> {
+    /// Lets a phone sleep until the time that it has set itself, and no longer. Gives what it found then, when
+    /// that is, and how many times it asked before.
+    pub async fn sleep(&self, phone: &mut Phone) -> Result<(Found, u64, usize)> {
         let now = unix_now();
         let mut early = usize::from(phone.wake(now).await?.is_some());
         let due = phone.due().context("a phone that was awake knows when it asks next")?;
         early += usize::from(phone.wake(due - 1).await?.is_some());
         let found = phone.wake(due).await?.context("a phone asks when its time has come")?;
-        Ok((found, early))
+        Ok((found, due, early))
     }
 
     /// A phone's way to an authority.

@@ -97,7 +97,7 @@ async fn crossing(stage: &Stage, told: &mut Told) -> Result<()> {
 
 async fn recognition(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
     let status = cast.bruno.ask_national(stage.national.address(), unix_now()).await?;
-    let waited = Waited::exposed(&cast.bruno);
+    let waited = Waited::exposed(&cast.bruno, unix_now());
     let list = stage.home(FRANCE)?.get("/v1/exposures?since=0", None).await?;
     told.end(
         told.step("warned-by-the-national-system", Phase::Recognition, "Bruno (250/0)")

@@ -22,8 +22,8 @@ pub(super) async fn tell(stage: &mut Stage, cast: &mut Cast, told: &mut Told) ->
     meeting(stage, cast, told)?;
     at_the_venue(stage, cast, told)?;
     case(stage, cast, told).await?;
-    let found = crossing(stage, cast, told).await?;
-    recognition(cast, &found, told).await?;
+    let (found, read_at) = crossing(stage, cast, told).await?;
+    recognition(cast, (&found, read_at), told).await?;
     same_venue(stage, cast, told).await
 }
 
@@ -73,10 +73,10 @@ async fn case(stage: &mut Stage, cast: &Cast, told: &mut Told) -> Result<()> {
     Ok(())
 }
 
-async fn crossing(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<Found> {
+async fn crossing(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<(Found, u64)> {
     let is_posted = async || stage.posted(UK).is_ok_and(|posted| !posted.is_empty()).then_some(());
     let ((), took) = stage.wait("826/0 posts the contact", is_posted).await?;
-    let (found, early) = stage.sleep(&mut cast.dan).await?;
+    let (found, read_at, early) = stage.sleep(&mut cast.dan).await?;
     let entries = found.entries.get(&ListKind::Contacts).copied().unwrap_or(0);
     let passed = stage.metric(UK, "adapter_events_total", &[]).await?;
     told.end(
@@ -91,16 +91,20 @@ async fn crossing(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<Fou
             .check("Dan's phone asks at its own time within the hour, and not before", Fact::same(&early, &0))
             .check("the list is filled up to a multiple of 64", entries > 0 && entries % 64 == 0),
     );
-    Ok(found)
+    Ok((found, read_at))
 }
 
-async fn recognition(cast: &mut Cast, found: &Found, told: &mut Told) -> Result<()> {
+async fn recognition(cast: &mut Cast, (found, read_at): (&Found, u64), told: &mut Told) -> Result<()> {
     let today = proto::day::Day::of_unix(unix_now());
-    let (risk, waited) = (cast.dan.warnings().risk(today), Waited::exposed(&cast.dan));
+    let (risk, waited) = (cast.dan.warnings().risk(today), Waited::exposed(&cast.dan, read_at));
     let again = cast.dan.poll(unix_now()).await?;
     told.end(
         told.step("warned-by-the-list", Phase::Recognition, "Dan (826/0)")
-            .what(format!("His phone finds its own token among all, adds {risk} of 60, waits {} minutes, drawn once from 0 to 30, and tells him.", waited.minutes))
+            .what(format!(
+                "His phone finds its own token among all, adds {risk} of 60, waits {} minutes, drawn once from 0 to \
+                 30, and tells him.",
+                waited.minutes
+            ))
             .knows("Dan", "that he was exposed, and how much; not by whom or where")
             .knows("authority 826/0", "not whose token it was: every phone downloads the same list")
             .check("token, time code, receipt and day fit one exchange", Fact::same(&found.own, &1))
