@@ -192,17 +192,33 @@ fn download(stream: TcpStream, config: &Arc<rustls::ClientConfig>, length: usize
     let mut reader = Reader::new(ListKind::Contacts, "826/0".parse().expect("an authority"), *key.public());
     let watch = Watch::start();
     stream.write_all(&[1]).and_then(|()| stream.flush()).expect("a request");
-    let mut answer = vec![0; length];
-    stream.read_exact(&mut answer).expect("an answer");
-    let mut found = 0;
-    let visit = |increment: &country_adapter::lists::Checked<'_>| {
-        let contacts = increment.entries().filter_map(|entry| entry.as_contact());
-        found += contacts.filter(|(contact, _)| given.recognise(contact).is_some()).count();
-    };
-    reader.read(&answer, visit).expect("it is signed");
+    let (mut found, mut left, mut increment) = (0, length, Vec::new());
+    while left > 0 {
+        let octets = next_increment(&mut stream, &mut increment);
+        let visit = |increment: &country_adapter::lists::Checked<'_>| {
+            let own = increment.entries().filter(|entry| given.has(&ConfirmationToken::new(entry.token())));
+            let own: Vec<_> = own.filter_map(|entry| entry.as_contact()).collect();
+            found += own.iter().filter(|(contact, _)| given.recognise(contact).is_some()).count();
+        };
+        reader.read(octets, visit).expect("it is signed");
+        left -= octets.len();
+    }
     let took = Took { core: watch.core() * 1_000.0, wall: watch.wall() * 1_000.0 };
     assert!(found >= 3_500, "{found} of this phone's contacts were found");
     took
+}
+
+/// The next increment behind its length, in a buffer that is used again for each.
+fn next_increment<'a>(stream: &mut impl Read, buffer: &'a mut Vec<u8>) -> &'a [u8] {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).expect("an answer");
+    let end = length.len() + usize::try_from(u32::from_be_bytes(length)).expect("it fits into memory");
+    if buffer.len() < end {
+        buffer.resize(end, 0);
+    }
+    buffer[..length.len()].copy_from_slice(&length);
+    stream.read_exact(&mut buffer[length.len()..end]).expect("an answer");
+    &buffer[..end]
 }
 
 /// Octets that one call of the system may bring; rustls asks for 4 KiB at a time.

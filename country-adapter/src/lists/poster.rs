@@ -26,8 +26,11 @@ use crate::outage::{self, Outage};
 const TAKEN: &str = "taken";
 /// Beside a list's static files: number and hash of the newest.
 const LATEST: &str = "latest";
-/// Entries of one increment; more wait for the next one.
+/// Entries of one posting; more wait for the next one.
 const MOST: usize = 2_000_000;
+/// Entries of one increment, 2.6 MB: a phone checks and drops one before it reads the next, and goes on behind the last
+/// good one if the line breaks. A multiple of what they are filled up to.
+const EACH: usize = 65_536;
 
 /// Posts what is in the queue.
 pub struct Poster {
@@ -53,7 +56,7 @@ pub struct Places<'a> {
 /// The names of files, and the entries in them by list.
 type Queued = (Vec<String>, BTreeMap<ListKind, Vec<Entry>>);
 
-/// What one posting did: for each list its increment's number and how many entries went into it, without dummies.
+/// What one posting did: for each list its last increment's number and how many entries went into all, without dummies.
 pub type Posted = BTreeMap<ListKind, (u32, usize)>;
 
 impl Poster {
@@ -103,15 +106,18 @@ impl Poster {
         self.disk.remove_dir(&staging)?;
         self.disk.create_dir(&staging, PRIVATE_DIR)?;
         for (kind, mut entries) in entries {
-            let tail = self.store.tail(kind);
-            let number = tail.number + 1;
-            posted.insert(kind, (number, entries.len()));
+            let (tail, real) = (self.store.tail(kind), entries.len());
+            let (mut number, mut previous, posted_at) = (tail.number, tail.hash, self.clock.now());
             dummies::fill(kind, &mut entries);
-            let posted_at = self.clock.now();
-            let head = Head { kind, number, posted_at, previous: tail.hash, parameters: self.parameters };
-            let sealed = head.seal(&entries, &self.key);
-            self.disk.write(&staging.join(staged_name(kind, number)), PRIVATE, &sealed.octets)?;
-            made.push((kind, number, (posted_at, sealed.hash)));
+            for part in entries.chunks(EACH) {
+                number += 1;
+                let head = Head { kind, number, posted_at, previous, parameters: self.parameters };
+                let sealed = head.seal(part, &self.key);
+                self.disk.write(&staging.join(staged_name(kind, number)), PRIVATE, &sealed.octets)?;
+                previous = sealed.hash;
+                made.push((kind, number, (posted_at, previous)));
+            }
+            posted.insert(kind, (number, real));
         }
         self.disk.write(&staging.join(TAKEN), PRIVATE, names.join("\n").as_bytes())?;
         self.disk.sync_dir(&staging)?;
@@ -148,7 +154,7 @@ impl Poster {
         ages.max()
     }
 
-    /// The oldest files of the queue, as many as one increment has room for, and their entries by list. One that cannot
+    /// The oldest files of the queue, as many as one posting has room for, and their entries by list. One that cannot
     /// be used keeps none of the others waiting.
     fn read_queue(&self) -> Result<Queued, DiskError> {
         let (mut names, mut entries) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());

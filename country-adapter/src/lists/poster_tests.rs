@@ -285,3 +285,22 @@ async fn what_failed_is_tried_again_soon_and_not_after_a_whole_interval() {
     running.await.unwrap();
     assert_eq!(place.read(&poster, ListKind::Contacts), once([1]));
 }
+
+#[test]
+fn a_large_posting_is_parted_into_increments_that_follow_each_other() {
+    let place = Place::new();
+    let poster = place.open(Disk::default()).unwrap();
+    let numbers: Vec<_> =
+        (0..=2 * EACH).map(|place| (ListKind::Contacts, u8::try_from(place % 250 + 1).unwrap())).collect();
+    place.put_down("1", &numbers);
+    let posted = poster.post().unwrap();
+    assert_eq!(posted, [(ListKind::Contacts, (3, 2 * EACH + 1))].into(), "two that are full, and the rest");
+    let found = place.read(&poster, ListKind::Contacts);
+    assert_eq!(found.values().sum::<usize>(), 2 * EACH + 1, "each entry once, and in one chain");
+    place.assert_all_is_public(&poster, "after a large posting");
+    // A phone that has read the first goes on with the others.
+    let rest = poster.store().since(ListKind::Contacts, 1).unwrap();
+    assert_eq!(rest.last, 3);
+    place.put_down("2", &[(ListKind::Contacts, 1)]);
+    assert_eq!(poster.post().unwrap(), [(ListKind::Contacts, (4, 1))].into());
+}

@@ -104,6 +104,12 @@ impl GivenTokens {
         self.0.insert(token, given);
     }
 
+    /// Whether a token is this phone's: next to none is, so that a phone looks here before it reads an entry.
+    #[must_use]
+    pub fn has(&self, token: &ConfirmationToken) -> bool {
+        self.0.contains_key(token)
+    }
+
     /// Forgets what is more than 15 days old.
     pub fn forget(&mut self, today: Day) {
         self.0.retain(|_, given| given.step.day() >= today.minus(Report::MAX_AGE));
