@@ -103,6 +103,7 @@ impl From<StoreError> for Status {
             StoreError::Newer { .. }
             | StoreError::InUse
             | StoreError::Corrupt { .. }
+            | StoreError::Damaged { .. }
             | StoreError::Io { .. } => internal(&failed),
         }
     }

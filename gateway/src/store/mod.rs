@@ -8,6 +8,7 @@
 pub mod contract;
 mod error;
 pub mod sled;
+pub mod upkeep;
 
 use std::{fmt, sync::Arc};
 
@@ -33,6 +34,12 @@ impl Stream {
     /// Its name.
     pub const fn octets(self) -> [u8; 8] {
         self.0
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
     }
 }
 
@@ -206,7 +213,8 @@ pub struct StoreSize {
 /// Keeps streams of entries, cursors and answers.
 ///
 /// Reads show only what would survive a power cut. Every call may fail with [`StoreError::Broken`] or
-/// [`StoreError::Closed`], and every read of an entry or an answer with [`StoreError::Corrupt`].
+/// [`StoreError::Closed`], every read of an entry with [`StoreError::Damaged`], and every read of an answer with
+/// [`StoreError::Corrupt`].
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Keeps all of `change`, or nothing, and returns when it is on disk.
@@ -225,7 +233,7 @@ pub trait Store: Send + Sync + 'static {
     async fn find(&self, stream: Stream, sequence: u64) -> Result<Option<Entry>, StoreError>;
 
     /// The entries that follow number `after`, in order: one if there is one, then as many as fit into
-    /// `max_bytes` octets of heads and bodies. Purged entries are skipped.
+    /// `max_bytes` octets of heads and bodies. Purged entries are skipped, damaged ones never: a page ends before one.
     async fn after(&self, stream: Stream, after: u64, max_bytes: usize) -> Result<Vec<Entry>, StoreError>;
 
     /// Where a cursor stands.
@@ -250,6 +258,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// The streams that have ever had an entry, in order.
     async fn streams(&self) -> Result<Vec<Stream>, StoreError>;
+
+    /// What mends and moves this store, if it can be.
+    fn upkeep(&self) -> Option<&dyn upkeep::Upkeep> {
+        None
+    }
 
     /// What the store takes up; from memory, so it costs nothing to ask.
     fn size(&self) -> StoreSize;

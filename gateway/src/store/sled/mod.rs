@@ -5,20 +5,27 @@
 //! disk, and nobody is answered before both are.
 
 mod committer;
+mod damage;
 mod group;
 mod health;
 mod index;
 mod layout;
 mod ledger;
 mod parts;
+pub mod rebuild;
 mod record;
 mod recovery;
+mod restore;
 mod row;
 mod segment;
+mod state;
+pub mod survey;
 mod sweep;
 mod tails;
 #[cfg(test)]
 mod tests;
+mod upkeep;
+pub mod walk;
 mod writer;
 
 use std::{
@@ -33,6 +40,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
     committer::{Committer, Job, Reply},
+    damage::Damage,
     health::Health,
     index::Index,
     layout::{Layout, failed},
@@ -44,7 +52,7 @@ use self::{
 };
 use super::{
     Answered, Change, Committed, Cursor, CursorName, ENTRY_LIMIT, Entry, OnceId, Store, StoreError,
-    StoreSize, Stream, Tail,
+    StoreSize, Stream, Tail, upkeep::Upkeep,
 };
 
 /// Jobs that may wait for the thread; more wait in their callers.
@@ -87,7 +95,15 @@ impl SledStore {
         let index = Index::open(layout.index(), options.cache_bytes, Arc::clone(&health))?;
         let segments = Segments::new(layout.segments());
         let tails = Tails::new(index.tails()?);
-        let parts = Arc::new(Parts { index, segments, tails, size: Mutex::default(), health, layout });
+        let parts = Arc::new(Parts {
+            index,
+            segments,
+            tails,
+            size: Mutex::default(),
+            damage: Damage::default(),
+            health,
+            layout,
+        });
         let writer = Writer::open(Arc::clone(&parts), options)?;
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let committer = Committer::new(Arc::clone(&parts), writer, waiting);
@@ -172,6 +188,10 @@ impl Store for SledStore {
     async fn streams(&self) -> Result<Vec<Stream>, StoreError> {
         self.parts.health.check()?;
         Ok(self.parts.tails.streams())
+    }
+
+    fn upkeep(&self) -> Option<&dyn Upkeep> {
+        Some(self)
     }
 
     fn size(&self) -> StoreSize {

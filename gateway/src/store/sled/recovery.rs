@@ -41,7 +41,7 @@ fn groups_behind(parts: &Parts, ledger: &Ledger, segments: &[u32]) -> Result<u32
     for segment in segments.iter().copied().filter(|segment| *segment >= newest) {
         let mut offset = if segment == newest { end } else { 0 };
         while let Some((record, place)) = whole_record(parts, segment, offset)? {
-            groups += u32::from(record.kind == Kind::Group);
+            groups += u32::from(record.kind() == Kind::Group);
             offset += u64::from(place.length);
         }
     }

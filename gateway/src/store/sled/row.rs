@@ -45,6 +45,16 @@ pub(super) fn segment_key(segment: u32) -> [u8; 5] {
     joined(b's', &segment.to_be_bytes(), &[])
 }
 
+/// The name in a key made by [`cursor_key`].
+pub(super) fn name_of(key: &[u8]) -> Option<CursorName> {
+    key.get(1..)?.try_into().ok().map(CursorName::new)
+}
+
+/// The once id in a key made by [`once_key`].
+pub(super) fn once_of(key: &[u8]) -> Option<OnceId> {
+    OnceId::new(key.get(1..)?)
+}
+
 /// The number at the end of the key of an entry.
 pub(super) fn sequence_of(key: &[u8]) -> Option<u64> {
     key.last_chunk().copied().map(u64::from_be_bytes)
@@ -116,7 +126,7 @@ impl SegmentRow {
                 self.answers += 1;
                 self.answer_octets += u64::from(length);
             }
-            Kind::Group => {}
+            Kind::Group | Kind::State | Kind::Committed => {}
         }
     }
 
@@ -128,7 +138,7 @@ impl SegmentRow {
                 self.answers = self.answers.saturating_sub(1);
                 self.answer_octets = self.answer_octets.saturating_sub(u64::from(length));
             }
-            Kind::Group => {}
+            Kind::Group | Kind::State | Kind::Committed => {}
         }
     }
 }

@@ -9,6 +9,16 @@ use std::{
 
 use super::*;
 
+/// Octets of the records around entries: of one that begins a group, of an empty state, of one that ends a group.
+const GROUP: usize = 13 + 20;
+const STATE: usize = 13 + 12;
+const END: usize = 13 + 12;
+
+/// Octets of the record of an entry.
+const fn entry(body: usize) -> usize {
+    13 + 56 + 40 + body
+}
+
 fn segment(root: &Path, number: u32) -> PathBuf {
     root.join(format!("segments/{number:010}.seg"))
 }
@@ -29,8 +39,8 @@ async fn a_torn_end_is_cut_off_at_start_and_never_read() {
     let path = segment(root.path(), 1);
     let whole = fs::read(&path).unwrap();
     // Whole records that were never committed, and the beginning of another.
-    let group = &whole[..13 + 13 + 40 + 100];
-    let torn = [group, b"E\0\0\0\0"].concat();
+    let group = &whole[..GROUP + STATE + entry(100) + END];
+    let torn = [group, b"e\0\0\0\0"].concat();
     OpenOptions::new().append(true).open(&path).unwrap().write_all(&torn).unwrap();
     let store = open(root.path());
     assert_eq!(fs::read(&path).unwrap(), whole);
@@ -60,16 +70,20 @@ async fn a_flipped_bit_is_corrupt_and_names_file_and_offset() {
     fill(&store, [100, 100]).await;
     let path = segment(root.path(), 1);
     let file = OpenOptions::new().write(true).read(true).open(&path).unwrap();
-    let length = 13 + 40 + 100;
-    let second = file.metadata().unwrap().len() - length;
+    let length = entry(100) as u64;
+    let second = file.metadata().unwrap().len() - length - END as u64;
     for octet in 0..length {
         let mut old = [0];
         file.read_exact_at(&mut old, second + octet).unwrap();
         file.write_all_at(&[old[0] ^ 4], second + octet).unwrap();
-        let what = text_of(store.find(STREAM, 2).await.unwrap_err());
+        let Err(StoreError::Damaged { stream: STREAM, sequence: 2, what }) = store.find(STREAM, 2).await
+        else {
+            panic!("octet {octet} is not noticed")
+        };
         assert_eq!(what, format!("{} offset {second}", path.display()));
         assert!(store.find(STREAM, 1).await.unwrap().is_some());
-        assert!(matches!(store.after(STREAM, 1, 1).await, Err(StoreError::Corrupt { .. })));
+        assert!(matches!(store.after(STREAM, 1, 1).await, Err(StoreError::Damaged { sequence: 2, .. })));
+        assert_eq!(store.after(STREAM, 0, 1000).await.unwrap().len(), 1, "a page ends before it");
         file.write_all_at(&old, second + octet).unwrap();
     }
     assert!(store.find(STREAM, 2).await.unwrap().is_some());
@@ -84,8 +98,10 @@ async fn a_flipped_bit_in_an_answer_is_corrupt() {
     let change = Change { once: Some(once.clone()), ..Change::default() };
     store.commit(change.clone()).await.unwrap();
     let file = OpenOptions::new().write(true).open(segment(root.path(), 1)).unwrap();
-    file.write_all_at(b"!", file.metadata().unwrap().len() - 1).unwrap();
-    assert!(text_of(store.once(&once.id).await.unwrap_err()).ends_with("0000000001.seg offset 13"));
+    let offset = GROUP + STATE;
+    file.write_all_at(b"!", (offset + 13 + 40 + once.id.octets().len()) as u64).unwrap();
+    let what = text_of(store.once(&once.id).await.unwrap_err());
+    assert!(what.ends_with(&format!("0000000001.seg offset {offset}")), "{what}");
     text_of(store.commit(change).await.unwrap_err());
 }
 
@@ -110,8 +126,11 @@ async fn a_newer_format_is_refused_and_left_alone() {
     let root = tempfile::tempdir().unwrap();
     close(open(root.path())).await;
     let format = root.path().join("FORMAT");
-    fs::write(&format, "exchange-store 2\n").unwrap();
-    assert!(matches!(SledStore::open(root.path(), SMALL), Err(StoreError::Newer { found: 2, known: 1 })));
+    fs::write(&format, "exchange-store 3\n").unwrap();
+    assert!(matches!(SledStore::open(root.path(), SMALL), Err(StoreError::Newer { found: 3, known: 2 })));
+    assert_eq!(fs::read_to_string(&format).unwrap(), "exchange-store 3\n");
+    fs::write(&format, "exchange-store 1\n").unwrap();
+    close(open(root.path())).await;
     assert_eq!(fs::read_to_string(&format).unwrap(), "exchange-store 2\n");
     for wrong in ["", "exchange-store", "exchange-store 0", "exchange-store one", "other 1"] {
         fs::write(&format, wrong).unwrap();
@@ -159,7 +178,6 @@ async fn an_index_that_lost_commits_is_corrupt_and_nothing_is_removed() {
         );
         fs::rename(&index, &lost).unwrap();
         text_of(SledStore::open(root.path(), SMALL).unwrap_err());
-        fs::remove_dir_all(&index).unwrap();
         fs::remove_dir_all(&lost).unwrap();
         fs::rename(&right, &index).unwrap();
         let store = open(root.path());

@@ -4,6 +4,7 @@ mod damage;
 mod full_disk;
 mod measure;
 mod model;
+mod rebuild;
 mod space;
 
 use std::{path::Path, sync::Arc};
@@ -78,7 +79,7 @@ async fn only_the_owner_may_read_the_files() {
     let mode = |name: &str| directory.join(name).metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!([mode(""), mode("index"), mode("segments")], [0o700; 3]);
     assert_eq!([mode("FORMAT"), mode("LOCK"), mode("index/db"), mode("segments/0000000001.seg")], [0o600; 4]);
-    assert_eq!(std::fs::read_to_string(directory.join("FORMAT")).unwrap(), "exchange-store 1\n");
+    assert_eq!(std::fs::read_to_string(directory.join("FORMAT")).unwrap(), "exchange-store 2\n");
 }
 
 #[tokio::test]

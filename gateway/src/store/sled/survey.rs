@@ -1,0 +1,249 @@
+//! What segments say when they are read from the first to the last: all that the index knew, and what is not there.
+
+use std::fmt;
+
+use bytes::Bytes;
+use sled::Batch;
+
+use super::{
+    index::Index,
+    ledger::Ledger,
+    record::{GROUP, Kind, Label, Record},
+    row::{EntryRow, OnceRow, Row, cursor_key, entry_key, once_keys, tail_key, when_key},
+    segment::{Place, Segments},
+    state::State,
+    walk::{Brought, Found, Stretch, Walk},
+};
+use crate::store::{OnceId, StoreError, Stream, Tail};
+
+/// Entries that were committed, were not purged, and are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// Of which stream.
+    pub stream: Stream,
+    /// The first of them.
+    pub first: u64,
+    /// The last of them.
+    pub last: u64,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// Entries that are whole and not purged.
+    pub entries: u64,
+    /// Answers that are whole.
+    pub answers: u64,
+    /// Octets that should be records and are not.
+    pub damaged: Vec<Stretch>,
+    /// The entries that this or a missing segment has cost.
+    pub missing: Vec<Missing>,
+    /// Records of the first format, which do not say what they are.
+    pub unnamed: u64,
+    /// Whether the first segment says what there was before it.
+    pub is_complete: bool,
+    /// A last group that was not written to its end, so nobody was answered.
+    pub torn: Option<Stretch>,
+    /// The last segment.
+    pub newest: Option<u32>,
+    pub(super) state: State,
+}
+
+impl Survey {
+    /// Whether an index can be made from it that leads to all that was committed.
+    #[must_use]
+    pub fn is_lossless(&self) -> bool {
+        self.is_complete && self.damaged.is_empty() && self.missing.is_empty() && self.unnamed == 0
+    }
+
+    /// Where streams end, as far as the segments say.
+    pub fn tails(&self) -> impl Iterator<Item = (Stream, Tail)> {
+        self.state.tails.iter().map(|(stream, tail)| (*stream, *tail))
+    }
+
+    /// Puts cursors and tails into a batch.
+    pub(super) fn rows(&self, rows: &mut Batch) {
+        for (name, cursor) in &self.state.cursors {
+            rows.insert(&cursor_key(*name), cursor.octets());
+        }
+        for (stream, tail) in &self.state.tails {
+            rows.insert(&tail_key(*stream), tail.octets());
+        }
+    }
+}
+
+impl fmt::Display for Survey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lost: u64 = self.missing.iter().map(|missing| missing.last - missing.first + 1).sum();
+        write!(
+            f,
+            "its segments have {} entries and {} answers; {} places are damaged and {lost} entries are missing",
+            self.entries,
+            self.answers,
+            self.damaged.len()
+        )?;
+        if self.unnamed > 0 {
+            write!(f, "; {} records are of the first format and name no stream", self.unnamed)?;
+        }
+        if !self.is_complete {
+            write!(f, "; the first segments are gone")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads segments into an index.
+pub(super) struct Surveyor<'a> {
+    index: &'a Index,
+    segments: &'a Segments,
+    ledger: Ledger,
+    survey: Survey,
+    rows: Batch,
+}
+
+impl<'a> Surveyor<'a> {
+    /// Reads into an empty index.
+    pub(super) fn new(index: &'a Index, segments: &'a Segments) -> Self {
+        let (ledger, survey, rows) = (Ledger::default(), Survey::default(), Batch::default());
+        Self { index, segments, ledger, survey, rows }
+    }
+
+    /// Reads all segments, in the order in which they were written.
+    pub(super) fn survey(mut self) -> Result<(Ledger, Survey), StoreError> {
+        let mut numbers = self.segments.list()?;
+        numbers.sort_unstable();
+        self.survey.newest = numbers.last().copied();
+        self.survey.is_complete = numbers.is_empty();
+        let mut group = Brought::default();
+        for (nth, segment) in numbers.iter().copied().enumerate() {
+            let mut walk = Walk::new(self.segments, segment)?;
+            while let Some(found) = walk.step()? {
+                let begins = matches!(&found, Found::Record(record, _) if record.kind() == Kind::Group);
+                if begins || group.moves.is_some() {
+                    self.apply(std::mem::take(&mut group))?;
+                }
+                match found {
+                    Found::Record(record, place) => {
+                        self.survey.is_complete |= nth == 0 && is_first(&record, place);
+                        group.take(record, place);
+                    }
+                    Found::Damaged(stretch) => group.damaged.push(stretch),
+                }
+            }
+        }
+        self.finish(group)?;
+        self.find_missing()?;
+        Ok((self.ledger, self.survey))
+    }
+
+    /// The last group: nothing that follows shows that it was committed. If the file ends before it does, it was never
+    /// on disk as a whole, and nobody was answered. If it has its length and other octets, somebody may have been.
+    fn finish(&mut self, group: Brought) -> Result<(), StoreError> {
+        let starts = match (group.begins, group.damaged.as_slice()) {
+            (Some((place, octets)), _) => Some((place.segment, place.offset, octets)),
+            (None, [stretch]) => Some((stretch.segment, stretch.offset, GROUP as u64)),
+            (None, _) => None,
+        };
+        let Some((segment, offset, octets)) = starts else { return self.apply(group) };
+        let end = self.segments.length(segment)?.unwrap_or(0);
+        if offset + octets <= end {
+            return self.apply(group);
+        }
+        self.survey.torn = Some(Stretch { segment, offset, octets: end - offset });
+        Ok(())
+    }
+
+    fn apply(&mut self, group: Brought) -> Result<(), StoreError> {
+        self.survey.damaged.extend(&group.damaged);
+        self.survey.unnamed += group.bare;
+        let was = group.before.as_ref().and_then(|record| State::parse(record.body.clone()));
+        if let Some(state) = was {
+            self.take_state(state)?;
+        }
+        for (label, id, place) in group.records {
+            match label {
+                Label::Entry { stream, sequence, at, link } => {
+                    self.entry((stream, sequence), EntryRow { place, at, link })?;
+                }
+                Label::Answer { at, digest } => self.answer(&id, OnceRow { place, at, digest })?,
+                _ => {}
+            }
+        }
+        if let Some((place, _)) = group.begins {
+            self.ledger.add(Kind::Group, place);
+        }
+        let moves = group.moves.as_ref().and_then(|record| State::parse(record.body.clone()));
+        if let Some(state) = moves {
+            self.take_state(state)?;
+        }
+        self.index.stage(std::mem::take(&mut self.rows))
+    }
+
+    fn entry(&mut self, (stream, sequence): (Stream, u64), row: EntryRow) -> Result<(), StoreError> {
+        match self.index.entry(stream, sequence)? {
+            Some(former) => self.ledger.release(Kind::Entry, former.place),
+            None => self.survey.entries += 1,
+        }
+        self.ledger.add(Kind::Entry, row.place);
+        self.rows.insert(&entry_key(stream, sequence), row.octets());
+        let tail = self.survey.state.tails.entry(stream).or_default();
+        if sequence > tail.last {
+            *tail = Tail { last: sequence, link: row.link };
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, id: &Bytes, row: OnceRow) -> Result<(), StoreError> {
+        let Some(id) = OnceId::new(id) else { return Ok(()) };
+        match self.index.once(id.octets())? {
+            Some(former) => {
+                self.ledger.release(Kind::Answer, former.place);
+                self.rows.remove(when_key(former.at, id.octets()));
+            }
+            None => self.survey.answers += 1,
+        }
+        self.ledger.add(Kind::Answer, row.place);
+        let (by_id, by_time) = once_keys(&id, row.at);
+        self.rows.insert(by_id, row.octets());
+        self.rows.insert(by_time, &[]);
+        Ok(())
+    }
+
+    fn take_state(&mut self, state: State) -> Result<(), StoreError> {
+        // What the group itself brought must be found.
+        self.index.stage(std::mem::take(&mut self.rows))?;
+        for (stream, through) in &state.purged {
+            let purged = self.index.entries(*stream, 1, *through).collect::<Result<Vec<_>, _>>()?;
+            for (sequence, row) in purged {
+                self.ledger.release(Kind::Entry, row.place);
+                self.rows.remove(&entry_key(*stream, sequence));
+                self.survey.entries -= 1;
+            }
+        }
+        self.survey.state.extend(state);
+        Ok(())
+    }
+
+    /// Streams are dense: whatever is not between what was purged and the end was lost.
+    fn find_missing(&mut self) -> Result<(), StoreError> {
+        for (stream, tail) in &self.survey.state.tails {
+            let mut next = self.survey.state.purged.get(stream).copied().unwrap_or(0) + 1;
+            for row in self.index.entries(*stream, next, tail.last) {
+                let (sequence, _) = row?;
+                if sequence > next {
+                    self.survey.missing.push(Missing { stream: *stream, first: next, last: sequence - 1 });
+                }
+                next = sequence + 1;
+            }
+            if next <= tail.last {
+                self.survey.missing.push(Missing { stream: *stream, first: next, last: tail.last });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_first(record: &Record, place: Place) -> bool {
+    // Behind the record that begins its group.
+    record.kind() == Kind::State && place.offset < 64
+}
