@@ -4,6 +4,7 @@ mod damage;
 mod full_disk;
 mod measure;
 mod model;
+mod power_cut;
 mod rebuild;
 mod space;
 
