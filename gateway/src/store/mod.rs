@@ -4,6 +4,7 @@
 //! of what must happen once; a [`Change`] to all three is kept as a whole or not at all. What [`Store::commit`]
 //! has answered survives a kill and a power cut.
 
+pub mod archive;
 #[cfg(test)]
 pub mod contract;
 mod error;

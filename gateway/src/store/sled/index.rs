@@ -108,6 +108,16 @@ impl Index {
         found.iter().map(|(key, value)| self.parsed(key, value, row::once_of)).collect()
     }
 
+    /// Whether the answer under `id` is found by its time.
+    pub(super) fn has_time(&self, at: u64, id: &OnceId) -> Result<bool, StoreError> {
+        self.guarded(|db| db.contains_key(row::when_key(at, id.octets())))
+    }
+
+    /// How many answers are found by their time.
+    pub(super) fn times(&self) -> Result<u64, StoreError> {
+        self.guarded(|db| db.scan_prefix(b"w").try_fold(0, |count, row| row.map(|_| count + 1)))
+    }
+
     /// Where a cursor stands.
     pub(super) fn cursor(&self, name: CursorName) -> Result<Cursor, StoreError> {
         Ok(self.row(&row::cursor_key(name))?.unwrap_or_default())

@@ -25,6 +25,7 @@ mod tails;
 #[cfg(test)]
 mod tests;
 mod upkeep;
+pub mod verify;
 pub mod walk;
 mod writer;
 

@@ -182,6 +182,6 @@ async fn what_was_answered_survives_a_power_cut_at_any_moment() {
     ];
     for (what, ignores) in ignored {
         let wrong = cut(&operations, folder.path(), ignores, seed).await;
-        assert!(wrong.is_err(), "nobody notices that {what} are not synced");
+        println!("without syncs of {what}: {}", wrong.expect_err(what));
     }
 }
