@@ -44,7 +44,10 @@ async fn waiting(node: &Node, stream: Stream, acknowledged: Cursor) -> Result<Wa
     let last = node.store.tail(stream).borrow().last;
     let since = match node.store.oldest(stream).await? {
         Some((first, at)) if first > acknowledged.through => Some(at),
-        _ => node.store.find(stream, acknowledged.through + 1).await?.map(|entry| entry.at),
+        _ => match node.store.find(stream, acknowledged.through + 1).await {
+            Err(StoreError::Damaged { .. }) => None,
+            found => found?.map(|entry| entry.at),
+        },
     };
     let oldest_seconds = since.map_or(0, |since| node.clock.now().saturating_sub(since));
     Ok(Waiting { batches: last.saturating_sub(acknowledged.through), oldest_seconds })

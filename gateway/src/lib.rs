@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod caller;
 pub mod clock;
 pub mod config;
+pub mod damage;
 #[cfg(test)]
 mod fixture;
 pub mod health;

@@ -34,6 +34,26 @@ pub fn inbox_authority(stream: Stream) -> Option<Authority> {
     (octets[0] == INBOX).then(|| Authority::parse(&octets[1..=Authority::LEN]).ok())?
 }
 
+/// A stream's name for people.
+#[must_use]
+pub fn of_stream(stream: Stream) -> String {
+    match (outbox_country(stream), inbox_authority(stream)) {
+        (Some(country), _) => format!("outbox {country}"),
+        (None, Some(authority)) => format!("inbox {authority}"),
+        (None, None) => stream.to_string(),
+    }
+}
+
+/// Which way a stream goes, for metrics.
+#[must_use]
+pub fn kind_of_stream(stream: Stream) -> &'static str {
+    match stream.octets()[0] {
+        OUTBOX => "outbox",
+        INBOX => "inbox",
+        _ => "other",
+    }
+}
+
 /// How far we have pulled a country's batches: its last sequence and that manifest's hash.
 #[must_use]
 pub fn pulled(origin: CountryCode) -> CursorName {

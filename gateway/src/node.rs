@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::damage::Lost;
 use crate::keylists::KeyLists;
 use crate::places::Place;
 use crate::quota::{Exceeded, Quotas};
@@ -44,6 +45,8 @@ pub struct Node {
     pub peers: Quotas<CountryCode>,
     /// The time.
     pub clock: Clock,
+    /// Damaged entries that nobody can bring back.
+    pub lost: Lost,
     /// What is counted.
     pub metrics: Metrics,
     /// Rings when a cursor moved that a receipt tells of.

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{Config, Listen};
+use crate::damage::Lost;
 use crate::keylists::KeyLists;
 use crate::node::Node;
 use crate::quota::Quotas;
@@ -134,6 +135,7 @@ pub fn prepare(
         backends: Quotas::new(&config.quota.backend),
         peers: Quotas::new(&config.quota.peer),
         clock,
+        lost: Lost::default(),
         metrics: Metrics::default(),
         progress: Notify::new(),
         stop,

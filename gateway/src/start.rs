@@ -24,6 +24,7 @@ use crate::inbound::acknowledge::Acknowledge;
 use crate::inbound::deliver::Delivery;
 use crate::inbound::keys::Keys;
 use crate::inbound::pull::Pull;
+use crate::inbound::refill::Refill;
 use crate::listen::{self, Acceptor};
 use crate::node::Node;
 use crate::outbound::ingest::Ingest;
@@ -31,7 +32,7 @@ use crate::outbound::serve::Exchange;
 use crate::peers::Peers;
 use crate::prepare::{Listeners, StartError, prepare};
 use crate::stage::Stages;
-use crate::{health, http, retention};
+use crate::{damage, health, http, retention};
 
 /// How often the trust list's file is looked at.
 const TRUST_EVERY: Duration = Duration::from_secs(5);
@@ -88,10 +89,12 @@ pub async fn run_with(
     // Peers' tokens in: 6 to 8 for each country of the trust list; 9 answers calls above.
     let callers = Arc::new(Peers::new(node.clone(), loopback));
     stages.spawn("countries", stop.clone(), follow_countries(node.clone(), callers.clone(), stages.clone()));
-    stages.spawn("keys", stop.clone(), Keys::new(node.clone(), callers).run(stop.clone()));
+    stages.spawn("keys", stop.clone(), Keys::new(node.clone(), callers.clone()).run(stop.clone()));
+    stages.spawn("refill", stop.clone(), Refill::new(node.clone(), callers).run(stop.clone()));
 
     // Around both.
     stages.spawn("trust", stop.clone(), follow_file(keeper, node.clock.clone(), stop.clone()));
+    stages.spawn("damage", stop.clone(), damage::run(node.clone(), stop.clone()));
     stages.spawn("retention", stop.clone(), retention::run(node.clone(), stop.clone()));
     let reporters = [national_health.0, peers_health.0];
     stages.spawn("health", stop.clone(), health::run(node.clone(), reporters, stop.clone()));

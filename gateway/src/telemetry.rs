@@ -33,6 +33,9 @@ pub struct Metrics {
     pulls_failed: Family<PeerLabel, Counter>,
     over_quota: Family<OverLabel, Counter>,
     store_bytes: Gauge<u64, AtomicU64>,
+    damaged: Family<StreamLabel, Counter>,
+    mended: Counter,
+    lost: Family<StreamLabel, Counter>,
     purged: Counter,
     trust_expires: Gauge<u64, AtomicU64>,
     certificate_expires: Gauge<u64, AtomicU64>,
@@ -66,6 +69,11 @@ struct PeerLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StreamLabel {
+    stream: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct OverLabel {
     caller: String,
     what: &'static str,
@@ -94,6 +102,9 @@ impl Default for Metrics {
             pulls_failed: Family::default(),
             over_quota: Family::default(),
             store_bytes: Gauge::default(),
+            damaged: Family::default(),
+            mended: Counter::default(),
+            lost: Family::default(),
             purged: Counter::default(),
             trust_expires: Gauge::default(),
             certificate_expires: Gauge::default(),
@@ -158,6 +169,9 @@ impl Metrics {
             Unit::Seconds,
             self.certificate_expires.clone(),
         );
+        to.register("batches_damaged", "ALARM: kept batches whose checksum is wrong", self.damaged.clone());
+        to.register("batches_mended", "Damaged batches that were fetched again", self.mended.clone());
+        to.register("batches_lost", "ALARM: damaged batches that nobody else has", self.lost.clone());
         to.register("batches_purged", "Batches removed after their time", self.purged.clone());
     }
 
@@ -199,6 +213,21 @@ impl Metrics {
     /// Counts a handshake that failed.
     pub fn handshake_failed(&self, reason: &'static str) {
         self.handshakes.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a kept batch that is found damaged: an alarm.
+    pub fn damaged(&self, stream: &'static str) {
+        self.damaged.get_or_create(&StreamLabel { stream }).inc();
+    }
+
+    /// Counts a damaged batch that was fetched again.
+    pub fn mended(&self) {
+        self.mended.inc();
+    }
+
+    /// Counts a damaged batch that nobody can bring back: an alarm.
+    pub fn lost(&self, stream: &'static str) {
+        self.lost.get_or_create(&StreamLabel { stream }).inc();
     }
 
     /// Counts what retention removed.

@@ -11,6 +11,7 @@ use proto::ids::{CountryCode, KeyId};
 use proto::malformed::Malformed;
 use proto::wire;
 
+use crate::damage;
 use crate::names;
 use crate::node::Node;
 use crate::store::{Advance, Change, Cursor, StoreError};
@@ -88,8 +89,8 @@ pub async fn take(
         return Err(ReceiptError::Backwards { through, known: from.through });
     }
     // An entry that is purged was acknowledged or given up before; there is nothing left to compare with.
-    let entry = node.store.find(stream, through).await?;
-    if entry.is_some_and(|entry| entry.link != receipt.manifest_hash) {
+    let link = damage::link(node, stream, through).await?;
+    if link.is_some_and(|link| link != receipt.manifest_hash) {
         return Err(ReceiptError::OtherManifest { through });
     }
     if through == from.through {
