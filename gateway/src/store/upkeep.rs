@@ -63,6 +63,15 @@ pub enum Piece {
         /// All of it.
         entry: Entry,
     },
+    /// Numbers of a stream whose entries are lost: nobody looks for them again.
+    Lost {
+        /// Of which stream.
+        stream: Stream,
+        /// The first of them.
+        first: u64,
+        /// The last of them.
+        last: u64,
+    },
     /// A cursor.
     Cursor {
         /// Its name.
@@ -94,6 +103,6 @@ pub trait Upkeep: Store {
     async fn answers(&self, after: Option<OnceId>, limit: usize) -> Result<Vec<KeptAnswer>, StoreError>;
 
     /// Puts pieces of another store into this one, which is in no other use, and returns when they are on disk: a
-    /// stream before its entries, an entry not behind its tail.
+    /// stream before its entries, an entry not behind its tail. A cursor or a stream that is there already is set anew.
     async fn restore(&self, pieces: Vec<Piece>) -> Result<(), StoreError>;
 }

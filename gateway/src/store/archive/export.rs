@@ -29,12 +29,21 @@ pub async fn export<W: Write + Send>(
         writer.piece(&Piece::Stream { stream: *stream, tail, purged })?;
     }
     for stream in streams {
-        let mut after = 0;
+        let tail = *store.tail(stream).borrow();
+        let mut last = store.oldest(stream).await?.map_or(tail.last, |(first, _)| first - 1);
+        let mut after = last;
         while let Some(page) = page(store, stream, &mut after, damaged).await? {
             for entry in page {
+                if entry.sequence > last + 1 {
+                    writer.piece(&Piece::Lost { stream, first: last + 1, last: entry.sequence - 1 })?;
+                }
+                last = entry.sequence;
                 writer.piece(&Piece::Entry { stream, entry })?;
             }
             progress(writer.contents());
+        }
+        if last < tail.last {
+            writer.piece(&Piece::Lost { stream, first: last + 1, last: tail.last })?;
         }
     }
     for (name, cursor) in store.cursors().await?.into_iter().filter(|(name, _)| *name != MARK) {

@@ -147,14 +147,15 @@ fn count(contents: &mut Contents, piece: &Piece) {
     match piece {
         Piece::Stream { .. } => contents.streams += 1,
         Piece::Entry { .. } => contents.entries += 1,
+        Piece::Lost { first, last, .. } => contents.lost += last - first + 1,
         Piece::Cursor { .. } => contents.cursors += 1,
         Piece::Answer(_) => contents.answers += 1,
     }
 }
 
 fn counts(contents: Contents) -> Vec<u8> {
-    let Contents { streams, entries, cursors, answers } = contents;
-    [streams, entries, cursors, answers].map(u64::to_be_bytes).concat()
+    let Contents { streams, entries, lost, cursors, answers } = contents;
+    [streams, entries, lost, cursors, answers].map(u64::to_be_bytes).concat()
 }
 
 fn checksum(kind: u8, length: [u8; 4], content: &[u8]) -> u32 {
@@ -176,6 +177,9 @@ fn encode(piece: &Piece) -> (u8, Vec<u8>) {
             let numbers = (sequence.to_be_bytes(), at.to_be_bytes());
             let parts = [&stream.octets()[..], &numbers.0, &numbers.1, link, &length, head, body];
             (b'E', parts.concat())
+        }
+        Piece::Lost { stream, first, last } => {
+            (b'L', [stream.octets(), first.to_be_bytes(), last.to_be_bytes()].concat())
         }
         Piece::Cursor { name, cursor } => {
             (b'C', [&name.octets()[..], &cursor.through.to_be_bytes(), &cursor.link].concat())
@@ -202,6 +206,13 @@ fn decode(kind: u8, mut content: Bytes) -> Option<Piece> {
             let head = (length <= from.len()).then(|| from.split_to(length))?;
             let body = from.split_to(from.len());
             Piece::Entry { stream, entry: Entry { sequence, at, link, head, body } }
+        }
+        b'L' => {
+            let (stream, first, last) = (Stream::new(array(from)?), number(from)?, number(from)?);
+            if first > last || last == u64::MAX {
+                return None;
+            }
+            Piece::Lost { stream, first, last }
         }
         b'C' => Piece::Cursor {
             name: CursorName::new(array(from)?),

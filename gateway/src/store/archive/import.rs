@@ -77,6 +77,6 @@ fn size(piece: &Piece) -> usize {
     match piece {
         Piece::Entry { entry, .. } => entry.head.len() + entry.body.len(),
         Piece::Answer(answer) => answer.answer.len(),
-        Piece::Stream { .. } | Piece::Cursor { .. } => 0,
+        Piece::Stream { .. } | Piece::Lost { .. } | Piece::Cursor { .. } => 0,
     }
 }

@@ -10,9 +10,10 @@
 //! |---|---|
 //! | `S` stream | stream 8, last u64, link 32, purged u64 |
 //! | `E` entry | stream 8, sequence u64, time u64, link 32, octets of head u32, head, body |
+//! | `L` lost | stream 8, first u64, last u64: numbers of which nobody has the entries |
 //! | `C` cursor | name 16, through u64, link 32 |
 //! | `A` answer | octets of id u8, id, time u64, digest 32, answer |
-//! | `Z` end | streams u64, entries u64, cursors u64, answers u64, SHA-256 of all before this frame 32 |
+//! | `Z` end | streams u64, entries u64, lost u64, cursors u64, answers u64, SHA-256 of all before this frame 32 |
 
 mod export;
 mod frame;
@@ -40,6 +41,8 @@ pub struct Contents {
     pub streams: u64,
     /// Entries of all of them.
     pub entries: u64,
+    /// Numbers between them of which there is no entry.
+    pub lost: u64,
     /// Cursors.
     pub cursors: u64,
     /// Answers under once ids.

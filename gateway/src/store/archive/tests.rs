@@ -65,7 +65,7 @@ async fn what_is_exported_and_imported_is_the_same_store() {
     let archive = archived(&old).await;
     let new = open(&folder.path().join("new"));
     let contents = import(File::new(&archive), &new, &mut |_| {}).await.unwrap();
-    assert_eq!(contents, Contents { streams: 3, entries: 100, cursors: 60, answers: 50 });
+    assert_eq!(contents, Contents { streams: 3, entries: 100, lost: 0, cursors: 60, answers: 50 });
     assert_eq!(everything(&new).await, everything(&old).await);
     assert_eq!(archived(&new).await, archive, "an archive of it is the same octet by octet");
     assert!(!is_unfinished(&new).await.unwrap());

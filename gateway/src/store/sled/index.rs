@@ -146,6 +146,11 @@ impl Index {
         self.all(b"c", row::name_of)
     }
 
+    /// The stretches of numbers that are known to be lost.
+    pub(super) fn lost(&self) -> Result<Vec<((Stream, u64), u64)>, StoreError> {
+        self.all(b"l", row::lost_of)
+    }
+
     /// All segments that are known.
     pub(super) fn segments(&self) -> Result<Vec<(u32, SegmentRow)>, StoreError> {
         self.all(b"s", row::segment_of)

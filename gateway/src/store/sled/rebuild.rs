@@ -81,12 +81,13 @@ pub fn survey(directory: &Path) -> Result<Survey, StoreError> {
 /// back and the store is as it was.
 pub fn rebuild(directory: &Path, losses: Losses, stamp: &str) -> Result<Result<Rebuilt, Survey>, StoreError> {
     let layout = Layout::open_segments(directory)?;
-    let (index, mut ledger, survey) = surveyed(&layout)?;
+    let (index, mut ledger, mut survey) = surveyed(&layout)?;
     if losses == Losses::Refuse && !survey.is_lossless() {
         drop(index);
         fs::remove_dir_all(fresh_index(&layout)).map_err(failed("remove", &fresh_index(&layout)))?;
         return Ok(Err(survey));
     }
+    survey.give_up();
     let aside = set_aside(&layout, &survey, stamp)?;
     begin_segment(&layout, &index, &mut ledger, &survey)?;
     drop(index);

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{
     parts::Parts,
     record::{Kind, Label, Record},
-    row::{EntryRow, OnceRow, Row, cursor_key, entry_key, once_keys, tail_key},
+    row::{EntryRow, OnceRow, Row, cursor_key, entry_key, lost_key, once_keys, tail_key},
     writer::{Draft, Effects, Writer},
 };
 use crate::store::{
@@ -74,6 +74,10 @@ impl Restored {
                 let label = Label::Entry { stream, sequence, at, link };
                 let place = self.draft.push(Record::new(label, head, body)?);
                 rows.insert(&entry_key(stream, sequence), EntryRow { place, at, link }.octets());
+            }
+            Piece::Lost { stream, first, last } => {
+                rows.insert(&lost_key(stream, first), last.octets());
+                moves.lost.insert((stream, first), last);
             }
             Piece::Cursor { name, cursor } => {
                 rows.insert(&cursor_key(name), cursor.octets());

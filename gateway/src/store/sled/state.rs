@@ -4,6 +4,7 @@
 //! cursors u32, each name 16 | through u64 | link 32
 //! tails u32,   each stream 8 | last u64 | link 32
 //! purged u32,  each stream 8 | through u64
+//! lost u32,    each stream 8 | first u64 | last u64
 //! ```
 
 use std::collections::BTreeMap;
@@ -21,12 +22,14 @@ pub(super) struct State {
     pub(super) tails: BTreeMap<Stream, Tail>,
     /// The last number that was purged.
     pub(super) purged: BTreeMap<Stream, u64>,
+    /// Stretches of numbers that are known to be lost: their first and, as the value, their last.
+    pub(super) lost: BTreeMap<(Stream, u64), u64>,
 }
 
 impl State {
     /// Whether it says nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.cursors.is_empty() && self.tails.is_empty() && self.purged.is_empty()
+        self.cursors.is_empty() && self.tails.is_empty() && self.purged.is_empty() && self.lost.is_empty()
     }
 
     /// Takes over what a later state says.
@@ -34,11 +37,12 @@ impl State {
         self.cursors.extend(later.cursors);
         self.tails.extend(later.tails);
         self.purged.extend(later.purged);
+        self.lost.extend(later.lost);
     }
 
     /// Its octets.
     pub(super) fn octets(&self) -> Bytes {
-        let mut octets = Vec::with_capacity(12 + 56 * self.cursors.len() + 48 * self.tails.len());
+        let mut octets = Vec::with_capacity(16 + 56 * self.cursors.len() + 48 * self.tails.len());
         put_count(&mut octets, self.cursors.len());
         for (name, Cursor { through, link }) in &self.cursors {
             octets.extend_from_slice(&name.octets());
@@ -55,6 +59,12 @@ impl State {
         for (stream, through) in &self.purged {
             octets.extend_from_slice(&stream.octets());
             octets.extend_from_slice(&through.to_be_bytes());
+        }
+        put_count(&mut octets, self.lost.len());
+        for ((stream, first), last) in &self.lost {
+            octets.extend_from_slice(&stream.octets());
+            octets.extend_from_slice(&first.to_be_bytes());
+            octets.extend_from_slice(&last.to_be_bytes());
         }
         octets.into()
     }
@@ -75,6 +85,10 @@ impl State {
         }
         for _ in 0..octets.try_get_u32().ok()? {
             state.purged.insert(Stream::new(take(octets)?), octets.try_get_u64().ok()?);
+        }
+        for _ in 0..octets.try_get_u32().ok()? {
+            let first = (Stream::new(take(octets)?), octets.try_get_u64().ok()?);
+            state.lost.insert(first, octets.try_get_u64().ok()?);
         }
         octets.is_empty().then_some(state)
     }
@@ -100,6 +114,7 @@ mod tests {
             cursors: [(CursorName::new([1; 16]), Cursor { through: 2, link: [3; 32] })].into(),
             tails: [(Stream::new([4; 8]), Tail { last: 5, link: [6; 32] })].into(),
             purged: [(Stream::new([7; 8]), 8)].into(),
+            lost: [((Stream::new([9; 8]), 10), 11)].into(),
         };
         let octets = state.octets();
         assert_eq!(State::parse(octets.clone()), Some(state));

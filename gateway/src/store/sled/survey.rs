@@ -1,6 +1,6 @@
 //! What segments say when they are read from the first to the last: all that the index knew, and what is not there.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
 use sled::Batch;
@@ -9,7 +9,7 @@ use super::{
     index::Index,
     ledger::Ledger,
     record::{GROUP, Kind, Label, Record},
-    row::{EntryRow, OnceRow, Row, cursor_key, entry_key, once_keys, tail_key, when_key},
+    row::{EntryRow, OnceRow, Row, cursor_key, entry_key, lost_key, once_keys, tail_key, when_key},
     segment::{Place, Segments},
     state::State,
     walk::{Brought, Found, Stretch, Walk},
@@ -61,13 +61,22 @@ impl Survey {
         self.state.tails.iter().map(|(stream, tail)| (*stream, *tail))
     }
 
-    /// Puts cursors and tails into a batch.
+    /// Takes what is missing for lost, so that it is not looked for again.
+    pub(super) fn give_up(&mut self) {
+        let missing = self.missing.iter().map(|missing| ((missing.stream, missing.first), missing.last));
+        self.state.lost.extend(missing);
+    }
+
+    /// Puts cursors, tails and losses into a batch.
     pub(super) fn rows(&self, rows: &mut Batch) {
         for (name, cursor) in &self.state.cursors {
             rows.insert(&cursor_key(*name), cursor.octets());
         }
         for (stream, tail) in &self.state.tails {
             rows.insert(&tail_key(*stream), tail.octets());
+        }
+        for ((stream, first), last) in &self.state.lost {
+            rows.insert(&lost_key(*stream, *first), last.octets());
         }
     }
 }
@@ -224,22 +233,45 @@ impl<'a> Surveyor<'a> {
         Ok(())
     }
 
-    /// Streams are dense: whatever is not between what was purged and the end was lost.
+    /// Streams are dense: whatever is not between what was purged and the end was lost, now or before.
     fn find_missing(&mut self) -> Result<(), StoreError> {
-        for (stream, tail) in &self.survey.state.tails {
-            let mut next = self.survey.state.purged.get(stream).copied().unwrap_or(0) + 1;
-            for row in self.index.entries(*stream, next, tail.last) {
+        let State { tails, purged, lost, .. } = &self.survey.state;
+        for (stream, tail) in tails {
+            let behind = purged.get(stream).copied().unwrap_or(0);
+            let mut dense = Dense::new(*stream, behind, lost);
+            for row in self.index.entries(*stream, behind + 1, tail.last) {
                 let (sequence, _) = row?;
-                if sequence > next {
-                    self.survey.missing.push(Missing { stream: *stream, first: next, last: sequence - 1 });
-                }
-                next = sequence + 1;
+                self.survey.missing.extend(dense.step(sequence));
             }
-            if next <= tail.last {
-                self.survey.missing.push(Missing { stream: *stream, first: next, last: tail.last });
-            }
+            self.survey.missing.extend(dense.step(tail.last + 1));
         }
         Ok(())
+    }
+}
+
+/// Finds what is missing between numbers that grow.
+pub(super) struct Dense<'a> {
+    stream: Stream,
+    last: u64,
+    lost: &'a BTreeMap<(Stream, u64), u64>,
+}
+
+impl<'a> Dense<'a> {
+    /// Begins behind a number; what is known to be lost is not missing.
+    pub(super) fn new(stream: Stream, behind: u64, lost: &'a BTreeMap<(Stream, u64), u64>) -> Self {
+        Self { stream, last: behind, lost }
+    }
+
+    /// What is missing before this number.
+    pub(super) fn step(&mut self, sequence: u64) -> Option<Missing> {
+        let (mut first, last) = (self.last + 1, sequence.saturating_sub(1));
+        self.last = sequence;
+        for ((_, from), to) in self.lost.range((self.stream, 0)..=(self.stream, last)) {
+            if (*from..=*to).contains(&first) {
+                first = to.saturating_add(1);
+            }
+        }
+        (first <= last).then_some(Missing { stream: self.stream, first, last })
     }
 }
 

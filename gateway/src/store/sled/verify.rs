@@ -10,6 +10,7 @@ use super::{
     parts::Parts,
     record::Kind,
     row::SegmentRow,
+    survey::{Dense, Missing},
     walk::{Found, Stretch, Walk},
 };
 use crate::store::{OnceId, StoreError, Stream};
@@ -75,6 +76,12 @@ impl Finding {
     #[must_use]
     pub fn is_of_index(&self) -> bool {
         matches!(self, Self::Tail { .. } | Self::Times { .. } | Self::Counter { .. })
+    }
+}
+
+impl From<Missing> for Finding {
+    fn from(Missing { stream, first, last }: Missing) -> Self {
+        Self::Missing { stream, first, last }
     }
 }
 
@@ -148,14 +155,15 @@ impl<'a> Check<'a> {
     }
 
     fn entries(&mut self) -> Result<(), StoreError> {
+        let lost: BTreeMap<(Stream, u64), u64> = self.parts.index.lost()?.into_iter().collect();
         for (stream, tail) in self.parts.tails.all_known() {
-            let mut last: Option<(u64, [u8; 32])> = None;
+            let mut dense: Option<Dense<'_>> = None;
+            let mut last = None;
             for row in self.parts.index.entries(stream, 1, tail.last) {
                 let (sequence, row) = row?;
                 self.counted.entry(row.place.segment).or_default().add(Kind::Entry, row.place.length);
-                if let Some((before, _)) = last.filter(|(before, _)| before + 1 != sequence) {
-                    self.findings.push(Finding::Missing { stream, first: before + 1, last: sequence - 1 });
-                }
+                let dense = dense.get_or_insert_with(|| Dense::new(stream, sequence - 1, &lost));
+                self.findings.extend(dense.step(sequence).map(Finding::from));
                 last = Some((sequence, row.link));
                 match self.parts.find(stream, sequence) {
                     Ok(_) => {}
@@ -171,9 +179,8 @@ impl<'a> Check<'a> {
             if last.is_some_and(|(sequence, link)| sequence == tail.last && link != tail.link) {
                 self.findings.push(Finding::Tail { stream });
             }
-            if let Some((sequence, _)) = last.filter(|(sequence, _)| *sequence < tail.last) {
-                self.findings.push(Finding::Missing { stream, first: sequence + 1, last: tail.last });
-            }
+            let rest = dense.and_then(|mut dense| dense.step(tail.last + 1));
+            self.findings.extend(rest.map(Finding::from));
         }
         Ok(())
     }

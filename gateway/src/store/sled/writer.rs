@@ -208,7 +208,10 @@ impl Writer {
             let first = self.parts.index.entries(*stream, 1, tail.last).next().transpose()?;
             purged.insert(*stream, first.map_or(tail.last, |(sequence, _)| sequence - 1));
         }
-        Ok(State { cursors: self.parts.index.cursors()?.into_iter().collect(), tails, purged })
+        let lost = self.parts.index.lost()?.into_iter();
+        let lost = lost.filter(|((stream, _), last)| purged.get(stream).is_none_or(|purged| last > purged));
+        let lost = lost.collect();
+        Ok(State { cursors: self.parts.index.cursors()?.into_iter().collect(), tails, purged, lost })
     }
 
     fn named(&self, error: StoreError) -> StoreError {

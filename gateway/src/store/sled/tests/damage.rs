@@ -9,16 +9,6 @@ use std::{
 
 use super::*;
 
-/// Octets of the records around entries: of one that begins a group, of an empty state, of one that ends a group.
-const GROUP: usize = 13 + 20;
-const STATE: usize = 13 + 12;
-const END: usize = 13 + 12;
-
-/// Octets of the record of an entry.
-const fn entry(body: usize) -> usize {
-    13 + 56 + 40 + body
-}
-
 fn segment(root: &Path, number: u32) -> PathBuf {
     root.join(format!("segments/{number:010}.seg"))
 }

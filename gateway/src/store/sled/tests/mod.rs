@@ -17,6 +17,16 @@ use super::*;
 /// Small segments, so that every test sees several.
 const SMALL: SledOptions = SledOptions { segment_bytes: 4096, free_floor_bytes: 0, cache_bytes: 1 << 20 };
 
+/// Octets of the records around entries: of one that begins a group, of an empty state, of one that ends a group.
+const GROUP: usize = 13 + 20;
+const STATE: usize = 13 + 16;
+const END: usize = 13 + 16;
+
+/// Octets of the record of an entry.
+const fn entry(body: usize) -> usize {
+    13 + 56 + 40 + body
+}
+
 const STREAM: Stream = Stream::new(*b"peer 826");
 
 fn open(directory: &Path) -> SledStore {

@@ -32,7 +32,7 @@ async fn a_segment_is_unlinked_when_nothing_in_it_is_live() {
     fill(&store, [1000]).await;
     assert_eq!(files(root.path()), ["0000000006.seg"]);
     // The beginning of a group, the state with a tail and a purge, an entry, the end of the group.
-    let bytes = (13 + 20) + (13 + 12 + 48 + 16) + (13 + 56 + 40 + 1000) + (13 + 12);
+    let bytes = (GROUP + (STATE + 48 + 16) + entry(1000) + END) as u64;
     assert_eq!(store.size(), StoreSize { bytes, segments: 1 });
 }
 
