@@ -6,9 +6,11 @@
 pub mod backlog;
 pub mod backoff;
 pub mod caller;
+pub mod chains;
 pub mod clock;
 pub mod config;
 pub mod damage;
+pub mod embedded;
 #[cfg(test)]
 mod fixture;
 pub mod health;
@@ -24,6 +26,7 @@ pub mod peers;
 pub mod places;
 pub mod prepare;
 pub mod quota;
+pub mod recover;
 pub mod retention;
 pub mod stage;
 pub mod start;

@@ -17,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::{Config, Listen};
 use crate::damage::Lost;
+use crate::embedded;
 use crate::keylists::KeyLists;
 use crate::node::Node;
 use crate::quota::Quotas;
 use crate::store::StoreError;
-use crate::store::sled::{SledOptions, SledStore};
+use crate::store::archive::ArchiveError;
 use crate::telemetry::Metrics;
 
 /// Why the gateway does not start.
@@ -69,6 +70,21 @@ pub enum StartError {
         /// Why.
         cause: StoreError,
     },
+    /// A copy of the store that is older than what peers have.
+    #[error(
+        "the store's last batch for country {country} is {last}, and a receipt in the state folder proves {proven}: an older copy of the store was put in its place, and going on would use numbers again; put the newer one back, or run `gateway store rebuild`"
+    )]
+    WentBack {
+        /// Whose receipt.
+        country: CountryCode,
+        /// Our last number.
+        last: u64,
+        /// The number on the receipt.
+        proven: u64,
+    },
+    /// An import that broke off.
+    #[error("{0}")]
+    Unfinished(#[from] ArchiveError),
     /// A part of the gateway ended; its log says why.
     #[error("the stage `{0}` ended by itself; see the log, and start the gateway again")]
     StageEnded(&'static str),
@@ -121,9 +137,7 @@ pub fn prepare(
     let list = trust.borrow().clone();
     check_membership(&signing, &list, country, clock.now())?;
     let key_lists = KeyLists::open(config.state.join("keylists"), &list, clock.now())?;
-    let options = SledOptions { free_floor_bytes: config.limits.free_disk_bytes, ..SledOptions::default() };
-    let path = config.store.display().to_string();
-    let store = SledStore::open(&config.store, options).map_err(|cause| StartError::Store { path, cause })?;
+    let store = embedded::open(&config, &clock)?;
     let node = Node {
         country,
         store: Arc::new(store),

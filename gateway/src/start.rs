@@ -32,6 +32,7 @@ use crate::outbound::serve::Exchange;
 use crate::peers::Peers;
 use crate::prepare::{Listeners, StartError, prepare};
 use crate::stage::Stages;
+use crate::store::archive::{self, ArchiveError};
 use crate::{damage, health, http, retention};
 
 /// How often the trust list's file is looked at.
@@ -66,6 +67,9 @@ pub async fn run_with(
     })
     .await
     .map_err(|cause| StartError::NotInTrustList(cause.to_string()))??;
+    if archive::is_unfinished(&*node.store).await? {
+        return Err(ArchiveError::Unfinished.into());
+    }
     let node = Arc::new(node);
     let stages = Stages::new(stop.clone());
     let tls = listen::follow_trust(&node, &stages)?;

@@ -16,4 +16,5 @@ mod privacy;
 mod privacy_knowledge;
 mod recovery;
 mod refusals;
+mod stores;
 mod story;

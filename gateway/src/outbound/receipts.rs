@@ -1,11 +1,13 @@
 //! The proofs that our batches arrived: of every country, the last receipt for each stage, in a file of its own.
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pki::disk::{self, DiskError};
 use pki::sign::BadSignature;
 use pki::trust::Country;
+use prost::Message;
 use proto::batch::{self, Receipt, Stage};
 use proto::ids::{CountryCode, KeyId};
 use proto::malformed::Malformed;
@@ -15,6 +17,9 @@ use crate::damage;
 use crate::names;
 use crate::node::Node;
 use crate::store::{Advance, Change, Cursor, StoreError};
+
+/// Where receipts are kept, below the state folder.
+const FOLDER: &str = "receipts";
 
 /// Why a receipt is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -102,6 +107,23 @@ pub async fn take(
     Ok(())
 }
 
+/// How far each country has acknowledged our batches, as the receipts below a state folder prove. Those that do not
+/// parse prove nothing.
+#[must_use]
+pub fn kept(state: &Path) -> BTreeMap<CountryCode, u64> {
+    let mut proven = BTreeMap::new();
+    for file in fs::read_dir(state.join(FOLDER)).into_iter().flatten().flatten() {
+        let message = fs::read(file.path()).ok();
+        let message = message.and_then(|octets| wire::AcknowledgeRequest::decode(octets.as_slice()).ok());
+        let Some(receipt) = message.and_then(|message| Receipt::parse(&message.receipt).ok()) else {
+            continue;
+        };
+        let through = proven.entry(receipt.destination).or_insert(0);
+        *through = receipt.through.number().max(*through);
+    }
+    proven
+}
+
 fn check(
     node: &Node,
     caller: CountryCode,
@@ -134,9 +156,9 @@ fn write(
         Stage::Stored => "stored",
         Stage::Delivered => "delivered",
     };
-    let folder = node.state_folder("receipts");
+    let folder = node.state_folder(FOLDER);
     let unwritable = |source| DiskError::Write { path: PathBuf::from(&folder), source };
     fs::create_dir_all(&folder).map_err(unwritable)?;
-    let octets = prost::Message::encode_to_vec(message);
+    let octets = message.encode_to_vec();
     Ok(disk::replace_public(&folder.join(format!("{caller}-{name}.receipt")), &octets)?)
 }

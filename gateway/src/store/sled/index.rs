@@ -16,6 +16,7 @@ use super::{
     health::Health,
     layout::{Layout, failed, settle_file, sync_directory},
     row::{self, EntryRow, OnceRow, Row, SegmentRow},
+    state::Lost,
 };
 use crate::store::{Cursor, CursorName, OnceId, StoreError, Stream, Tail};
 
@@ -147,8 +148,8 @@ impl Index {
     }
 
     /// The stretches of numbers that are known to be lost.
-    pub(super) fn lost(&self) -> Result<Vec<((Stream, u64), u64)>, StoreError> {
-        self.all(b"l", row::lost_of)
+    pub(super) fn lost(&self) -> Result<Lost, StoreError> {
+        Ok(self.all(b"l", row::lost_of)?.into_iter().collect())
     }
 
     /// All segments that are known.

@@ -13,6 +13,9 @@ use bytes::{Buf, Bytes};
 
 use crate::store::{Cursor, CursorName, Stream, Tail};
 
+/// Stretches of numbers that are known to be lost: stream and first number, and the last one.
+pub(super) type Lost = BTreeMap<(Stream, u64), u64>;
+
 /// Cursors, tails, and how far streams were purged; in the order of their names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct State {
@@ -22,8 +25,8 @@ pub(super) struct State {
     pub(super) tails: BTreeMap<Stream, Tail>,
     /// The last number that was purged.
     pub(super) purged: BTreeMap<Stream, u64>,
-    /// Stretches of numbers that are known to be lost: their first and, as the value, their last.
-    pub(super) lost: BTreeMap<(Stream, u64), u64>,
+    /// What is known to be lost.
+    pub(super) lost: Lost,
 }
 
 impl State {

@@ -1,6 +1,6 @@
 //! What segments say when they are read from the first to the last: all that the index knew, and what is not there.
 
-use std::{collections::BTreeMap, fmt};
+use std::fmt;
 
 use bytes::Bytes;
 use sled::Batch;
@@ -11,7 +11,7 @@ use super::{
     record::{GROUP, Kind, Label, Record},
     row::{EntryRow, OnceRow, Row, cursor_key, entry_key, lost_key, once_keys, tail_key, when_key},
     segment::{Place, Segments},
-    state::State,
+    state::{Lost, State},
     walk::{Brought, Found, Stretch, Walk},
 };
 use crate::store::{OnceId, StoreError, Stream, Tail};
@@ -253,12 +253,12 @@ impl<'a> Surveyor<'a> {
 pub(super) struct Dense<'a> {
     stream: Stream,
     last: u64,
-    lost: &'a BTreeMap<(Stream, u64), u64>,
+    lost: &'a Lost,
 }
 
 impl<'a> Dense<'a> {
     /// Begins behind a number; what is known to be lost is not missing.
-    pub(super) fn new(stream: Stream, behind: u64, lost: &'a BTreeMap<(Stream, u64), u64>) -> Self {
+    pub(super) fn new(stream: Stream, behind: u64, lost: &'a Lost) -> Self {
         Self { stream, last: behind, lost }
     }
 

@@ -71,12 +71,6 @@ impl Finding {
     pub fn is_harmless(&self) -> bool {
         matches!(self, Self::Waste(_))
     }
-
-    /// Whether an index made from the segments is right again.
-    #[must_use]
-    pub fn is_of_index(&self) -> bool {
-        matches!(self, Self::Tail { .. } | Self::Times { .. } | Self::Counter { .. })
-    }
 }
 
 impl From<Missing> for Finding {
@@ -155,7 +149,7 @@ impl<'a> Check<'a> {
     }
 
     fn entries(&mut self) -> Result<(), StoreError> {
-        let lost: BTreeMap<(Stream, u64), u64> = self.parts.index.lost()?.into_iter().collect();
+        let lost = self.parts.index.lost()?;
         for (stream, tail) in self.parts.tails.all_known() {
             let mut dense: Option<Dense<'_>> = None;
             let mut last = None;

@@ -47,6 +47,9 @@ pub(super) enum Survives<'a> {
     Some(&'a mut StdRng),
 }
 
+/// Says of which paths a disk only pretends to sync.
+pub(super) type Ignores = fn(&Path) -> bool;
+
 /// A folder on a disk, as its process sees it and as a power cut would leave it.
 pub(super) struct Disk {
     root: PathBuf,
@@ -55,13 +58,12 @@ pub(super) struct Disk {
     durable: BTreeMap<PathBuf, Node>,
     pending: Vec<Naming>,
     done: usize,
-    /// Syncs that this disk only pretends to do.
-    ignores: fn(&Path) -> bool,
+    ignores: Ignores,
 }
 
 impl Disk {
     /// The disk below `root`, which is empty and on disk.
-    pub(super) fn new(root: &Path, ignores: fn(&Path) -> bool) -> Self {
+    pub(super) fn new(root: &Path, ignores: Ignores) -> Self {
         let names = BTreeMap::from([(root.to_owned(), Node::Directory)]);
         Self {
             root: root.to_owned(),

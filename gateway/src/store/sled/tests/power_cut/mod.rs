@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
-use self::disk::{Disk, Survives};
+use self::disk::{Disk, Ignores, Survives};
 use self::load::{Line, OTHER};
 use self::trace::{Operation, Position, operations};
 use super::*;
@@ -72,12 +72,7 @@ impl Told {
 
 /// Replays the operations, cuts the power at moments in between, and checks what is left each time. Gives what was
 /// wrong first, if something was.
-async fn cut(
-    operations: &[Operation],
-    folder: &Path,
-    ignores: fn(&Path) -> bool,
-    seed: u64,
-) -> Result<(), String> {
+async fn cut(operations: &[Operation], folder: &Path, ignores: Ignores, seed: u64) -> Result<(), String> {
     let mut random = StdRng::seed_from_u64(seed);
     let mut moments: Vec<usize> = (0..MOMENTS).map(|_| random.random_range(0..=operations.len())).collect();
     moments.sort_unstable();
@@ -174,7 +169,7 @@ async fn what_was_answered_survives_a_power_cut_at_any_moment() {
     cut(&operations, folder.path(), |_| false, seed).await.unwrap();
 
     // The same test on disks that only pretend to sync something: it sees what each sync is for.
-    let ignored: [(&str, fn(&Path) -> bool); 4] = [
+    let ignored: [(&str, Ignores); 4] = [
         ("bodies", |path| path.extension().is_some_and(|extension| extension == "seg")),
         ("the names of segments", |path| path.ends_with("segments")),
         ("the index", |path| path.ends_with("index/db")),
