@@ -51,7 +51,7 @@ impl SledStore {
     /// names the folder beside the store where the old one goes.
     ///
     /// # Errors
-    /// As [`SledStore::open`]; [`StoreError::Corrupt`] also if something would be lost.
+    /// As [`SledStore::open`]; [`StoreError::Corrupt`] if something would be lost.
     pub fn open_or_rebuild(
         directory: &Path,
         options: SledOptions,
@@ -59,6 +59,7 @@ impl SledStore {
     ) -> Result<(Self, Option<Rebuilt>), StoreError> {
         let what = match Self::open(directory, options) {
             Err(StoreError::Corrupt { what }) => what,
+            Err(StoreError::Broken) => format!("{}: its index cannot be read", directory.display()),
             opened => return opened.map(|store| (store, None)),
         };
         warn!(%what, "the store does not open; looking whether its index can be made anew");

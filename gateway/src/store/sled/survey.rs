@@ -8,6 +8,7 @@ use sled::Batch;
 use super::{
     index::Index,
     ledger::Ledger,
+    parts::Parts,
     record::{GROUP, Kind, Label, Record},
     row::{EntryRow, OnceRow, Row, cursor_key, entry_key, lost_key, once_keys, tail_key, when_key},
     segment::{Place, Segments},
@@ -117,6 +118,31 @@ impl<'a> Surveyor<'a> {
         Self { index, segments, ledger, survey, rows }
     }
 
+    /// Goes on with an index that has all that comes before.
+    pub(super) fn resume(parts: &'a Parts, ledger: Ledger) -> Self {
+        let state = State { tails: parts.tails.all_known(), ..State::default() };
+        let survey = Survey { state, ..Survey::default() };
+        Self { index: &parts.index, segments: &parts.segments, ledger, survey, rows: Batch::default() }
+    }
+
+    /// Takes a group that the index does not have into it, on disk, as its commit would have.
+    pub(super) fn commit(&mut self, mut group: Brought) -> Result<(), StoreError> {
+        let Some((place, octets)) = group.begins else { return Ok(()) };
+        // The index has what there was before it.
+        group.before = None;
+        self.bring(group)?;
+        self.ledger.add_group(place.segment, place.offset + octets);
+        let mut rows = std::mem::take(&mut self.rows);
+        self.survey.rows(&mut rows);
+        self.ledger.settle(place.segment, &mut rows);
+        self.index.apply(rows)
+    }
+
+    /// What it has come to.
+    pub(super) fn end(self) -> (Ledger, State) {
+        (self.ledger, self.survey.state)
+    }
+
     /// Reads all segments, in the order in which they were written.
     pub(super) fn survey(mut self) -> Result<(Ledger, Survey), StoreError> {
         let mut numbers = self.segments.list()?;
@@ -163,6 +189,11 @@ impl<'a> Surveyor<'a> {
     }
 
     fn apply(&mut self, group: Brought) -> Result<(), StoreError> {
+        self.bring(group)?;
+        self.index.stage(std::mem::take(&mut self.rows))
+    }
+
+    fn bring(&mut self, group: Brought) -> Result<(), StoreError> {
         self.survey.damaged.extend(&group.damaged);
         self.survey.unnamed += group.bare;
         let was = group.before.as_ref().and_then(|record| State::parse(record.body.clone()));
@@ -185,7 +216,7 @@ impl<'a> Surveyor<'a> {
         if let Some(state) = moves {
             self.take_state(state)?;
         }
-        self.index.stage(std::mem::take(&mut self.rows))
+        Ok(())
     }
 
     fn entry(&mut self, (stream, sequence): (Stream, u64), row: EntryRow) -> Result<(), StoreError> {
@@ -219,14 +250,13 @@ impl<'a> Surveyor<'a> {
     }
 
     fn take_state(&mut self, state: State) -> Result<(), StoreError> {
-        // What the group itself brought must be found.
-        self.index.stage(std::mem::take(&mut self.rows))?;
+        // What is purged was in the index before this group.
         for (stream, through) in &state.purged {
             let purged = self.index.entries(*stream, 1, *through).collect::<Result<Vec<_>, _>>()?;
             for (sequence, row) in purged {
                 self.ledger.release(Kind::Entry, row.place);
                 self.rows.remove(&entry_key(*stream, sequence));
-                self.survey.entries -= 1;
+                self.survey.entries = self.survey.entries.saturating_sub(1);
             }
         }
         self.survey.state.extend(state);

@@ -43,8 +43,13 @@ pub(super) struct Walk<'a> {
 impl<'a> Walk<'a> {
     /// A walk through a segment, as far as its file goes.
     pub(super) fn new(segments: &'a Segments, segment: u32) -> Result<Self, StoreError> {
+        Self::behind(segments, segment, 0)
+    }
+
+    /// A walk through what lies behind an offset.
+    pub(super) fn behind(segments: &'a Segments, segment: u32, offset: u64) -> Result<Self, StoreError> {
         let end = segments.length(segment)?.unwrap_or(0);
-        Ok(Self { segments, segment, offset: 0, end })
+        Ok(Self { segments, segment, offset, end })
     }
 
     /// The next thing, until the end.
@@ -116,6 +121,10 @@ pub(super) struct Brought {
     pub(super) moves: Option<Record>,
     /// Where it begins.
     pub(super) begins: Option<(Place, u64)>,
+    /// Whether it was written where it lies.
+    is_here: bool,
+    /// Where its last record ends, if that is there.
+    pub(super) end: u64,
     /// What of it cannot be read.
     pub(super) damaged: Vec<Stretch>,
     /// Records of the first format: they do not say what they are.
@@ -128,14 +137,27 @@ impl Brought {
         match (record.kind(), record.label) {
             (_, Label::Bare(_)) => self.bare += 1,
             (Kind::State, _) => self.before = Some(record),
-            (Kind::Committed, _) => self.moves = Some(record),
+            (Kind::Committed, _) => {
+                self.end = place.offset + u64::from(place.length);
+                self.moves = Some(record);
+            }
             (Kind::Entry, label) => self.records.push((label, Bytes::new(), place)),
             // Copied, so that the body is not held with it.
             (Kind::Answer, label) => {
                 self.records.push((label, Bytes::copy_from_slice(&record.head), place));
             }
-            (Kind::Group, Label::Group { octets, .. }) => self.begins = Some((place, octets)),
+            (Kind::Group, Label::Group { segment, offset, octets }) => {
+                self.begins = Some((place, octets));
+                self.is_here = (segment, offset) == (place.segment, place.offset);
+            }
             (Kind::Group, _) => {}
         }
+    }
+
+    /// Whether all of it is there, from where its first record says that it begins to where that says that it ends.
+    pub(super) fn is_whole(&self) -> bool {
+        self.begins.is_some_and(|(place, octets)| self.is_here && place.offset + octets == self.end)
+            && self.moves.is_some()
+            && self.damaged.is_empty()
     }
 }

@@ -106,10 +106,10 @@ fn beginning(segment: u32, offset: u64, octets: u64) -> Result<Record, StoreErro
 }
 
 impl Writer {
-    /// Cuts the segments to what the index knows of them, and goes on with the last.
+    /// Takes what the last group left in the segments, and goes on with the last one.
     pub(super) fn open(parts: Arc<Parts>, options: SledOptions) -> Result<Self, StoreError> {
         let ledger = Ledger::new(parts.index.segments()?);
-        recovery::trim(&parts, &ledger)?;
+        let ledger = recovery::recover(&parts, ledger)?;
         let active = match ledger.newest() {
             Some((segment, row)) => Active::resume(&parts.segments, segment, row.end)?,
             None => Active::create(&parts.segments, 1)?,

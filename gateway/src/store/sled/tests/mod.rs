@@ -1,5 +1,6 @@
 //! The store on one machine, on real files.
 
+mod backlog;
 mod damage;
 mod full_disk;
 mod measure;
