@@ -109,27 +109,34 @@ pub(super) struct Surveyor<'a> {
     ledger: Ledger,
     survey: Survey,
     rows: Batch,
+    groups: u64,
 }
 
 impl<'a> Surveyor<'a> {
     /// Reads into an empty index.
     pub(super) fn new(index: &'a Index, segments: &'a Segments) -> Self {
         let (ledger, survey, rows) = (Ledger::default(), Survey::default(), Batch::default());
-        Self { index, segments, ledger, survey, rows }
+        Self { index, segments, ledger, survey, rows, groups: 0 }
     }
 
     /// Goes on with an index that has all that comes before.
     pub(super) fn resume(parts: &'a Parts, ledger: Ledger) -> Self {
         let state = State { tails: parts.tails.all_known(), ..State::default() };
         let survey = Survey { state, ..Survey::default() };
-        Self { index: &parts.index, segments: &parts.segments, ledger, survey, rows: Batch::default() }
+        Self {
+            index: &parts.index,
+            segments: &parts.segments,
+            ledger,
+            survey,
+            rows: Batch::default(),
+            groups: 0,
+        }
     }
 
-    /// Takes a group that the index does not have into it, on disk, as its commit would have.
-    pub(super) fn commit(&mut self, mut group: Brought) -> Result<(), StoreError> {
+    /// Takes a group that the index does not have into it, on disk, as its commit would have. What there was before it,
+    /// the index has.
+    pub(super) fn commit(&mut self, group: Brought) -> Result<(), StoreError> {
         let Some((place, octets)) = group.begins else { return Ok(()) };
-        // The index has what there was before it.
-        group.before = None;
         self.bring(group)?;
         self.ledger.add_group(place.segment, place.offset + octets);
         let mut rows = std::mem::take(&mut self.rows);
@@ -148,8 +155,7 @@ impl<'a> Surveyor<'a> {
         let mut numbers = self.segments.list()?;
         numbers.sort_unstable();
         self.survey.newest = numbers.last().copied();
-        self.survey.is_complete = numbers.is_empty();
-        let mut group = Brought::default();
+        let (mut group, mut begins_with_state) = (Brought::default(), false);
         for (nth, segment) in numbers.iter().copied().enumerate() {
             let mut walk = Walk::new(self.segments, segment)?;
             while let Some(found) = walk.step()? {
@@ -159,7 +165,7 @@ impl<'a> Surveyor<'a> {
                 }
                 match found {
                     Found::Record(record, place) => {
-                        self.survey.is_complete |= nth == 0 && is_first(&record, place);
+                        begins_with_state |= nth == 0 && is_first(&record, place);
                         group.take(record, place);
                     }
                     Found::Damaged(stretch) => group.damaged.push(stretch),
@@ -167,6 +173,7 @@ impl<'a> Surveyor<'a> {
             }
         }
         self.finish(group)?;
+        self.survey.is_complete = begins_with_state || self.groups == 0;
         self.find_missing()?;
         Ok((self.ledger, self.survey))
     }
@@ -188,18 +195,20 @@ impl<'a> Surveyor<'a> {
         Ok(())
     }
 
-    fn apply(&mut self, group: Brought) -> Result<(), StoreError> {
+    fn apply(&mut self, mut group: Brought) -> Result<(), StoreError> {
+        let before = group.before.take().and_then(|record| State::parse(record.body));
+        if let Some(state) = before {
+            self.take_state(state)?;
+            self.index.stage(std::mem::take(&mut self.rows))?;
+        }
         self.bring(group)?;
         self.index.stage(std::mem::take(&mut self.rows))
     }
 
     fn bring(&mut self, group: Brought) -> Result<(), StoreError> {
+        self.groups += u64::from(!group.is_nothing());
         self.survey.damaged.extend(&group.damaged);
         self.survey.unnamed += group.bare;
-        let was = group.before.as_ref().and_then(|record| State::parse(record.body.clone()));
-        if let Some(state) = was {
-            self.take_state(state)?;
-        }
         for (label, id, place) in group.records {
             match label {
                 Label::Entry { stream, sequence, at, link } => {

@@ -160,4 +160,9 @@ impl Brought {
             && self.moves.is_some()
             && self.damaged.is_empty()
     }
+
+    /// Whether nothing was taken in.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.begins.is_none() && self.records.is_empty() && self.damaged.is_empty() && self.bare == 0
+    }
 }

@@ -41,6 +41,48 @@ async fn a_torn_end_is_cut_off_at_start_and_never_read() {
     assert_eq!(lengths, [100, 200, 300]);
 }
 
+/// Cut at every octet of its last group, with an index that knows nothing of it: as a kill between the two syncs.
+#[tokio::test]
+async fn a_push_that_was_torn_is_there_with_its_id_and_its_cursor_or_not_at_all() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, name) = (folder.path().join("store"), CursorName::new([7; 16]));
+    let store = open(&root);
+    fill(&store, [100]).await;
+    close(store).await;
+    let before = folder.path().join("before");
+    for part in ["", "index", "segments"] {
+        copy(&root.join(part), &before.join(part));
+    }
+    let store = open(&root);
+    let advance = crate::store::Advance {
+        cursor: name,
+        from: Cursor::default(),
+        to: Cursor { through: 1, link: [1; 32] },
+    };
+    let both = vec![contract::append(STREAM, "a"), contract::append(Stream::new([9; 8]), "b")];
+    let once = contract::once(b"push", 1, b"answer");
+    let change = Change { once: Some(once.clone()), advances: vec![advance], ..contract::appends(1, both) };
+    store.commit(change).await.unwrap();
+    close(store).await;
+    let whole = fs::read(segment(&root, 1)).unwrap();
+    let start = fs::metadata(segment(&before, 1)).unwrap().len() as usize;
+    for end in start..=whole.len() {
+        let left = folder.path().join(end.to_string());
+        for part in ["", "index", "segments"] {
+            copy(&before.join(part), &left.join(part));
+        }
+        fs::write(segment(&left, 1), &whole[..end]).unwrap();
+        let store = open(&left);
+        let there = [
+            store.once(&once.id).await.unwrap().is_some(),
+            store.find(STREAM, 2).await.unwrap().is_some(),
+            store.find(Stream::new([9; 8]), 1).await.unwrap().is_some(),
+            store.cursor(name).await.unwrap().through == 1,
+        ];
+        assert_eq!(there, [end == whole.len(); 4], "cut to {end} of {}", whole.len());
+    }
+}
+
 #[tokio::test]
 async fn a_segment_of_which_nothing_was_committed_is_removed_at_start() {
     let root = tempfile::tempdir().unwrap();
@@ -134,16 +176,6 @@ async fn an_index_without_a_format_is_not_taken_for_a_new_store() {
     close(open(root.path())).await;
     fs::remove_file(root.path().join("FORMAT")).unwrap();
     assert!(matches!(SledStore::open(root.path(), SMALL), Err(StoreError::Io { doing: "read", .. })));
-}
-
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for item in fs::read_dir(from).unwrap() {
-        let item = item.unwrap();
-        if item.path().is_file() {
-            fs::copy(item.path(), to.join(item.file_name())).unwrap();
-        }
-    }
 }
 
 #[tokio::test]

@@ -38,6 +38,17 @@ async fn close(store: SledStore) {
     store.close().await.unwrap();
 }
 
+/// Copies the files of a folder.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        if item.path().is_file() {
+            std::fs::copy(item.path(), to.join(item.file_name())).unwrap();
+        }
+    }
+}
+
 /// Appends bodies of these lengths, a commit each.
 async fn fill(store: &SledStore, lengths: impl IntoIterator<Item = usize>) {
     for length in lengths {

@@ -15,6 +15,8 @@ enum Operation {
     Forget { before: u8 },
     Reopen,
     Drop,
+    Kill,
+    LoseIndex,
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -28,6 +30,8 @@ fn operation() -> impl Strategy<Value = Operation> {
         2 => (0..50_u8).prop_map(|before| Operation::Forget { before }),
         1 => Just(Operation::Reopen),
         1 => Just(Operation::Drop),
+        1 => Just(Operation::Kill),
+        1 => Just(Operation::LoseIndex),
     ]
 }
 
@@ -149,9 +153,19 @@ fn plain(committed: Result<Committed, StoreError>) -> Result<Committed, &'static
     })
 }
 
+/// The store as a killed process leaves it: its files, and nobody who closes them.
+fn killed(folder: &Path, root: &Path, turn: usize) -> std::path::PathBuf {
+    let left = folder.join(turn.to_string());
+    for part in ["", "index", "segments"] {
+        copy(&root.join(part), &left.join(part));
+    }
+    left
+}
+
 async fn play(operations: Vec<Operation>) {
-    let root = tempfile::tempdir().unwrap();
-    let (mut store, mut model) = (open(root.path()), Model::default());
+    let folder = tempfile::tempdir().unwrap();
+    let mut root = folder.path().join("store");
+    let (mut store, mut model) = (open(&root), Model::default());
     for (turn, operation) in operations.iter().enumerate() {
         match operation {
             Operation::Commit { .. } => {
@@ -168,21 +182,37 @@ async fn play(operations: Vec<Operation>) {
             }
             Operation::Reopen => {
                 close(store).await;
-                store = open(root.path());
+                store = open(&root);
             }
             Operation::Drop => {
                 drop(store);
-                store = open(root.path());
+                store = open(&root);
+            }
+            Operation::Kill => {
+                root = killed(folder.path(), &root, turn);
+                store = open(&root);
+            }
+            Operation::LoseIndex => {
+                close(store).await;
+                std::fs::remove_dir_all(root.join("index")).unwrap();
+                let (opened, made) = SledStore::open_or_rebuild(&root, SMALL, &turn.to_string()).unwrap();
+                assert!(made.is_none_or(|made| made.survey.is_lossless()));
+                store = opened;
+                // What was forgotten may have come back.
+                model.forget(u64::MAX);
+                store.forget(u64::MAX).await.unwrap();
             }
         }
     }
     model.check(&store).await;
     close(store).await;
-    model.check(&open(root.path())).await;
+    let store = open(&root);
+    model.check(&store).await;
+    assert_eq!(store.verify(&mut |_| {}).unwrap().1, []);
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     #[test]
     fn random_operations_do_what_they_do_to_maps_in_memory(operations in vec(operation(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
