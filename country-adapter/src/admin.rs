@@ -26,6 +26,7 @@ use crate::counters::{Counters, Snapshot};
 use crate::durable;
 use crate::intake::Refused;
 use crate::lists::Poster;
+use crate::panics;
 
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// What has arrived is posted within this time, or the adapter is ill (`herald.md` D18).
@@ -134,6 +135,7 @@ impl Admin {
             "When this adapter's certificate expires",
             ConstGauge::new(self.certificate_ends),
         );
+        to.register("panics", "ALARM: defects that failed what they happened in", panics::counter());
         to.register("build", "The software that runs", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let mut out = String::new();
         match text::encode(&mut out, &registry) {

@@ -16,7 +16,7 @@ use rustix::fs::{Access, access};
 
 use crate::adapter::{OpenError, check_identity, remembered};
 use crate::backends::webhook;
-use crate::config::{ConfigFile, Problem};
+use crate::config::{Config, ConfigFile, Problem};
 use crate::durable::PRIVATE_DIR;
 use crate::keys::{self, KeysError};
 use crate::outage::chain;
@@ -146,7 +146,7 @@ impl Found<'_> {
         if !self.all_there(&files) {
             return None;
         }
-        match self.open_trust(now) {
+        match trust_list(&self.file.config, now) {
             Ok(list) => Some(list),
             Err(error) => {
                 self.add(
@@ -157,21 +157,6 @@ impl Found<'_> {
                 None
             }
         }
-    }
-
-    // The keeper remembers the newest list it has seen. A check must not, so it works on a copy.
-    fn open_trust(&self, now: u64) -> Result<TrustList, KeeperError> {
-        let config = &self.file.config;
-        let folder = Scratch::new()?;
-        let copy = folder.0.join("trust");
-        let known = remembered(config);
-        if known.exists() {
-            let read = |source| DiskError::Read { path: known.clone(), source };
-            fs::copy(&known, &copy).map_err(read)?;
-        }
-        let keeper = TrustKeeper::open(&config.trust, copy, now)?;
-        let list = keeper.watch().borrow().clone();
-        Ok(TrustList::clone(&list))
     }
 
     fn who(&mut self, keys: &NodeKeys, trust: &TrustList) {
@@ -245,6 +230,21 @@ fn writable(path: &Path) -> Result<(), (String, &'static str)> {
     access(there, Access::WRITE_OK | Access::EXEC_OK).map_err(|error| {
         (format!("cannot write to {}: {error}", there.display()), "give it to the adapter's user")
     })
+}
+
+/// The trust list that an adapter with this configuration would follow; writes nothing into its state.
+pub fn trust_list(config: &Config, now: u64) -> Result<TrustList, KeeperError> {
+    // The keeper remembers the newest list it has seen. A check must not, so it works on a copy.
+    let folder = Scratch::new()?;
+    let copy = folder.0.join("trust");
+    let known = remembered(config);
+    if known.exists() {
+        let read = |source| DiskError::Read { path: known.clone(), source };
+        fs::copy(&known, &copy).map_err(read)?;
+    }
+    let keeper = TrustKeeper::open(&config.trust, copy, now)?;
+    let list = keeper.watch().borrow().clone();
+    Ok(TrustList::clone(&list))
 }
 
 /// A directory that is gone when it is dropped.

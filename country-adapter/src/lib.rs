@@ -17,12 +17,15 @@ pub mod intake;
 pub mod keys;
 pub mod lists;
 pub mod outage;
+pub mod panics;
 pub mod phones;
 pub mod publish;
 pub mod receive;
 pub mod risk;
+pub mod samples;
 pub mod second_degree;
 pub mod service_keys;
+pub mod steady;
 pub mod work;
 
 mod adapter;
@@ -36,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use adapter::{Adapter, EndedEarly, OpenError};
 pub use backend::Backend;
-pub use check::problems;
+pub use check::{problems, trust_list};
 pub use clock::Clock;
 pub use config::{Config, ConfigFile};
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use country_adapter::config::{ConfigFile, Problem};
-use country_adapter::{Adapter, Clock, OpenError};
+use country_adapter::{Adapter, Clock, OpenError, panics};
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -59,6 +59,9 @@ enum Command {
     /// Look at phones that many ill persons have met, and sign off what they are told
     #[command(subcommand)]
     Advice(cli::advice::Advice),
+    /// Bring in and write out ill persons' keys as EFGS and GAEN have them
+    #[command(subcommand)]
+    Keys(cli::keys::Keys),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  country-adapter completions bash > /etc/bash_completion.d/country-adapter"
@@ -75,6 +78,7 @@ fn main() -> ExitCode {
         Command::Check { config } => check(&config),
         Command::CaseCode(command) => cli::case_code::run(&command),
         Command::Advice(command) => cli::advice::run(&command),
+        Command::Keys(command) => cli::keys::run(&command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "country-adapter", &mut io::stdout());
             Ok(ExitCode::SUCCESS)
@@ -105,6 +109,7 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
         Ok(file) => file,
     };
     console::log_to_stderr(&file.config.log);
+    panics::watch();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let adapter = {
         // The channel to the gateway is made here, and asks for a runtime.

@@ -17,6 +17,16 @@ pub struct Mechanism {
     pub weights: [u16; 4],
 }
 
+/// Minutes by which the minutes by distance may be more than those of the contact: four parts are rounded, and the whole.
+const ROUNDING: u16 = 2;
+
+/// Whether minutes by distance can be those of one contact.
+#[must_use]
+pub fn is_possible(duration: Minutes, proximity: &[Minutes; 4]) -> bool {
+    let sum: u16 = proximity.iter().map(|minutes| minutes.number()).sum();
+    sum <= duration.number() + ROUNDING
+}
+
 impl Default for Mechanism {
     /// Number 1: 10, 4, 1, 0. Not epidemiologically validated.
     fn default() -> Self {
@@ -25,6 +35,13 @@ impl Default for Mechanism {
 }
 
 impl Mechanism {
+    /// The most that a possible contact adds: all of its minutes at the distance that counts most.
+    #[must_use]
+    pub fn most(&self) -> Subtotal {
+        let weight = self.weights.into_iter().max().unwrap_or(0);
+        Subtotal((Minutes::MOST.number() + ROUNDING).saturating_mul(weight))
+    }
+
     /// What one contact adds.
     #[must_use]
     pub fn subtotal(&self, proximity: &[Minutes; 4]) -> Subtotal {
@@ -167,6 +184,24 @@ mod tests {
             assert_eq!(mechanism.subtotal(&minutes(proximity)), Subtotal(subtotal), "{proximity:?}");
         }
         assert_eq!(mechanism.number, 1);
+    }
+
+    #[test]
+    fn the_parts_of_a_contact_are_no_longer_than_all_of_it_but_for_rounding() {
+        for (duration, proximity, possible) in [
+            (20, [2, 12, 6, 0], true),
+            (2, [1, 1, 1, 1], true),
+            (2, [1, 1, 1, 2], false),
+            (20, [0, 0, 0, 0], true),
+            (1, [360, 360, 360, 360], false),
+            (360, [0, 2, 0, 360], true),
+            (360, [0, 3, 0, 360], false),
+        ] {
+            let is_so = is_possible(Minutes::capped(duration), &minutes(proximity));
+            assert_eq!(is_so, possible, "{duration} {proximity:?}");
+        }
+        assert_eq!(Mechanism::default().most(), Subtotal(3_620));
+        assert_eq!(Mechanism { number: 2, weights: [1, u16::MAX, 0, 0] }.most(), Subtotal(u16::MAX));
     }
 
     #[test]

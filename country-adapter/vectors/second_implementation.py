@@ -1,18 +1,23 @@
 #!/usr/bin/env python3
-"""Derives the four vectors of Herald Secured (ours-*), a client id and GAEN identifiers without any code of this project.
+"""Derives the four vectors of Herald Secured (ours-*), a client id, GAEN identifiers, a GAEN export and a batch of EFGS
+without any code of this project.
 
-Written from the text of the vectors and the standards they name: SEC 1, RFC 2104, 4226, 5869, 6238 and 9180. Needs
+Written from the text of the vectors and the standards they name: SEC 1, RFC 2104, 4226, 5869, 6238 and 9180, and
+from the public fields of EFGS and of the Exposure Key export file format. Needs
 the package `cryptography`. Ends with 1 at the first mismatch.
 """
 
 import hashlib
 import hmac
+import io
 import json
 import pathlib
 import struct
 import sys
+import zipfile
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidSignature, InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -236,6 +241,127 @@ def check_gaen():
         same(f"GAEN identifier {interval}", identifier, in_source("src/herald/gaen.rs", identifier))
 
 
+# Protocol buffers: a field's tag, and its value by wire type (varint 0, fixed64 1, octets 2).
+
+
+def varint(number):
+    out = b""
+    while number > 0x7F:
+        out += bytes([number & 0x7F | 0x80])
+        number >>= 7
+    return out + bytes([number])
+
+
+def number_field(tag, number):
+    return varint(tag << 3) + varint(number)
+
+
+def signed_field(tag, number):
+    return number_field(tag, number * 2 if number >= 0 else -number * 2 - 1)
+
+
+def fixed64_field(tag, number):
+    return varint(tag << 3 | 1) + struct.pack("<Q", number)
+
+
+def octets_field(tag, value):
+    return varint(tag << 3 | 2) + varint(len(value)) + value
+
+
+def read_fields(message):
+    """All fields of a message: tag and value."""
+    at, fields = 0, []
+
+    def next_varint():
+        nonlocal at
+        number = shift = 0
+        while True:
+            octet = message[at]
+            at, number, shift = at + 1, number | (octet & 0x7F) << shift, shift + 7
+            if octet < 0x80:
+                return number
+
+    while at < len(message):
+        tag, kind = divmod(next_varint(), 8)
+        length = {0: 0, 1: 8, 2: 0}[kind]
+        value = next_varint() if kind in (0, 2) else None
+        if kind == 2:
+            length = value
+        if kind in (1, 2):
+            value, at = message[at : at + length], at + length
+        fields.append((tag, value))
+    return fields
+
+
+# An export of two keys: octet, transmission risk, start, period, report type, days since onset.
+EXPORTED = [(0x11, 5, 20_700 * 144, 144, 1, -3), (0x22, 0, 20_701 * 144, 60, 2, None)]
+
+
+def export_bin():
+    info = octets_field(3, b"v1") + octets_field(4, b"276") + octets_field(5, b"1.2.840.10045.4.3.2")
+    export = fixed64_field(1, 1_788_480_000) + fixed64_field(2, 1_789_689_600) + octets_field(3, b"DE")
+    export += number_field(4, 1) + number_field(5, 1) + octets_field(6, info)
+    for octet, risk, start, period, report_type, onset in EXPORTED:
+        key = octets_field(1, bytes([octet]) * 16) + number_field(2, risk) + number_field(3, start)
+        key += number_field(4, period) + number_field(5, report_type)
+        key += b"" if onset is None else signed_field(6, onset)
+        export += octets_field(7, key)
+    return b"EK Export v1    " + export, info
+
+
+def check_export():
+    """The exports that this project and this script have signed: each reads what the other wrote."""
+    bin, _ = export_bin()
+    for name in ("gaen-export", "gaen-export-python"):
+        folder = pathlib.Path(__file__).resolve().parent
+        archive = zipfile.ZipFile(io.BytesIO((folder / f"{name}.zip").read_bytes()))
+        same(f"export.bin of {name}", archive.read("export.bin"), bin)
+        public = ec.EllipticCurvePublicKey.from_encoded_point(CURVE, octets((folder / f"{name}.pub.hex").read_text()))
+        [(tag, listed)] = read_fields(archive.read("export.sig"))
+        signed = dict(read_fields(listed))
+        if tag != 1 or (signed[2], signed[3]) != (1, 1):
+            fail(f"export.sig of {name}")
+        same(f"info of {name}", signed[1], export_bin()[1])
+        check_signature(name, public, signed[4], bin)
+
+
+def check_signature(name, public, signature, signed):
+    global found
+    try:
+        public.verify(signature, signed, ec.ECDSA(hashes.SHA256()))
+    except InvalidSignature:
+        fail(f"the signature of {name}")
+    try:
+        public.verify(signature, signed + b" ", ec.ECDSA(hashes.SHA256()))
+        fail(f"the signature of {name} fits other octets")
+    except InvalidSignature:
+        found += 1
+        print(f"same      signature of {name}")
+
+
+def check_efgs():
+    key = octets_field(1, bytes([7]) * 16) + number_field(2, 20_700 * 144) + number_field(3, 144)
+    key += number_field(4, 3) + octets_field(5, b"FR") + octets_field(6, b"AT")
+    key += number_field(7, 1) + signed_field(8, -2)
+    batch = octets_field(1, key)
+    same("batch of EFGS", batch, in_source("src/diagnosis/efgs.rs", batch))
+    [(_, read)] = read_fields(batch)
+    same("fields of its key", bytes(tag for tag, _ in read_fields(read)), bytes(range(1, 9)))
+
+
+def write_export():
+    """Writes the export of this script anew, with a new key: `second_implementation.py --write-export`."""
+    folder = pathlib.Path(__file__).resolve().parent
+    key = ec.generate_private_key(CURVE)
+    bin, info = export_bin()
+    signature = octets_field(1, info) + number_field(2, 1) + number_field(3, 1)
+    signature += octets_field(4, key.sign(bin, ec.ECDSA(hashes.SHA256())))
+    with zipfile.ZipFile(folder / "gaen-export-python.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo("export.bin"), bin)
+        archive.writestr(zipfile.ZipInfo("export.sig"), octets_field(1, signature))
+    (folder / "gaen-export-python.pub.hex").write_text(point(key).hex())
+
+
 def in_source(name, octets):
     """The octets, if a test of that file holds its code to them."""
     text = (pathlib.Path(__file__).resolve().parents[1] / name).read_text()
@@ -249,7 +375,12 @@ def main():
     check_secured_response()
     check_client_id()
     check_gaen()
-    print(f"the vectors of Herald Secured, client ids and GAEN hold: {found} values")
+    check_export()
+    check_efgs()
+    print(f"the vectors of Herald Secured, client ids, GAEN and EFGS hold: {found} values")
 
 
-main()
+if sys.argv[1:] == ["--write-export"]:
+    write_export()
+else:
+    main()

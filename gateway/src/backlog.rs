@@ -32,7 +32,12 @@ pub async fn show(node: &Node) -> Result<(), StoreError> {
         let Some(cursor) = acknowledged(node, stream).await? else { continue };
         let waiting = waiting(node, stream, cursor).await?;
         match (names::outbox_country(stream), names::inbox_authority(stream)) {
-            (Some(country), _) => node.metrics.unacknowledged(country, waiting),
+            (Some(country), _) => {
+                node.metrics.unacknowledged(country, waiting);
+                let stored = node.store.cursor(names::acknowledged(country, Stage::Stored)).await?;
+                let last = node.store.tail(stream).borrow().last;
+                node.metrics.cursor_lag(country, last.saturating_sub(stored.through));
+            }
             (None, Some(authority)) => node.metrics.undelivered(authority, waiting),
             (None, None) => {}
         }
@@ -89,6 +94,8 @@ mod tests {
         let read = acknowledged(node, stream).await.unwrap().unwrap();
         assert_eq!(waiting(node, stream, read).await.unwrap(), Waiting::default());
         show(node).await.unwrap();
-        assert!(node.metrics.text().contains("exchange_unacknowledged_batches{peer=\"250\"} 0"));
+        let text = node.metrics.text();
+        assert!(text.contains("exchange_unacknowledged_batches{peer=\"250\"} 0"), "{text}");
+        assert!(text.contains("exchange_cursor_lag_batches{peer=\"250\"} 3"), "{text}");
     }
 }

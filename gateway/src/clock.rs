@@ -9,15 +9,24 @@ use proto::day::Day;
 /// Tells the time: the machine's clock, moved by what a test has turned it.
 #[derive(Debug, Clone, Default)]
 pub struct Clock {
+    /// Seconds since 1970 at which it stands, in place of the machine's clock.
+    still: Option<u64>,
     /// Seconds to add.
     turned: Arc<AtomicI64>,
 }
 
 impl Clock {
+    /// A clock that stands at this second, and moves when it is turned. For tests.
+    #[must_use]
+    pub fn still(at: u64) -> Self {
+        Self { still: Some(at), turned: Arc::default() }
+    }
+
     /// Seconds since 1970.
     #[must_use]
     pub fn now(&self) -> u64 {
-        let real = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let machine = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let real = self.still.unwrap_or_else(machine);
         real.saturating_add_signed(self.turned.load(Ordering::Relaxed))
     }
 

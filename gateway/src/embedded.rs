@@ -9,10 +9,10 @@ use tracing::warn;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::names;
-use crate::outbound::receipts;
 use crate::prepare::StartError;
 use crate::store::Store;
 use crate::store::sled::{SledOptions, SledStore};
+use crate::witness;
 
 /// How the configuration wants the store.
 #[must_use]
@@ -28,25 +28,19 @@ pub fn stamp(clock: &Clock) -> String {
     format!("{}T{hours:02}{minutes:02}{:02}Z", Day::of_unix(clock.now()), seconds % 60)
 }
 
-/// Opens the store that the configuration names.
-pub fn open(config: &Config, clock: &Clock) -> Result<SledStore, StartError> {
-    let path = config.store.display().to_string();
-    let opened = SledStore::open_or_rebuild(&config.store, options(config), &stamp(clock));
-    let (store, rebuilt) = opened.map_err(|cause| StartError::Store { path: path.clone(), cause })?;
+/// Opens the store in a folder.
+pub fn open(folder: &Path, config: &Config, clock: &Clock) -> Result<SledStore, StartError> {
+    let path = folder.display().to_string();
+    let opened = SledStore::open_or_rebuild(folder, options(config), &stamp(clock));
+    let (store, rebuilt) = opened.map_err(|cause| StartError::Store { path, cause })?;
     if let Some(rebuilt) = rebuilt {
         warn!(aside = %rebuilt.aside.display(), found = %rebuilt.survey, "the index of the store was made anew from its segments; nothing is lost, and the old one is set aside");
     }
-    check_receipts(&store, &config.state)?;
-    Ok(store)
-}
-
-/// A receipt proves how far our numbers have been.
-fn check_receipts(store: &SledStore, state: &Path) -> Result<(), StartError> {
-    for (country, proven) in receipts::kept(state) {
+    for (country, proven) in witness::read(&config.state) {
         let last = store.tail(names::outbox(country)).borrow().last;
         if proven > last {
             return Err(StartError::WentBack { country, last, proven });
         }
     }
-    Ok(())
+    Ok(store)
 }

@@ -4,10 +4,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::Request;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use hyper_util::service::TowerToHyperService;
 use pki::tls::{self, PeerCertificate};
 use proto::ids::CountryCode;
 use rustls::ServerConfig;
@@ -18,44 +17,49 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tonic::service::Routes;
-use tower::ServiceExt;
 use tracing::{debug, error, info};
 
+use crate::admit::Admission;
+use crate::alert::Failure;
 use crate::caller::Caller;
+use crate::crowd::Crowd;
 use crate::node::Node;
 use crate::places::{Place, Places};
 use crate::stage::Stages;
 
 /// How long a handshake may take; whoever is slower holds a place only for so long.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Handshakes at the same time.
-const HANDSHAKES: usize = 256;
+/// Connections that have not shaken hands, in all and of one address.
+const STRANGERS: usize = 1_024;
+const STRANGERS_OF_ONE: usize = 64;
 /// How often an open connection's certificate is looked at again.
 const RECHECK: Duration = Duration::from_secs(10);
 /// A connection ends after this time, so that new certificates and settings take effect.
 const OLDEST: Duration = Duration::from_secs(3_600);
 /// How long open calls may take to finish then: longer than a pull waits.
 const FAREWELL: Duration = Duration::from_secs(45);
-/// Connections of one address that have not shaken hands.
-const STRANGERS: usize = 64;
 /// HTTP/2: flow-control windows, header octets, pings.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
 const HEADER_OCTETS: u32 = 16 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(15);
 const PING_ANSWER: Duration = Duration::from_secs(10);
+/// Calls that were opened and cancelled before we came to them, and answers that we had to cancel: behind so many the
+/// connection ends (CVE-2023-44487, RUSTSEC-2024-0003).
+const RESETS: usize = 20;
+const OUR_RESETS: usize = 128;
 
 /// Accepts connections on one address and hands their calls to one set of services.
 pub struct Acceptor {
     node: Arc<Node>,
-    routes: Routes,
+    admission: Arc<Admission>,
     config: watch::Receiver<Arc<ServerConfig>>,
     /// Calls at once on one connection.
     streams: u32,
-    handshakes: Semaphore,
-    /// Strangers by address: whoever opens many connections without a handshake is in nobody's way but its own.
-    strangers: Places<IpAddr>,
+    /// Who has not shaken hands yet: the slowest goes if there are too many.
+    strangers: Crowd,
+    /// The same by address: whoever opens many connections without a handshake is in nobody's way but its own.
+    addresses: Places<IpAddr>,
     /// Connections after their handshake, in all and by country.
     connections: Arc<Semaphore>,
     countries: Places<CountryCode>,
@@ -92,14 +96,21 @@ impl Acceptor {
     #[must_use]
     pub fn new(
         node: Arc<Node>,
-        routes: Routes,
+        admission: Admission,
         streams: u32,
         config: watch::Receiver<Arc<ServerConfig>>,
     ) -> Self {
         let limit = node.config.limits.connections;
-        let (strangers, countries) = (Places::new(STRANGERS), Places::new(limit.div_ceil(4)));
-        let (handshakes, connections) = (Semaphore::new(HANDSHAKES), Arc::new(Semaphore::new(limit)));
-        Self { node, routes, config, streams, handshakes, strangers, connections, countries }
+        Self {
+            node,
+            admission: Arc::new(admission),
+            config,
+            streams,
+            strangers: Crowd::new(STRANGERS),
+            addresses: Places::new(STRANGERS_OF_ONE),
+            connections: Arc::new(Semaphore::new(limit)),
+            countries: Places::new(limit.div_ceil(4)),
+        }
     }
 
     /// Accepts until it is stopped; then lets the open calls finish.
@@ -112,8 +123,8 @@ impl Acceptor {
             };
             match accepted {
                 Ok((stream, from)) => {
-                    let Some(place) = acceptor.strangers.take(from.ip()) else {
-                        acceptor.node.metrics.handshake_failed("too_many_from_one_address");
+                    let Some(place) = acceptor.addresses.take(from.ip()) else {
+                        acceptor.failed("too_many_from_one_address");
                         continue;
                     };
                     tasks.spawn(acceptor.clone().connection(stream, stop.clone(), place));
@@ -133,28 +144,32 @@ impl Acceptor {
         stop: CancellationToken,
         stranger: Place<IpAddr>,
     ) {
-        let shaken = timeout(HANDSHAKE, self.handshake(stream)).await;
-        drop(stranger);
-        let Ok(shaken) = shaken else { return self.node.metrics.handshake_failed("timeout") };
+        let stay = self.strangers.enter();
+        let shaken = tokio::select! {
+            shaken = timeout(HANDSHAKE, self.handshake(stream)) => shaken,
+            () = stay.is_over() => return self.failed("too_many"),
+        };
+        drop((stay, stranger));
+        let Ok(shaken) = shaken else { return self.failed("timeout") };
         let Some((stream, certificate)) = shaken else { return };
         let country = self.countries.take(certificate.identity.country);
         let (Some(_country), Ok(_place)) = (country, self.connections.clone().try_acquire_owned()) else {
             info!(peer = %certificate.identity, "too many connections");
-            return self.node.metrics.handshake_failed("too_many_connections");
+            return self.failed("too_many_connections");
         };
         debug!(peer = %certificate.identity, "connected");
         self.serve(stream, certificate, stop).await;
     }
 
     async fn handshake(&self, stream: TcpStream) -> Option<(TlsStream<TcpStream>, Arc<PeerCertificate>)> {
-        let _turn = self.handshakes.acquire().await.ok()?;
         stream.set_nodelay(true).ok()?;
         let config = self.config.borrow().clone();
         let stream = match TlsAcceptor::from(config).accept(stream).await {
             Ok(stream) => stream,
             Err(cause) => {
-                self.node.metrics.handshake_failed(reason(&cause));
-                info!(reason = reason(&cause), %cause, "handshake refused");
+                let failure = Failure::of(&cause);
+                info!(reason = failure.reason, alert = failure.alert, %cause, "handshake refused");
+                self.node.metrics.handshake_failed(self.admission.door().name(), failure);
                 return None;
             }
         };
@@ -169,16 +184,13 @@ impl Acceptor {
         certificate: Arc<PeerCertificate>,
         stop: CancellationToken,
     ) {
-        let caller = Caller(certificate.clone());
-        let service = self.routes.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
-            request.extensions_mut().insert(caller.clone());
-            request
-        });
+        let (caller, admission) = (Caller(certificate.clone()), self.admission.clone());
+        let service = service_fn(move |request| admission.clone().answer(caller.clone(), request));
         let builder = builder(self.streams);
-        let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
+        let connection = builder.serve_connection(TokioIo::new(stream), service);
         tokio::pin!(connection);
         tokio::select! {
-            served = connection.as_mut() => return ended(&certificate, served),
+            served = connection.as_mut() => return self.ended(&certificate, served),
             () = self.untrusted(&certificate) => return,
             () = stop.cancelled() => {}
             () = tokio::time::sleep(OLDEST) => {}
@@ -186,10 +198,28 @@ impl Acceptor {
         // Open calls finish; the other side makes a new connection for the next one.
         connection.as_mut().graceful_shutdown();
         tokio::select! {
-            served = connection => ended(&certificate, served),
+            served = connection => self.ended(&certificate, served),
             () = self.untrusted(&certificate) => {}
             () = tokio::time::sleep(FAREWELL) => {}
         }
+    }
+
+    /// Counts a connection that did not end as it should: altered octets, a flood, a cut line.
+    fn ended(
+        &self,
+        certificate: &PeerCertificate,
+        served: Result<(), Box<dyn std::error::Error + Send + Sync>>,
+    ) {
+        if let Err(cause) = served {
+            let reason = Failure::within(&*cause).map_or("http2", |failure| failure.reason);
+            debug!(peer = %certificate.identity, reason, %cause, "connection ended");
+            self.node.metrics.connection_broken(&certificate.identity, reason);
+        }
+    }
+
+    /// Counts a handshake that did not come to an end.
+    fn failed(&self, reason: &'static str) {
+        self.node.metrics.handshake_failed(self.admission.door().name(), Failure::without_alert(reason));
     }
 
     /// Comes when trust no longer covers a connection's certificate.
@@ -204,12 +234,6 @@ impl Acceptor {
     }
 }
 
-fn ended(certificate: &PeerCertificate, served: Result<(), Box<dyn std::error::Error + Send + Sync>>) {
-    if let Err(cause) = served {
-        debug!(peer = %certificate.identity, %cause, "connection ended");
-    }
-}
-
 fn builder(streams: u32) -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new()).http2_only();
     builder
@@ -219,29 +243,9 @@ fn builder(streams: u32) -> Builder<TokioExecutor> {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(streams)
         .max_header_list_size(HEADER_OCTETS)
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(OUR_RESETS)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER);
     builder
-}
-
-/// A stable name for why a handshake failed.
-fn reason(cause: &std::io::Error) -> &'static str {
-    use rustls::{CertificateError as Certificate, Error};
-    match cause.get_ref().and_then(|cause| cause.downcast_ref::<Error>()) {
-        Some(Error::NoCertificatesPresented) => "no_certificate",
-        Some(Error::InvalidCertificate(Certificate::Expired | Certificate::ExpiredContext { .. })) => {
-            "expired"
-        }
-        Some(Error::InvalidCertificate(
-            Certificate::NotValidYet | Certificate::NotValidYetContext { .. },
-        )) => "not_yet_valid",
-        Some(Error::InvalidCertificate(Certificate::UnknownIssuer)) => "unknown_issuer",
-        Some(Error::InvalidCertificate(Certificate::BadSignature)) => "bad_signature",
-        Some(Error::InvalidCertificate(Certificate::Revoked)) => "revoked",
-        Some(Error::InvalidCertificate(_)) => "bad_certificate",
-        Some(Error::PeerIncompatible(_)) => "incompatible",
-        Some(Error::AlertReceived(_)) => "alert_received",
-        Some(_) => "tls",
-        None => "io",
-    }
 }

@@ -9,7 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 use gateway::clock::Clock;
 use gateway::config::{Config, ConfigError};
-use gateway::{Listeners, prepare, telemetry};
+use gateway::{Listeners, descriptors, panics, prepare, telemetry};
 use miette::Report;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use tokio::signal::unix::{SignalKind, signal};
@@ -99,6 +99,8 @@ fn check(path: &Path, config: Config) -> ExitCode {
 #[tokio::main]
 async fn run(_: &Path, config: Config) -> ExitCode {
     telemetry::log(&config.log);
+    panics::watch();
+    descriptors::raise(&config.limits);
     harden();
     let stop = CancellationToken::new();
     let ran = async {

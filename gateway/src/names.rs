@@ -1,12 +1,14 @@
-//! What the store's streams and cursors are called. The first octet says the kind.
+//! What the store's streams, cursors and leases are called. The first octet says the kind.
 
 use proto::batch::Stage;
 use proto::ids::{Authority, CountryCode};
 
-use crate::store::{CursorName, Stream};
+use crate::store::{CursorName, LeaseName, Stream};
 
 const OUTBOX: u8 = b'o';
 const INBOX: u8 = b'i';
+const KEY_LIST: u8 = b'k';
+const RECEIPT: u8 = b'r';
 
 /// Batches on their way to a country, numbered for that country.
 #[must_use]
@@ -18,6 +20,65 @@ pub fn outbox(destination: CountryCode) -> Stream {
 #[must_use]
 pub fn inbox(authority: Authority) -> Stream {
     Stream::new(padded(INBOX, &authority.octets()))
+}
+
+/// An authority's key lists; the last one is in force.
+#[must_use]
+pub fn key_lists(authority: Authority) -> Stream {
+    Stream::new(padded(KEY_LIST, &authority.octets()))
+}
+
+/// The last entry of [`key_lists`]: whoever adds one has seen that one.
+#[must_use]
+pub fn key_list(authority: Authority) -> CursorName {
+    CursorName::new(padded(KEY_LIST, &authority.octets()))
+}
+
+/// The receipts of a country for a stage; each covers all before it.
+#[must_use]
+pub fn receipts(destination: CountryCode, stage: Stage) -> Stream {
+    let [high, low] = destination.number().to_be_bytes();
+    Stream::new(padded(RECEIPT, &[high, low, stage_octet(stage)]))
+}
+
+/// What only one replica does at a time: whatever has to do with one country's batches.
+#[must_use]
+pub fn peer(origin: CountryCode) -> LeaseName {
+    LeaseName::new(padded(b'p', &origin.number().to_be_bytes()))
+}
+
+/// What only one replica does at a time: purging.
+pub const RETENTION: LeaseName = LeaseName::new(*b"purging\0");
+
+/// What only one replica does at a time: fetching the peers' key lists.
+pub const KEYS: LeaseName = LeaseName::new(*b"keys\0\0\0\0");
+
+/// A stream of which only the last entry counts, with the cursor that an entry is added under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Newest {
+    /// The cursor is the number of the last entry.
+    KeyList(CursorName),
+    /// The cursor is what the last entry acknowledges.
+    Receipt(CursorName),
+}
+
+/// Whether only a stream's last entry counts.
+#[must_use]
+pub fn newest_only(stream: Stream) -> Option<Newest> {
+    let [kind, octets @ ..] = stream.octets();
+    match (kind, octets) {
+        (KEY_LIST, _) => {
+            let authority = Authority::parse(&octets[..Authority::LEN]).ok()?;
+            Some(Newest::KeyList(key_list(authority)))
+        }
+        (RECEIPT, [high, low, stage, ..]) => {
+            let country = CountryCode::new(u16::from_be_bytes([high, low])).ok()?;
+            let stage =
+                [Stage::Stored, Stage::Delivered].into_iter().find(|known| stage_octet(*known) == stage)?;
+            Some(Newest::Receipt(acknowledged(country, stage)))
+        }
+        _ => None,
+    }
 }
 
 /// The country of an outbox stream.
@@ -40,7 +101,16 @@ pub fn of_stream(stream: Stream) -> String {
     match (outbox_country(stream), inbox_authority(stream)) {
         (Some(country), _) => format!("outbox {country}"),
         (None, Some(authority)) => format!("inbox {authority}"),
-        (None, None) => stream.to_string(),
+        (None, None) => match (stream.octets(), newest_only(stream)) {
+            ([_, high, low, ..], Some(Newest::Receipt(_))) => {
+                format!("receipts of {}", u16::from_be_bytes([high, low]))
+            }
+            ([_, octets @ ..], Some(Newest::KeyList(_))) => {
+                let authority = Authority::parse(&octets[..Authority::LEN]);
+                authority.map_or_else(|_| stream.to_string(), |authority| format!("key lists of {authority}"))
+            }
+            _ => stream.to_string(),
+        },
     }
 }
 
@@ -78,14 +148,16 @@ pub fn position(authority: Authority) -> CursorName {
     CursorName::new(padded(b'a', &authority.octets()))
 }
 
+/// Moves to show that the store can be written.
+#[must_use]
+pub fn health() -> CursorName {
+    CursorName::new(padded(b'h', &[]))
+}
+
 /// How far a country has acknowledged our batches.
 #[must_use]
 pub fn acknowledged(destination: CountryCode, stage: Stage) -> CursorName {
-    let kind = match stage {
-        Stage::Stored => b'S',
-        Stage::Delivered => b'D',
-    };
-    CursorName::new(padded(kind, &destination.number().to_be_bytes()))
+    CursorName::new(padded(stage_octet(stage), &destination.number().to_be_bytes()))
 }
 
 /// How far a stream was acknowledged when hour `slot` of the ring of [`crate::retention`] began.
@@ -94,6 +166,13 @@ pub fn acknowledged_at(stream: Stream, slot: u8) -> CursorName {
     let mut octets: [u8; 16] = padded(b'm', &stream.octets());
     octets[15] = slot;
     CursorName::new(octets)
+}
+
+fn stage_octet(stage: Stage) -> u8 {
+    match stage {
+        Stage::Stored => b'S',
+        Stage::Delivered => b'D',
+    }
 }
 
 fn pair(kind: u8, origin: CountryCode, authority: Authority) -> CursorName {
@@ -120,5 +199,11 @@ mod tests {
         assert_eq!(inbox_authority(inbox(authority)), Some(authority));
         assert_eq!(outbox_country(inbox(authority)), None);
         assert_eq!(inbox_authority(outbox(country)), None);
+        assert_eq!(newest_only(key_lists(authority)), Some(Newest::KeyList(key_list(authority))));
+        for stage in [Stage::Stored, Stage::Delivered] {
+            let newest = Some(Newest::Receipt(acknowledged(country, stage)));
+            assert_eq!(newest_only(receipts(country, stage)), newest);
+        }
+        assert_eq!(newest_only(outbox(country)).or(newest_only(inbox(authority))), None);
     }
 }

@@ -16,9 +16,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::damage::Lost;
 use crate::keylists::KeyLists;
-use crate::places::Place;
-use crate::quota::{Exceeded, Quotas};
-use crate::store::Store;
+use crate::quota::{Exceeded, Volumes};
+use crate::store::{Holder, Store};
 use crate::telemetry::Metrics;
 
 /// One country's gateway, as its stages see it.
@@ -29,6 +28,8 @@ pub struct Node {
     pub config: Config,
     /// Where everything is kept.
     pub store: Arc<dyn Store>,
+    /// As whom it asks for leases: no other process is this one.
+    pub holder: Holder,
     /// The trust list in force.
     pub trust: watch::Receiver<Arc<TrustList>>,
     /// The certificate that this node shows.
@@ -39,10 +40,10 @@ pub struct Node {
     pub ingress: HpkeKeys,
     /// Public keys of all authorities, as far as they are known.
     pub key_lists: KeyLists,
-    /// How much each of our adapters may ask for.
-    pub backends: Quotas<Authority>,
-    /// How much each peer may ask for.
-    pub peers: Quotas<CountryCode>,
+    /// How much each of our adapters may push.
+    pub backends: Volumes<Authority>,
+    /// How much each peer may be served.
+    pub peers: Volumes<CountryCode>,
     /// The time.
     pub clock: Clock,
     /// Damaged entries that nobody can bring back.
@@ -60,16 +61,6 @@ impl Node {
     #[must_use]
     pub fn trust_list(&self) -> Arc<TrustList> {
         self.trust.borrow().clone()
-    }
-
-    /// Lets a backend's call begin, unless it is over its quota.
-    pub fn begin_backend(&self, caller: Authority) -> Result<Place<Authority>, Exceeded> {
-        self.counted(&caller, self.backends.begin(caller))
-    }
-
-    /// Lets a peer's call begin, unless it is over its quota.
-    pub fn begin_peer(&self, caller: CountryCode) -> Result<Place<CountryCode>, Exceeded> {
-        self.counted(&caller, self.peers.begin(caller))
     }
 
     /// Counts a refusal because of a quota.

@@ -53,20 +53,36 @@ pub struct PageRequest {
     pub wait_ms: u32,
 }
 
+/// The last number of a stream. A reader that knows a higher one than we do may have it from another replica, so
+/// then the store is asked.
+pub async fn last(node: &Node, stream: Stream, known: u64) -> Result<u64, StoreError> {
+    let last = node.store.tail(stream).borrow().last;
+    if known > last { Ok(node.store.latest(stream).await?.last) } else { Ok(last) }
+}
+
+impl PageRequest {
+    fn wait(&self) -> Duration {
+        Duration::from_millis(self.wait_ms.into()).min(limits::LONGEST_WAIT)
+    }
+
+    fn octets(&self) -> usize {
+        usize::try_from(self.max_bytes).unwrap_or(usize::MAX).min(limits::PAGE_LEN)
+    }
+}
+
 /// The entries behind a cursor; at the tail, waits until there are some or the time is over.
 pub async fn page(node: &Node, stream: Stream, request: PageRequest) -> Result<Vec<Entry>, PageError> {
-    let PageRequest { after, max_bytes, wait_ms } = request;
-    let wait = Duration::from_millis(wait_ms.into()).min(limits::LONGEST_WAIT);
-    let until = Instant::now() + wait;
+    let PageRequest { after, .. } = request;
+    let until = Instant::now() + request.wait();
     let mut tail = node.store.tail(stream);
     loop {
-        let last = tail.borrow_and_update().last;
+        tail.mark_unchanged();
+        let last = last(node, stream, after).await?;
         if after > last {
             return Err(PageError::BeyondEnd { after, last });
         }
         if after < last {
-            let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX).min(limits::PAGE_LEN);
-            let entries = match node.store.after(stream, after, max_bytes).await {
+            let entries = match node.store.after(stream, after, request.octets()).await {
                 Err(StoreError::Damaged { sequence, .. }) => {
                     let oldest = readable(node, stream, sequence, last).await?;
                     return Err(PageError::Damaged { after, oldest });
@@ -132,6 +148,16 @@ mod tests {
 
     fn ask(after: u64, wait_ms: u32) -> PageRequest {
         PageRequest { after, max_bytes: 1 << 20, wait_ms }
+    }
+
+    #[test]
+    fn nobody_waits_or_gets_more_than_the_limits() {
+        let request = |max_bytes, wait_ms| PageRequest { after: 0, max_bytes, wait_ms };
+        let most = u32::try_from(limits::PAGE_LEN).unwrap();
+        assert_eq!([most, most + 1, u32::MAX].map(|n| request(n, 0).octets()), [limits::PAGE_LEN; 3]);
+        assert_eq!(request(most - 1, 0).octets(), limits::PAGE_LEN - 1);
+        assert_eq!([30_000, 30_001, u32::MAX].map(|n| request(0, n).wait()), [limits::LONGEST_WAIT; 3]);
+        assert_eq!(request(0, 29_999).wait(), Duration::from_millis(29_999));
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pki::trust::{Country, Status};
 use pki::{dial, tls};
@@ -12,7 +12,10 @@ use proto::wire::exchange_client::ExchangeClient;
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status as CallStatus};
 use tonic_types::StatusExt;
+use tracing::info;
 
+use crate::alert::Failure;
+use crate::circuit::{Circuit, State};
 use crate::node::Node;
 
 /// The longest pause that a peer may ask for.
@@ -24,6 +27,8 @@ pub struct Peers {
     /// Where our own gateway listens: tokens between states of one country go by loopback.
     loopback: String,
     channels: Mutex<HashMap<CountryCode, Line>>,
+    /// Which peers are worth calling.
+    circuits: Mutex<HashMap<CountryCode, Circuit>>,
 }
 
 /// A channel, what it was made of, and which of the endpoints it leads to.
@@ -81,6 +86,14 @@ pub enum PeerError {
         /// What it said.
         status: Box<CallStatus>,
     },
+    /// It has not answered several times in a row, and is left alone for a while.
+    #[error("country {country} has not answered for some time; it is tried again in {} ms", again.as_millis())]
+    Resting {
+        /// Which.
+        country: CountryCode,
+        /// When to ask again.
+        again: Duration,
+    },
     /// It did not answer in time.
     #[error("country {0} did not answer in time")]
     Late(CountryCode),
@@ -101,9 +114,33 @@ impl PeerError {
         Some((why, info.metadata.get("oldest")?.parse().ok()?))
     }
 
+    /// Whether the peer itself is sick, and not only unwilling.
+    fn is_sickness(&self) -> bool {
+        match self {
+            Self::Late(_) => true,
+            Self::Answer { status, .. } => matches!(
+                status.code(),
+                Code::Unavailable
+                    | Code::Unknown
+                    | Code::Cancelled
+                    | Code::Internal
+                    | Code::DataLoss
+                    | Code::DeadlineExceeded
+            ),
+            Self::NotActive(_)
+            | Self::ListExpired
+            | Self::NoEndpoint(_)
+            | Self::Channel { .. }
+            | Self::Resting { .. } => false,
+        }
+    }
+
     /// The least pause before the next try, if the peer asks for one.
     #[must_use]
     pub fn pause(&self) -> Duration {
+        if let Self::Resting { again, .. } = self {
+            return *again;
+        }
         let Self::Answer { status, .. } = self else { return Duration::ZERO };
         let asked = status.get_details_retry_info().and_then(|info| info.retry_delay);
         asked.unwrap_or_default().min(LONGEST_PAUSE)
@@ -131,12 +168,14 @@ impl Peers {
     /// No channel is made before it is used.
     #[must_use]
     pub fn new(node: Arc<Node>, loopback: String) -> Self {
-        Self { node, loopback, channels: Mutex::default() }
+        Self { node, loopback, channels: Mutex::default(), circuits: Mutex::default() }
     }
 
-    /// A client for a peer's exchange service.
+    /// A client for a peer's exchange service, unless the peer is left alone for now.
     pub fn exchange(&self, country: CountryCode) -> Result<ExchangeClient<Channel>, PeerError> {
         let channel = self.channel(country)?;
+        let asked = self.circuit(country, |circuit| circuit.ask(Instant::now()));
+        asked.map_err(|again| PeerError::Resting { country, again })?;
         Ok(ExchangeClient::new(channel).max_decoding_message_size(2 * limits::MESSAGE_LEN))
     }
 
@@ -147,10 +186,11 @@ impl Peers {
         deadline: Duration,
         call: impl Future<Output = Result<Response<T>, CallStatus>>,
     ) -> Result<T, PeerError> {
-        let answer = tokio::time::timeout(deadline, call).await;
-        match answer {
+        let began = Instant::now();
+        let answer = match tokio::time::timeout(deadline, call).await {
             Ok(Ok(reply)) => Ok(reply.into_inner()),
             Ok(Err(status)) => {
+                self.note_alert(&status);
                 if matches!(status.code(), Code::Unavailable | Code::Unknown | Code::Cancelled) {
                     self.next_endpoint(country);
                 }
@@ -160,6 +200,39 @@ impl Peers {
                 self.next_endpoint(country);
                 Err(PeerError::Late(country))
             }
+        };
+        let is_sick = answer.as_ref().is_err_and(PeerError::is_sickness);
+        self.circuit(country, |circuit| match is_sick {
+            true => circuit.failed(began, Instant::now()),
+            false => circuit.succeeded(),
+        });
+        answer
+    }
+
+    /// Whether a call now tries if the peer is well again: then it should not wait for anything.
+    #[must_use]
+    pub fn is_trial(&self, country: CountryCode) -> bool {
+        self.circuit(country, |circuit| circuit.state() != State::Closed)
+    }
+
+    fn circuit<T>(&self, country: CountryCode, act: impl FnOnce(&mut Circuit) -> T) -> T {
+        let mut circuits = self.circuits.lock().unwrap_or_else(PoisonError::into_inner);
+        let circuit = circuits.entry(country).or_default();
+        let before = circuit.state();
+        let done = act(circuit);
+        let after = circuit.state();
+        if before.number() != after.number() {
+            info!(%country, ?before, ?after, "the circuit to a peer has changed");
+        }
+        self.node.metrics.circuit(country, before, after);
+        done
+    }
+
+    /// Counts the TLS alert that ended a call, if one did: it says why a certificate was refused.
+    fn note_alert(&self, status: &CallStatus) {
+        let failure = Failure::within(status).filter(|failure| failure.reason != "io");
+        if let Some(failure) = failure {
+            self.node.metrics.handshake_failed("outgoing", failure);
         }
     }
 

@@ -15,14 +15,16 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
-use crate::config::{Config, Listen};
+use crate::config::{Config, Listen, StoreConfig};
 use crate::damage::Lost;
 use crate::embedded;
 use crate::keylists::KeyLists;
 use crate::node::Node;
-use crate::quota::Quotas;
-use crate::store::StoreError;
-use crate::store::archive::ArchiveError;
+use crate::quota::Volumes;
+use crate::state_files;
+use crate::store::archive::{self, ArchiveError};
+use crate::store::postgres::PostgresStore;
+use crate::store::{Holder, Store, StoreError};
 use crate::telemetry::Metrics;
 
 /// Why the gateway does not start.
@@ -72,14 +74,14 @@ pub enum StartError {
     },
     /// A copy of the store that is older than what peers have.
     #[error(
-        "the store's last batch for country {country} is {last}, and a receipt in the state folder proves {proven}: an older copy of the store was put in its place, and going on would use numbers again; put the newer one back, or run `gateway store rebuild`"
+        "the store's last batch for country {country} is {last}, and the state folder says that it has been {proven}: an older copy of the store was put in its place, and going on would use numbers again; put the newer one back, or run `gateway store rebuild`"
     )]
     WentBack {
-        /// Whose receipt.
+        /// For whom.
         country: CountryCode,
         /// Our last number.
         last: u64,
-        /// The number on the receipt.
+        /// The number that it has been.
         proven: u64,
     },
     /// An import that broke off.
@@ -121,33 +123,43 @@ async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, Sta
 }
 
 /// Everything that is read and checked before the first socket is served.
-pub fn prepare(
+pub async fn prepare(
     config: Config,
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<(Node, TrustKeeper), StartError> {
-    let wrong = |reason: String| StartError::NotInTrustList(reason);
-    let country = CountryCode::new(config.country).map_err(|cause| wrong(cause.to_string()))?;
-    create_private(&config.state)?;
-    let keeper = TrustKeeper::open(&config.trust, config.state.join("trust.accepted.json"), clock.now())?;
-    let trust = keeper.watch();
-    let keys = NodeKeys::read(&config.identity)?;
-    let signing = identity::signing_key(&config.signing_key, config.identity.passphrase_file.as_deref())?;
-    check_identity(&keys, country)?;
+    prepare_with(config, clock, stop, |store| store).await
+}
+
+/// As [`prepare`], with a hand on the store before anything else has it.
+pub async fn prepare_with(
+    config: Config,
+    clock: Clock,
+    stop: CancellationToken,
+    wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
+) -> Result<(Node, TrustKeeper), StartError> {
+    let now = clock.now();
+    let (config, read) = blocking(move || read(&config, now).map(|read| (config, read))).await?;
+    let trust = read.keeper.watch();
     let list = trust.borrow().clone();
-    check_membership(&signing, &list, country, clock.now())?;
-    let key_lists = KeyLists::open(config.state.join("keylists"), &list, clock.now())?;
-    let store = embedded::open(&config, &clock)?;
+    let store = wrap(open_store(&config, &clock).await?);
+    if archive::is_unfinished(&*store).await? {
+        return Err(ArchiveError::Unfinished.into());
+    }
+    let failed = |cause| StartError::Store { path: shown(&config.store), cause };
+    let key_lists = KeyLists::open(store.clone(), &list, now).await.map_err(failed)?;
+    state_files::take_over(&config.state, &store, &key_lists, (&list, now)).await.map_err(failed)?;
     let node = Node {
-        country,
-        store: Arc::new(store),
+        country: read.country,
+        store,
+        holder: Holder::random(),
         trust,
-        certificate: keys.certificate,
-        signing: Arc::new(signing),
-        ingress: keys.hpke,
+        certificate: read.keys.certificate,
+        signing: Arc::new(read.signing),
+        ingress: read.keys.hpke,
         key_lists,
-        backends: Quotas::new(&config.quota.backend),
-        peers: Quotas::new(&config.quota.peer),
+        backends: Volumes::new(&config.quota.backend),
+        peers: Volumes::new(&config.quota.peer),
         clock,
         lost: Lost::default(),
         metrics: Metrics::default(),
@@ -155,10 +167,76 @@ pub fn prepare(
         stop,
         config,
     };
-    Ok((node, keeper))
+    Ok((node, read.keeper))
 }
 
-/// Reads and checks all that a configuration names, without opening the store or a socket. Gives a summary, or
+/// What was read from files.
+struct Read {
+    country: CountryCode,
+    keeper: TrustKeeper,
+    keys: NodeKeys,
+    signing: SigningKey,
+}
+
+fn read(config: &Config, now: u64) -> Result<Read, StartError> {
+    let wrong = |reason: String| StartError::NotInTrustList(reason);
+    let country = CountryCode::new(config.country).map_err(|cause| wrong(cause.to_string()))?;
+    create_private(&config.state)?;
+    let keeper = TrustKeeper::open(&config.trust, config.state.join("trust.accepted.json"), now)?;
+    let keys = NodeKeys::read(&config.identity)?;
+    let signing = identity::signing_key(&config.signing_key, config.identity.passphrase_file.as_deref())?;
+    check_identity(&keys, country)?;
+    let list = keeper.watch().borrow().clone();
+    check_membership(&signing, &list, country, now)?;
+    Ok(Read { country, keeper, keys, signing })
+}
+
+/// Opens the store that the configuration names.
+async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn Store>, StartError> {
+    let failed = |cause| StartError::Store { path: shown(&config.store), cause };
+    match &config.store {
+        StoreConfig::Folder(folder) => {
+            let (folder, config, clock) = (folder.clone(), config.clone(), clock.clone());
+            Ok(Arc::new(blocking(move || embedded::open(&folder, &config, &clock)).await?))
+        }
+        StoreConfig::Postgres(address) => {
+            let options = config.postgres.clone().unwrap_or_default().options(address);
+            Ok(Arc::new(PostgresStore::open(options).await.map_err(failed)?))
+        }
+    }
+}
+
+fn shown(store: &StoreConfig) -> String {
+    match store {
+        StoreConfig::Folder(folder) => folder.display().to_string(),
+        StoreConfig::Postgres(address) => address.to_string(),
+    }
+}
+
+/// Runs what reads files on a thread that may block.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, StartError> + Send + 'static,
+) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|cause| StartError::NotInTrustList(cause.to_string()))?
+}
+
+/// Whether the database answers and is of no later release. On a thread of its own: the caller may run in a runtime.
+fn check_database(config: &Config) -> Result<(), StartError> {
+    let StoreConfig::Postgres(address) = &config.store else { return Ok(()) };
+    let options = config.postgres.clone().unwrap_or_default().options(address);
+    let path = shown(&config.store);
+    let look = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let why = |cause: std::io::Error| StoreError::Unfit { why: cause.to_string() };
+        runtime.map_err(why)?.block_on(PostgresStore::check(options))
+    };
+    let looked = std::thread::spawn(look).join().unwrap_or(Err(StoreError::Broken));
+    looked.map_err(|cause| StartError::Store { path, cause })
+}
+
+/// Reads and checks all that a configuration names, without opening the store's folder or a socket; a database is
+/// asked, and not changed. Gives a summary, or
 /// every problem that could be found.
 pub fn check(config: &Config, clock: &Clock) -> Result<String, Vec<String>> {
     let mut problems = Vec::new();
@@ -182,6 +260,9 @@ pub fn check(config: &Config, clock: &Clock) -> Result<String, Vec<String>> {
         && let Err(cause) = tls::check_own(&keys.certificate, trust, clock.now())
     {
         note(&StartError::Tls(cause));
+    }
+    if let Err(cause) = check_database(config) {
+        note(&cause);
     }
     match (problems.is_empty(), trust) {
         (true, Some(trust)) => Ok(format!(

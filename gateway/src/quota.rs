@@ -2,9 +2,11 @@
 //!
 //! Whoever asks for more is told when to come again; it takes nothing from the others.
 
+use std::collections::HashMap;
 use std::hash::Hash;
 use std::num::NonZeroU32;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -17,12 +19,18 @@ const UNIT: usize = 1024;
 /// When somebody with too many calls in flight may come again.
 const SOON: Duration = Duration::from_secs(1);
 
-/// The quotas of all callers of one kind.
-pub struct Quotas<K: Copy + Eq + Hash> {
-    calls: DefaultKeyedRateLimiter<K>,
+/// How many calls each caller of one kind may make. Asked before anything of a call is read.
+pub struct Calls<K: Copy + Eq + Hash> {
+    a_second: DefaultKeyedRateLimiter<K>,
+    in_flight: Places<K>,
+}
+
+/// How much each caller of one kind may send or be served.
+pub struct Volumes<K: Copy + Eq + Hash> {
     reports: DefaultKeyedRateLimiter<K>,
     kibibytes: DefaultKeyedRateLimiter<K>,
-    in_flight: Places<K>,
+    /// Who was told to come again, and when.
+    due: Mutex<HashMap<K, Instant>>,
 }
 
 /// More than the caller's quota.
@@ -35,35 +43,61 @@ pub struct Exceeded {
     pub again: Duration,
 }
 
-impl<K: Copy + Eq + Hash> Quotas<K> {
+impl<K: Copy + Eq + Hash> Calls<K> {
     /// Quotas that are all unused.
     #[must_use]
     pub fn new(config: &QuotaConfig) -> Self {
-        let a_second = |number: u32| RateLimiter::keyed(Quota::per_second(cells(number)));
-        Self {
-            calls: a_second(config.calls_per_second),
-            reports: a_second(config.reports_per_second),
-            kibibytes: a_second(config.kibibytes_per_second),
-            in_flight: Places::new(config.calls_in_flight),
-        }
+        Self { a_second: a_second(config.calls_per_second), in_flight: Places::new(config.calls_in_flight) }
     }
 
     /// Lets one call begin. The place is held while it goes on.
     pub fn begin(&self, caller: K) -> Result<Place<K>, Exceeded> {
         let place = self.in_flight.take(caller);
         let place = place.ok_or(Exceeded { what: "calls in flight", again: SOON })?;
-        take(&self.calls, caller, 1, "calls")?;
+        take(&self.a_second, caller, 1, "calls")?;
         Ok(place)
+    }
+}
+
+impl<K: Copy + Eq + Hash> Volumes<K> {
+    /// Quotas that are all unused.
+    #[must_use]
+    pub fn new(config: &QuotaConfig) -> Self {
+        Self {
+            reports: a_second(config.reports_per_second),
+            kibibytes: a_second(config.kibibytes_per_second),
+            due: Mutex::default(),
+        }
+    }
+
+    /// Whether a caller who was told when to come again has waited for so long. Who has not is refused unread: the
+    /// reading is what a flood costs.
+    pub fn is_due(&self, caller: K) -> Result<(), Exceeded> {
+        let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(when) = due.get(&caller) else { return Ok(()) };
+        let again = when.saturating_duration_since(Instant::now());
+        if again.is_zero() {
+            due.remove(&caller);
+            return Ok(());
+        }
+        Err(Exceeded { what: "calls before their time", again })
     }
 
     /// Takes reports out of the quota, all or none.
     pub fn reports(&self, caller: K, reports: usize) -> Result<(), Exceeded> {
-        take(&self.reports, caller, reports, "reports")
+        self.told(caller, take(&self.reports, caller, reports, "reports"))
     }
 
     /// Takes octets out of the quota, all or none.
     pub fn octets(&self, caller: K, octets: usize) -> Result<(), Exceeded> {
-        take(&self.kibibytes, caller, octets.div_ceil(UNIT), "octets")
+        self.told(caller, take(&self.kibibytes, caller, octets.div_ceil(UNIT), "octets"))
+    }
+
+    fn told(&self, caller: K, asked: Result<(), Exceeded>) -> Result<(), Exceeded> {
+        asked.inspect_err(|exceeded| {
+            let mut due = self.due.lock().unwrap_or_else(PoisonError::into_inner);
+            due.insert(caller, Instant::now() + exceeded.again);
+        })
     }
 }
 
@@ -82,8 +116,8 @@ fn take<K: Copy + Eq + Hash>(
     }
 }
 
-fn cells(number: u32) -> NonZeroU32 {
-    NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)
+fn a_second<K: Copy + Eq + Hash>(number: u32) -> DefaultKeyedRateLimiter<K> {
+    RateLimiter::keyed(Quota::per_second(NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)))
 }
 
 #[cfg(test)]
@@ -99,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_quota_is_taken_up_to_its_end_and_says_when_to_come_again() {
-        let quotas = Quotas::new(&SMALL);
+        let quotas = Volumes::new(&SMALL);
         assert_eq!(quotas.reports(1, 5_000), Ok(()));
         let refused = quotas.reports(1, 5_000).unwrap_err();
         assert_eq!(refused.what, "reports");
@@ -109,28 +143,41 @@ mod tests {
     }
 
     #[test]
+    fn who_comes_again_too_early_is_refused_unread_and_nobody_else_is() {
+        let quotas = Volumes::new(&SMALL);
+        assert_eq!(quotas.is_due(1), Ok(()));
+        while quotas.reports(1, 5_000).is_ok() {}
+        let early = quotas.is_due(1).unwrap_err();
+        assert!(early.again <= Duration::from_secs(1) && !early.again.is_zero(), "{early}");
+        assert_eq!(quotas.is_due(2), Ok(()));
+        quotas.due.lock().unwrap().insert(1, Instant::now());
+        assert_eq!(quotas.is_due(1), Ok(()));
+    }
+
+    #[test]
     fn who_has_used_its_quota_takes_nothing_of_another() {
-        let quotas = Quotas::new(&SMALL);
+        let quotas = Volumes::new(&SMALL);
         while quotas.reports(1, 1_000).is_ok() {}
         assert_eq!(quotas.reports(2, 5_000), Ok(()));
-        let first = quotas.begin(1).unwrap();
-        let _second = quotas.begin(1).unwrap();
-        assert_eq!(quotas.begin(1).err().map(|refused| refused.what), Some("calls in flight"));
-        assert!(quotas.begin(2).is_ok());
+        let calls = Calls::new(&SMALL);
+        let first = calls.begin(1).unwrap();
+        let _second = calls.begin(1).unwrap();
+        assert_eq!(calls.begin(1).err().map(|refused| refused.what), Some("calls in flight"));
+        assert!(calls.begin(2).is_ok());
         drop(first);
-        assert!(quotas.begin(1).is_ok());
+        assert!(calls.begin(1).is_ok());
     }
 
     #[test]
     fn calls_are_counted_even_if_they_are_short() {
-        let quotas = Quotas::new(&QuotaConfig { calls_per_second: 10, ..SMALL });
-        let begun = (0..1_000).filter(|_| quotas.begin(1).is_ok()).count();
+        let calls = Calls::new(&QuotaConfig { calls_per_second: 10, ..SMALL });
+        let begun = (0..1_000).filter(|_| calls.begin(1).is_ok()).count();
         assert!((10..1_000).contains(&begun), "{begun}");
     }
 
     #[test]
     fn nothing_costs_nothing() {
-        let quotas = Quotas::new(&SMALL);
+        let quotas = Volumes::new(&SMALL);
         while quotas.octets(1, UNIT).is_ok() {}
         assert_eq!(quotas.octets(1, 0), Ok(()), "an empty tail is free");
     }

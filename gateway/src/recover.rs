@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use proto::batch::{Manifest, SignedBatch};
+use proto::batch::{Manifest, SignedBatch, Stage};
 use proto::ids::{Authority, CountryCode};
 
 use crate::inbound::verify::HOLE;
@@ -22,7 +22,7 @@ const STEP_BYTES: usize = 4 << 20;
 pub struct Outbox {
     /// For which country.
     pub country: CountryCode,
-    /// The last number that the store or a receipt knows.
+    /// The last number that is known of.
     pub known: u64,
     /// The first number that will be given.
     pub next: u64,
@@ -42,16 +42,18 @@ pub struct Inbox {
 pub async fn outboxes(
     store: &dyn Upkeep,
     countries: &BTreeSet<CountryCode>,
-    receipts: &BTreeMap<CountryCode, u64>,
+    proven: &BTreeMap<CountryCode, u64>,
 ) -> Result<Vec<Outbox>, StoreError> {
     let kept = store.streams().await?.into_iter().filter_map(names::outbox_country);
     let all: BTreeSet<CountryCode> =
-        kept.chain(countries.iter().copied()).chain(receipts.keys().copied()).collect();
+        kept.chain(countries.iter().copied()).chain(proven.keys().copied()).collect();
     let mut outboxes = Vec::new();
     for country in all {
         let stream = names::outbox(country);
         let tail = *store.tail(stream).borrow();
-        let known = tail.last.max(receipts.get(&country).copied().unwrap_or(0));
+        let acknowledged = store.cursor(names::acknowledged(country, Stage::Stored)).await?;
+        let known = [tail.last, acknowledged.through, proven.get(&country).copied().unwrap_or(0)];
+        let known = known.into_iter().max().unwrap_or(0);
         let last = known + LEFT_OUT;
         let purged = store.oldest(stream).await?.map_or(tail.last, |(first, _)| first - 1);
         // No manifest is chained to one that nobody has: the peer's cursor stands before a hole, as after a purge.
@@ -62,6 +64,27 @@ pub async fn outboxes(
         outboxes.push(Outbox { country, known, next: last + 1 });
     }
     Ok(outboxes)
+}
+
+/// Brings the ends of key-list streams and their cursors together: whoever adds a list goes by both.
+pub async fn key_lists(store: &dyn Upkeep, authorities: &[Authority]) -> Result<(), StoreError> {
+    for authority in authorities {
+        let (stream, name) = (names::key_lists(*authority), names::key_list(*authority));
+        let (tail, cursor) = (*store.tail(stream).borrow(), store.cursor(name).await?);
+        if tail.last == cursor.through {
+            continue;
+        }
+        let last = tail.last.max(cursor.through);
+        let mut pieces = vec![Piece::Cursor { name, cursor: Cursor { through: last, link: tail.link } }];
+        if tail.last < last {
+            let purged = store.oldest(stream).await?.map_or(tail.last, |(first, _)| first - 1);
+            let tail = (tail.last + 1, Tail { last, ..tail });
+            pieces.push(Piece::Stream { stream, tail: tail.1, purged });
+            pieces.push(Piece::Lost { stream, first: tail.0, last });
+        }
+        store.restore(pieces).await?;
+    }
+    Ok(())
 }
 
 /// Puts the cursors of origins back to before the first batch that is missing in an inbox. What comes twice is known

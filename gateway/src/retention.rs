@@ -3,49 +3,57 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
+use proto::report::Report;
 use tracing::{error, info, warn};
 
 use crate::backlog::acknowledged;
-use crate::names;
+use crate::names::{self, Newest};
 use crate::node::Node;
-use crate::store::{Advance, Change, Cursor, StoreError, Stream};
+use crate::store::{Advance, Append, Change, Cursor, Fence, Numbered, Room, StoreError, Stream};
 
 const HOUR: u64 = 3_600;
 const DAY: u64 = 24 * HOUR;
+/// Push ids are known at least for so long: a report that is dated tomorrow is taken until it is 15 days old. If its
+/// push were forgotten earlier, a repetition would be kept a second time.
+const PUSH_IDS: u64 = (Report::MAX_AGE as u64 + 2) * DAY;
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Purges until it is stopped.
-pub async fn run(node: Arc<Node>, stop: CancellationToken) {
+/// Purges until it is dropped, under the lease for it.
+pub async fn run(node: Arc<Node>, fence: Fence) {
     loop {
-        if let Err(cause) = step(&node).await {
+        if let Err(cause) = step(&node, Some(fence)).await {
             error!(%cause, "retention failed; it is tried again");
         }
-        tokio::select! {
-            () = tokio::time::sleep(EVERY) => {}
-            () = stop.cancelled() => return,
-        }
+        tokio::time::sleep(EVERY).await;
     }
 }
 
 /// One look at every stream.
-pub async fn step(node: &Node) -> Result<(), StoreError> {
+pub async fn step(node: &Node, fence: Option<Fence>) -> Result<(), StoreError> {
     let now = node.clock.now();
     let oldest = now.saturating_sub(node.config.retention.unacknowledged_days * DAY);
     for stream in node.store.streams().await? {
         // One stream that fails keeps no other from its purge.
-        if let Err(cause) = look_at(node, stream, (now, oldest)).await {
+        if let Err(cause) = look_at(node, stream, (now, oldest), fence).await {
             error!(?stream, %cause, "retention of a stream failed; it is tried again");
         }
     }
-    node.store.forget(oldest).await?;
+    node.store.forget(oldest.min(now.saturating_sub(PUSH_IDS))).await?;
     Ok(())
 }
 
-async fn look_at(node: &Node, stream: Stream, (now, oldest): (u64, u64)) -> Result<(), StoreError> {
+async fn look_at(
+    node: &Node,
+    stream: Stream,
+    (now, oldest): (u64, u64),
+    fence: Option<Fence>,
+) -> Result<(), StoreError> {
+    if let Some(newest) = names::newest_only(stream) {
+        return keep_newest(node, stream, newest, fence).await;
+    }
     let Some(acknowledged) = acknowledged(node, stream).await? else { return Ok(()) };
-    let done = acknowledged_long_ago(node, stream, acknowledged.through, now).await?;
+    let done = acknowledged_long_ago(node, (stream, fence), acknowledged.through, now).await?;
     let expired = node.store.older(stream, oldest).await?;
     if expired > acknowledged.through {
         warn!(stream = ?stream, through = expired, "batches are given up: nobody took them in time");
@@ -58,13 +66,49 @@ async fn look_at(node: &Node, stream: Stream, (now, oldest): (u64, u64)) -> Resu
     Ok(())
 }
 
+/// Of a key list or a receipt only the last one counts. One that has been kept for a day is appended again: else it
+/// would hold on disk what lies beside it, a segment or a whole day.
+async fn keep_newest(
+    node: &Node,
+    stream: Stream,
+    newest: Newest,
+    fence: Option<Fence>,
+) -> Result<(), StoreError> {
+    let (now, last) = (node.clock.now(), node.store.latest(stream).await?.last);
+    let found = match node.store.find(stream, last).await {
+        // It stays until a newer one takes its place.
+        Err(StoreError::Damaged { .. }) => return node.store.purge(stream, last - 1).await.map(drop),
+        found => found?,
+    };
+    let Some(entry) = found else { return Ok(()) };
+    if now.abs_diff(entry.at) >= DAY {
+        let (Newest::KeyList(cursor) | Newest::Receipt(cursor)) = newest;
+        let from = node.store.cursor(cursor).await?;
+        let to = match newest {
+            Newest::KeyList(_) => Cursor { through: last + 1, ..from },
+            Newest::Receipt(_) => from,
+        };
+        // Another one came between our reads: it is younger than a day.
+        if from.link != entry.link {
+            return Ok(());
+        }
+        let numbered = Numbered { head: entry.head, link: entry.link };
+        let append = Append { stream, number: Arc::new(move |_| numbered.clone()), body: entry.body };
+        let advances = vec![Advance { cursor, from, to }];
+        let (appends, room) = (vec![append], Room::Reserve);
+        node.store.commit(Change { at: now, fence, room, advances, appends, ..Change::default() }).await?;
+        return node.store.purge(stream, last).await.map(drop);
+    }
+    node.store.purge(stream, last.saturating_sub(1)).await.map(drop)
+}
+
 /// What was acknowledged at least as many hours ago as it is to be kept.
 ///
 /// A ring of marks, one an hour: each says how far the acknowledgement had come when its hour began. The slot that
 /// is about to be written again holds an older mark than any that is still needed.
 async fn acknowledged_long_ago(
     node: &Node,
-    stream: Stream,
+    (stream, fence): (Stream, Option<Fence>),
     through: u64,
     now: u64,
 ) -> Result<u64, StoreError> {
@@ -78,7 +122,7 @@ async fn acknowledged_long_ago(
     if hour_of(&current) != hour {
         let to = Cursor { through: through.max(current.through), link: mark(hour) };
         let advances = vec![Advance { cursor: slot(hour), from: current, to }];
-        node.store.commit(Change { at: now, advances, ..Change::default() }).await?;
+        node.store.commit(Change { at: now, fence, advances, ..Change::default() }).await?;
     }
     let mut done = 0;
     for age in 1..slots {
@@ -109,7 +153,7 @@ mod tests {
 
     use super::*;
     use crate::fixture::{self, Fixture};
-    use crate::store::{Append, Numbered, Tail};
+    use crate::store::{Once, OnceId, Tail};
 
     const HOURS: i64 = 3_600;
 
@@ -140,7 +184,7 @@ mod tests {
     async fn pass(fixture: &Fixture, hours: i64) {
         for _ in 0..hours {
             fixture.node.clock.turn(HOURS);
-            step(&fixture.node).await.unwrap();
+            step(&fixture.node, None).await.unwrap();
         }
     }
 
@@ -150,7 +194,7 @@ mod tests {
         for _ in 0..3 {
             append(&fixture).await;
         }
-        step(&fixture.node).await.unwrap();
+        step(&fixture.node, None).await.unwrap();
         acknowledge(&fixture, 2).await;
         pass(&fixture, 24).await;
         assert_eq!(oldest(&fixture).await, Some(1));
@@ -169,16 +213,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_push_is_known_for_as_long_as_its_reports_could_be_taken_again() {
+        let fixture = fixture::node();
+        let id = OnceId::new(b"push").unwrap();
+        let once = Once { id: id.clone(), digest: [1; 32], answer: Bytes::from_static(b"answer") };
+        let change = Change { at: fixture.node.clock.now(), once: Some(once), ..Change::default() };
+        fixture.node.store.commit(change).await.unwrap();
+        pass(&fixture, 24 * 17 - 1).await;
+        assert!(fixture.node.store.once(&id).await.unwrap().is_some());
+        pass(&fixture, 2).await;
+        assert!(fixture.node.store.once(&id).await.unwrap().is_none());
+    }
+
+    #[tokio::test]
     async fn a_clock_that_is_set_back_purges_nothing_before_its_time() {
         let fixture = fixture::node();
         append(&fixture).await;
         acknowledge(&fixture, 1).await;
         fixture.node.clock.turn(15 * 24 * HOURS);
-        acknowledged_long_ago(&fixture.node, names::outbox(france()), 1, fixture.node.clock.now())
+        acknowledged_long_ago(&fixture.node, (names::outbox(france()), None), 1, fixture.node.clock.now())
             .await
             .unwrap();
         fixture.node.clock.turn(-15 * 24 * HOURS);
-        step(&fixture.node).await.unwrap();
+        step(&fixture.node, None).await.unwrap();
         assert_eq!(oldest(&fixture).await, Some(1));
     }
 
@@ -188,11 +245,36 @@ mod tests {
         append(&fixture).await;
         append(&fixture).await;
         acknowledge(&fixture, 1).await;
-        step(&fixture.node).await.unwrap();
+        step(&fixture.node, None).await.unwrap();
         // The process was down for three days; then the second one is acknowledged.
         fixture.node.clock.turn(72 * HOURS);
         acknowledge(&fixture, 2).await;
-        step(&fixture.node).await.unwrap();
+        step(&fixture.node, None).await.unwrap();
         assert_eq!(oldest(&fixture).await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn of_key_lists_and_receipts_the_last_one_stays_and_does_not_grow_old() {
+        let fixture = fixture::node();
+        let (node, start) = (&fixture.node, fixture.node.clock.now());
+        let stream = names::receipts(france(), Stage::Delivered);
+        let cursor = names::acknowledged(france(), Stage::Delivered);
+        for through in 1..=3 {
+            let number = Arc::new(move |_: Tail| Numbered { head: Bytes::new(), link: [through as u8; 32] });
+            let appends = vec![Append { stream, number, body: vec![through as u8].into() }];
+            let from = node.store.cursor(cursor).await.unwrap();
+            let to = Cursor { through, link: [through as u8; 32] };
+            let advances = vec![Advance { cursor, from, to }];
+            node.store.commit(Change { at: start, advances, appends, ..Change::default() }).await.unwrap();
+        }
+        step(node, None).await.unwrap();
+        assert_eq!(node.store.oldest(stream).await.unwrap(), Some((3, start)));
+        node.clock.turn(15 * 24 * HOURS);
+        step(node, None).await.unwrap();
+        let kept = node.store.after(stream, 0, 1_000).await.unwrap();
+        assert_eq!(kept.len(), 1);
+        assert_eq!((kept[0].sequence, &kept[0].body[..], kept[0].link), (4, &[3][..], [3; 32]));
+        assert!(kept[0].at > start);
+        assert_eq!(node.store.cursor(cursor).await.unwrap().through, 3, "nothing more is acknowledged");
     }
 }

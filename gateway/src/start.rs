@@ -15,9 +15,10 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
-use tonic_health::server::health_reporter;
+use tonic_health::server::{HealthReporter, health_reporter};
 use tracing::{error, info};
 
+use crate::admit::{Admission, Door};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::inbound::acknowledge::Acknowledge;
@@ -25,6 +26,7 @@ use crate::inbound::deliver::Delivery;
 use crate::inbound::keys::Keys;
 use crate::inbound::pull::Pull;
 use crate::inbound::refill::Refill;
+use crate::lease::while_held;
 use crate::listen::{self, Acceptor};
 use crate::node::Node;
 use crate::outbound::ingest::Ingest;
@@ -32,8 +34,8 @@ use crate::outbound::serve::Exchange;
 use crate::peers::Peers;
 use crate::prepare::{Listeners, StartError, prepare};
 use crate::stage::Stages;
-use crate::store::archive::{self, ArchiveError};
-use crate::{damage, health, http, retention};
+use crate::store::Fence;
+use crate::{damage, elsewhere, expiry, health, http, names, retention, witness};
 
 /// How often the trust list's file is looked at.
 const TRUST_EVERY: Duration = Duration::from_secs(5);
@@ -61,51 +63,56 @@ pub async fn run_with(
     clock: Clock,
     stop: CancellationToken,
 ) -> Result<(), StartError> {
-    let (node, keeper) = tokio::task::spawn_blocking({
-        let stop = stop.clone();
-        move || prepare(config, clock, stop)
-    })
-    .await
-    .map_err(|cause| StartError::NotInTrustList(cause.to_string()))??;
-    if archive::is_unfinished(&*node.store).await? {
-        return Err(ArchiveError::Unfinished.into());
-    }
+    let (node, keeper) = prepare(config, clock, stop.clone()).await?;
     let node = Arc::new(node);
     let stages = Stages::new(stop.clone());
-    let tls = listen::follow_trust(&node, &stages)?;
     let loopback = listeners.peers.local_addr().map(loopback).unwrap_or_default();
     info!(country = %node.country, peers = ?listeners.peers.local_addr().ok(), national = ?listeners.national.local_addr().ok(), admin = ?listeners.admin.local_addr().ok(), trust = node.trust_list().version, "gateway started");
 
     // Our tokens out: 1 ingest and 5 serve answer calls; 2 to 4 work inside them.
-    let (node_stop, tasks) = (stop.clone(), stages.tasks().clone());
-    let (national_health, peers_health) = (health_reporter(), health_reporter());
-    let routes = national(&node).add_service(national_health.1).prepare();
-    let acceptor = Acceptor::new(node.clone(), routes, NATIONAL_STREAMS, tls.clone());
-    stages.spawn(
-        "national",
-        stop.clone(),
-        acceptor.run(listeners.national, node_stop.clone(), tasks.clone()),
-    );
-    let routes = peers(&node).add_service(peers_health.1).prepare();
-    let acceptor = Acceptor::new(node.clone(), routes, PEER_STREAMS, tls);
-    stages.spawn("peers", stop.clone(), acceptor.run(listeners.peers, node_stop, tasks));
+    let reporters = answer(&node, (listeners.peers, listeners.national), &stages)?;
 
     // Peers' tokens in: 6 to 8 for each country of the trust list; 9 answers calls above.
     let callers = Arc::new(Peers::new(node.clone(), loopback));
     stages.spawn("countries", stop.clone(), follow_countries(node.clone(), callers.clone(), stages.clone()));
-    stages.spawn("keys", stop.clone(), Keys::new(node.clone(), callers.clone()).run(stop.clone()));
-    stages.spawn("refill", stop.clone(), Refill::new(node.clone(), callers).run(stop.clone()));
+    stages.spawn("refill", stop.clone(), Refill::new(node.clone(), callers.clone()).run(stop.clone()));
+    let keys = move |node, _| Keys::new(node, callers.clone()).run();
+    stages.spawn("keys", stop.clone(), while_held(node.clone(), names::KEYS, stop.clone(), keys));
 
     // Around both.
     stages.spawn("trust", stop.clone(), follow_file(keeper, node.clock.clone(), stop.clone()));
+    stages.spawn("expiry", stop.clone(), expiry::run(node.clone(), stop.clone()));
+    stages.spawn("elsewhere", stop.clone(), elsewhere::run(node.clone(), stop.clone()));
     stages.spawn("damage", stop.clone(), damage::run(node.clone(), stop.clone()));
-    stages.spawn("retention", stop.clone(), retention::run(node.clone(), stop.clone()));
-    let reporters = [national_health.0, peers_health.0];
+    stages.spawn("witness", stop.clone(), witness::run(node.clone(), stop.clone()));
+    let retention = while_held(node.clone(), names::RETENTION, stop.clone(), retention::run);
+    stages.spawn("retention", stop.clone(), retention);
     stages.spawn("health", stop.clone(), health::run(node.clone(), reporters, stop.clone()));
     stages.spawn("admin", stop.clone(), admin(node.clone(), listeners.admin, stop.clone()));
     stop.cancelled().await;
     finish(&node, stages.tasks()).await;
     stages.ended().map_or(Ok(()), |stage| Err(StartError::StageEnded(stage)))
+}
+
+/// Answers adapters and peers until the stop: the half of a gateway that others call. Gives what tells balancers
+/// whether it is ready.
+pub fn answer(
+    node: &Arc<Node>,
+    (to_peers, to_adapters): (TcpListener, TcpListener),
+    stages: &Stages,
+) -> Result<[HealthReporter; 2], rustls::Error> {
+    let tls = listen::follow_trust(node, stages)?;
+    let (stop, tasks) = (node.stop.clone(), stages.tasks().clone());
+    let (national_health, peers_health) = (health_reporter(), health_reporter());
+    let routes = national(node).add_service(national_health.1).prepare();
+    let admission = Admission::new(node.clone(), Door::National, routes);
+    let acceptor = Acceptor::new(node.clone(), admission, NATIONAL_STREAMS, tls.clone());
+    stages.spawn("national", stop.clone(), acceptor.run(to_adapters, stop.clone(), tasks.clone()));
+    let routes = peers(node).add_service(peers_health.1).prepare();
+    let admission = Admission::new(node.clone(), Door::Peers, routes);
+    let acceptor = Acceptor::new(node.clone(), admission, PEER_STREAMS, tls);
+    stages.spawn("peers", stop.clone(), acceptor.run(to_peers, stop, tasks));
+    Ok([national_health.0, peers_health.0])
 }
 
 async fn finish(node: &Node, tasks: &TaskTracker) {
@@ -165,10 +172,10 @@ async fn follow_countries(node: Arc<Node>, peers: Arc<Peers>, stages: Stages) {
         for country in list.countries().filter(|country| is_active(country.code)) {
             running.entry(country.code).or_insert_with(|| {
                 let stop = stop.child_token();
-                let pull = Pull::new(node.clone(), peers.clone(), country.code);
-                stages.spawn("pull", stop.clone(), pull.run(stop.clone()));
-                let acknowledge = Acknowledge::new(node.clone(), peers.clone(), country.code);
-                stages.spawn("acknowledge", stop.clone(), acknowledge.run(stop.clone()));
+                let (peers, code) = (peers.clone(), country.code);
+                let work = move |node, fence| exchange(node, peers.clone(), code, fence);
+                let held = while_held(node.clone(), names::peer(country.code), stop.clone(), work);
+                stages.spawn("pull", stop.clone(), held);
                 stop
             });
         }
@@ -176,6 +183,16 @@ async fn follow_countries(node: Arc<Node>, peers: Arc<Peers>, stages: Stages) {
             changed = trust.changed() => if changed.is_err() { return },
             () = stop.cancelled() => return,
         }
+    }
+}
+
+/// What one replica does with one country: pulls its batches, and sends it receipts. Neither ends by itself.
+async fn exchange(node: Arc<Node>, peers: Arc<Peers>, code: CountryCode, fence: Fence) {
+    let pull = Pull::new(node.clone(), peers.clone(), code, fence);
+    let acknowledge = Acknowledge::new(node, peers, code);
+    tokio::select! {
+        () = pull.run() => {}
+        () = acknowledge.run() => {}
     }
 }
 

@@ -21,6 +21,7 @@ use crate::outbound::receipts::ReceiptError;
 use crate::outbound::reseal::Refused;
 use crate::outbound::serve::ServeError;
 use crate::page::PageError;
+use crate::panics::Panicked;
 use crate::quota::Exceeded;
 use crate::store::StoreError;
 
@@ -43,6 +44,13 @@ fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
 fn internal(cause: &dyn std::fmt::Display) -> Status {
     error!(%cause, "a call failed");
     status(Code::Internal, "INTERNAL", "the gateway failed; its log says why")
+}
+
+/// The stable reason of a status, or its code if it has none.
+#[must_use]
+pub fn reason(status: &Status) -> String {
+    let named = status.get_details_error_info().map(|info| info.reason);
+    named.unwrap_or_else(|| format!("{:?}", status.code()))
 }
 
 /// Nobody has published a list for this authority yet.
@@ -87,12 +95,15 @@ impl From<StoreError> for Status {
                 let message = "the gateway's disk is full; nothing was stored, try again later";
                 Status::with_error_details(Code::ResourceExhausted, message, details)
             }
-            StoreError::Moved | StoreError::Backwards => status(
+            StoreError::Moved | StoreError::Backwards | StoreError::Fenced => status(
                 Code::Aborted,
                 "CONCURRENT_CALL",
                 "another call moved the same cursor; look again and retry",
             ),
-            StoreError::Broken | StoreError::Closed => status(
+            StoreError::Broken
+            | StoreError::Closed
+            | StoreError::Unreachable { .. }
+            | StoreError::Unknown => status(
                 Code::Unavailable,
                 "STORE_UNAVAILABLE",
                 "the gateway's store is not available; try again later",
@@ -104,6 +115,8 @@ impl From<StoreError> for Status {
             ),
             StoreError::Newer { .. }
             | StoreError::InUse
+            | StoreError::Database { .. }
+            | StoreError::Unfit { .. }
             | StoreError::Corrupt { .. }
             | StoreError::Damaged { .. }
             | StoreError::Io { .. } => internal(&failed),
@@ -116,6 +129,18 @@ impl From<Exceeded> for Status {
         let mut details = info("QUOTA_EXCEEDED");
         details.set_retry_info(Some(exceeded.again));
         Status::with_error_details(Code::ResourceExhausted, exceeded.to_string(), details)
+    }
+}
+
+/// A call that goes on for longer than any good one.
+#[must_use]
+pub fn too_slow() -> Status {
+    status(Code::DeadlineExceeded, "TOO_SLOW", "the call was not over in time; it is ended")
+}
+
+impl From<Panicked> for Status {
+    fn from(panicked: Panicked) -> Self {
+        status(Code::Internal, "INTERNAL", panicked.to_string())
     }
 }
 
@@ -198,7 +223,6 @@ impl From<ReceiptError> for Status {
             ReceiptError::NeverSent { .. } => status(Code::OutOfRange, "NEVER_SENT", message),
             ReceiptError::OtherManifest { .. } => status(Code::FailedPrecondition, "OTHER_MANIFEST", message),
             ReceiptError::Backwards { .. } => status(Code::FailedPrecondition, "BACKWARDS", message),
-            ReceiptError::Disk(cause) => internal(&cause),
             ReceiptError::Store(failed) => failed.into(),
         }
     }
@@ -208,7 +232,7 @@ impl From<KeyListError> for Status {
     fn from(failed: KeyListError) -> Self {
         let message = failed.to_string();
         let reason = match failed {
-            KeyListError::Disk(cause) => return internal(&cause),
+            KeyListError::Store(failed) => return failed.into(),
             KeyListError::Refused(KeyListRefused::Malformed(cause)) => return malformed(&cause),
             KeyListError::UnknownAuthority(_) => "UNKNOWN_AUTHORITY",
             KeyListError::Refused(KeyListRefused::UnknownSigner { .. }) => "UNKNOWN_SIGNER",

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,77 +11,53 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use proto::ids::{Authority, CountryCode};
 use proto::verdict::Verdict;
+use tonic::Status;
 use tracing_subscriber::EnvFilter;
 
+use crate::alert::Failure;
 use crate::backlog::Waiting;
 use crate::config::{LogConfig, LogFormat};
+use crate::expiry::Expiry;
+use crate::{circuit, labels, panics, status};
 
 /// Every metric of the gateway. Labels name countries, authorities and reasons; never a token.
 pub struct Metrics {
     registry: Registry,
     pushes: Counter,
-    envelopes: Family<VerdictLabel, Counter>,
-    batches: Family<FlowLabel, Counter>,
-    octets: Family<FlowLabel, Counter>,
-    refusals: Family<RefusalLabel, Counter>,
-    delivered: Family<AuthorityLabel, Counter>,
-    handshakes: Family<ReasonLabel, Counter>,
-    undelivered_age: Family<AuthorityLabel, Gauge<u64, AtomicU64>>,
-    undelivered: Family<AuthorityLabel, Gauge<u64, AtomicU64>>,
-    unacknowledged_age: Family<PeerLabel, Gauge<u64, AtomicU64>>,
-    unacknowledged: Family<PeerLabel, Gauge<u64, AtomicU64>>,
-    pulls_failed: Family<PeerLabel, Counter>,
-    over_quota: Family<OverLabel, Counter>,
+    envelopes: Family<labels::Verdict, Counter>,
+    batches: Family<labels::Flow, Counter>,
+    octets: Family<labels::Flow, Counter>,
+    refusals: Family<labels::Refused, Counter>,
+    delivered: Family<labels::Authority, Counter>,
+    handshakes: Family<labels::Handshake, Counter>,
+    undelivered_age: Family<labels::Authority, Gauge<u64, AtomicU64>>,
+    undelivered: Family<labels::Authority, Gauge<u64, AtomicU64>>,
+    unacknowledged_age: Family<labels::Peer, Gauge<u64, AtomicU64>>,
+    unacknowledged: Family<labels::Peer, Gauge<u64, AtomicU64>>,
+    cursor_lag: Family<labels::Peer, Gauge<u64, AtomicU64>>,
+    pushes_waiting: Gauge,
+    retries: Family<labels::Outgoing, Counter>,
+    circuit_state: Family<labels::Peer, Gauge<u64, AtomicU64>>,
+    circuits_opened: Family<labels::Peer, Counter>,
+    over_quota: Family<labels::Over, Counter>,
+    calls_refused: Family<labels::Failed, Counter>,
+    connections_broken: Family<labels::Failed, Counter>,
     store_bytes: Gauge<u64, AtomicU64>,
-    damaged: Family<StreamLabel, Counter>,
+    damaged: Family<labels::Stream, Counter>,
     mended: Counter,
-    lost: Family<StreamLabel, Counter>,
+    lost: Family<labels::Stream, Counter>,
     purged: Counter,
-    trust_expires: Gauge<u64, AtomicU64>,
-    certificate_expires: Gauge<u64, AtomicU64>,
+    key_lists: Gauge<u64, AtomicU64>,
+    expiries: Family<labels::Expiring, Gauge<u64, AtomicU64>>,
 }
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct VerdictLabel {
-    verdict: &'static str,
-}
+/// A push that waits for its turn; dropped, it waits no longer.
+pub struct PushWaits(Gauge);
 
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct FlowLabel {
-    peer: String,
-    direction: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct RefusalLabel {
-    peer: String,
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct AuthorityLabel {
-    authority: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct PeerLabel {
-    peer: String,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct StreamLabel {
-    stream: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct OverLabel {
-    caller: String,
-    what: &'static str,
-}
-
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-struct ReasonLabel {
-    reason: &'static str,
+impl Drop for PushWaits {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl Default for Metrics {
@@ -99,80 +75,94 @@ impl Default for Metrics {
             undelivered: Family::default(),
             unacknowledged_age: Family::default(),
             unacknowledged: Family::default(),
-            pulls_failed: Family::default(),
+            cursor_lag: Family::default(),
+            pushes_waiting: Gauge::default(),
+            retries: Family::default(),
+            circuit_state: Family::default(),
+            circuits_opened: Family::default(),
             over_quota: Family::default(),
+            calls_refused: Family::default(),
+            connections_broken: Family::default(),
             store_bytes: Gauge::default(),
             damaged: Family::default(),
             mended: Counter::default(),
             lost: Family::default(),
             purged: Counter::default(),
-            trust_expires: Gauge::default(),
-            certificate_expires: Gauge::default(),
+            key_lists: Gauge::default(),
+            expiries: Family::default(),
         };
-        metrics.register();
+        metrics.register_flow();
+        metrics.register_waiting();
+        metrics.register_failures();
+        metrics.register_process();
         metrics
     }
 }
 
 impl Metrics {
-    fn register(&mut self) {
+    /// What goes through.
+    fn register_flow(&mut self) {
         let to = &mut self.registry;
         to.register("pushes", "Pushes kept", self.pushes.clone());
         to.register("envelopes", "Envelopes pushed, by verdict", self.envelopes.clone());
         to.register("batches", "Batches kept for a peer (out) or from a peer (in)", self.batches.clone());
         to.register_with_unit("sealed", "Sealed octets of those batches", Unit::Bytes, self.octets.clone());
-        to.register(
-            "batches_refused",
-            "ALARM: batches of a peer that failed verification",
-            self.refusals.clone(),
-        );
-        to.register(
-            "batches_delivered",
-            "Batches acknowledged by an authority's adapter",
-            self.delivered.clone(),
-        );
-        to.register("handshakes_failed", "TLS handshakes that failed, by reason", self.handshakes.clone());
+        let help = "Batches acknowledged by an authority's adapter";
+        to.register("batches_delivered", help, self.delivered.clone());
+        to.register("batches_purged", "Batches removed after their time", self.purged.clone());
+    }
+
+    /// What waits, and for how long.
+    fn register_waiting(&mut self) {
+        let to = &mut self.registry;
         let help = "Age of the oldest batch that an authority's adapter has not taken";
         to.register_with_unit("oldest_undelivered", help, Unit::Seconds, self.undelivered_age.clone());
-        to.register(
-            "undelivered_batches",
-            "Batches that an authority's adapter has not taken",
-            self.undelivered.clone(),
-        );
-        to.register(
-            "unacknowledged_batches",
-            "Batches that a peer has not acknowledged as delivered",
-            self.unacknowledged.clone(),
-        );
-        to.register(
-            "pulls_failed",
-            "Pulls from a peer that brought nothing but an error",
-            self.pulls_failed.clone(),
-        );
-        to.register("over_quota", "Calls refused because of the caller's quota", self.over_quota.clone());
-        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
-        to.register("build", "The software that runs", build);
+        let help = "Batches that an authority's adapter has not taken";
+        to.register("undelivered_batches", help, self.undelivered.clone());
         let help = "Age of the oldest batch that a peer has not acknowledged";
         to.register_with_unit("oldest_unacknowledged", help, Unit::Seconds, self.unacknowledged_age.clone());
-        to.register_with_unit(
-            "store",
-            "Octets of the store's segments",
-            Unit::Bytes,
-            self.store_bytes.clone(),
-        );
-        let help = "When the trust list in force expires, seconds since 1970";
-        to.register_with_unit("trust_list_expiry_timestamp", help, Unit::Seconds, self.trust_expires.clone());
-        let help = "When this gateway's certificate expires, seconds since 1970";
-        to.register_with_unit(
-            "certificate_expiry_timestamp",
-            help,
-            Unit::Seconds,
-            self.certificate_expires.clone(),
-        );
-        to.register("batches_damaged", "ALARM: kept batches whose checksum is wrong", self.damaged.clone());
+        let help = "Batches that a peer has not acknowledged as delivered";
+        to.register("unacknowledged_batches", help, self.unacknowledged.clone());
+        let help = "Batches between the end of a peer's stream and the last one that it says it has stored";
+        to.register("cursor_lag_batches", help, self.cursor_lag.clone());
+        let help = "Authorities with a key in force, ours included: tokens for all others wait";
+        to.register("key_lists_in_force", help, self.key_lists.clone());
+        to.register("pushes_waiting", "Pushes that wait to be worked on", self.pushes_waiting.clone());
+    }
+
+    /// What goes wrong.
+    fn register_failures(&mut self) {
+        let to = &mut self.registry;
+        let help = "ALARM: batches of a peer that failed verification";
+        to.register("batches_refused", help, self.refusals.clone());
+        let help = "TLS handshakes that failed, by listener, reason and alert";
+        to.register("handshakes_failed", help, self.handshakes.clone());
+        let help = "Connections that ended other than they should, behind a good handshake";
+        to.register("connections_broken", help, self.connections_broken.clone());
+        to.register("calls_refused", "Calls answered with an error, by reason", self.calls_refused.clone());
+        to.register("over_quota", "Calls refused because of the caller's quota", self.over_quota.clone());
+        let help = "Calls to a peer that failed and are made again";
+        to.register("retries", help, self.retries.clone());
+        let help = "Whether a peer is called: 0 yes (closed), 1 one call tries (half-open), 2 no (open)";
+        to.register("circuit_state", help, self.circuit_state.clone());
+        let help = "Times that a peer was left alone because it did not answer";
+        to.register("circuits_opened", help, self.circuits_opened.clone());
+        let help = "ALARM: kept batches whose checksum is wrong";
+        to.register("batches_damaged", help, self.damaged.clone());
         to.register("batches_mended", "Damaged batches that were fetched again", self.mended.clone());
         to.register("batches_lost", "ALARM: damaged batches that nobody else has", self.lost.clone());
-        to.register("batches_purged", "Batches removed after their time", self.purged.clone());
+        to.register("panics", "ALARM: defects that failed what they happened in", panics::counter());
+    }
+
+    /// What the process is and has.
+    fn register_process(&mut self) {
+        let to = &mut self.registry;
+        let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
+        to.register("build", "The software that runs", build);
+        let help = "Octets of the store's segments";
+        to.register_with_unit("store", help, Unit::Bytes, self.store_bytes.clone());
+        let help = "When something expires that this gateway needs, seconds since 1970";
+        to.register_with_unit("expiry_timestamp", help, Unit::Seconds, self.expiries.clone());
     }
 
     /// Counts a push that was kept, and the batches that came of it.
@@ -181,7 +171,7 @@ impl Metrics {
         for verdict in Verdict::ALL {
             let count = verdicts.iter().filter(|given| **given == verdict).count() as u64;
             if count > 0 {
-                self.envelopes.get_or_create(&VerdictLabel { verdict: verdict.name() }).inc_by(count);
+                self.envelopes.get_or_create(&labels::Verdict { verdict: verdict.name() }).inc_by(count);
             }
         }
         for (peer, octets) in batches {
@@ -195,29 +185,42 @@ impl Metrics {
     }
 
     fn flow(&self, peer: CountryCode, direction: &'static str, (batches, octets): (usize, usize)) {
-        let label = FlowLabel { peer: peer.to_string(), direction };
+        let label = labels::Flow { peer: peer.to_string(), direction };
         self.batches.get_or_create(&label).inc_by(batches as u64);
         self.octets.get_or_create(&label).inc_by(octets as u64);
     }
 
     /// Counts a batch that failed verification: an alarm.
     pub fn refused(&self, origin: CountryCode, reason: &'static str) {
-        self.refusals.get_or_create(&RefusalLabel { peer: origin.to_string(), reason }).inc();
+        self.refusals.get_or_create(&labels::Refused { peer: origin.to_string(), reason }).inc();
     }
 
     /// Counts batches that an adapter has taken.
     pub fn delivered(&self, authority: Authority, batches: u64) {
-        self.delivered.get_or_create(&AuthorityLabel { authority: authority.to_string() }).inc_by(batches);
+        self.delivered.get_or_create(&labels::Authority { authority: authority.to_string() }).inc_by(batches);
     }
 
-    /// Counts a handshake that failed.
-    pub fn handshake_failed(&self, reason: &'static str) {
-        self.handshakes.get_or_create(&ReasonLabel { reason }).inc();
+    /// Counts a handshake that failed, on a listener or on the way out.
+    pub fn handshake_failed(&self, listener: &'static str, failure: Failure) {
+        let Failure { reason, alert } = failure;
+        self.handshakes.get_or_create(&labels::Handshake { listener, reason, alert }).inc();
+    }
+
+    /// Counts a connection that did not end as it should.
+    pub fn connection_broken(&self, caller: &impl Display, reason: &'static str) {
+        let label = labels::Failed { caller: caller.to_string(), reason: reason.into() };
+        self.connections_broken.get_or_create(&label).inc();
+    }
+
+    /// Counts a call that was answered with an error.
+    pub fn call_refused(&self, caller: &str, refused: &Status) {
+        let label = labels::Failed { caller: caller.to_string(), reason: status::reason(refused) };
+        self.calls_refused.get_or_create(&label).inc();
     }
 
     /// Counts a kept batch that is found damaged: an alarm.
     pub fn damaged(&self, stream: &'static str) {
-        self.damaged.get_or_create(&StreamLabel { stream }).inc();
+        self.damaged.get_or_create(&labels::Stream { stream }).inc();
     }
 
     /// Counts a damaged batch that was fetched again.
@@ -227,7 +230,7 @@ impl Metrics {
 
     /// Counts a damaged batch that nobody can bring back: an alarm.
     pub fn lost(&self, stream: &'static str) {
-        self.lost.get_or_create(&StreamLabel { stream }).inc();
+        self.lost.get_or_create(&labels::Stream { stream }).inc();
     }
 
     /// Counts what retention removed.
@@ -237,32 +240,60 @@ impl Metrics {
 
     /// What an adapter has not taken.
     pub fn undelivered(&self, authority: Authority, waiting: Waiting) {
-        let label = AuthorityLabel { authority: authority.to_string() };
+        let label = labels::Authority { authority: authority.to_string() };
         self.undelivered_age.get_or_create(&label).set(waiting.oldest_seconds);
         self.undelivered.get_or_create(&label).set(waiting.batches);
     }
 
     /// What a peer has not acknowledged.
     pub fn unacknowledged(&self, peer: CountryCode, waiting: Waiting) {
-        let label = PeerLabel { peer: peer.to_string() };
+        let label = labels::Peer { peer: peer.to_string() };
         self.unacknowledged_age.get_or_create(&label).set(waiting.oldest_seconds);
         self.unacknowledged.get_or_create(&label).set(waiting.batches);
     }
 
-    /// Counts a pull that failed.
-    pub fn pull_failed(&self, origin: CountryCode) {
-        self.pulls_failed.get_or_create(&PeerLabel { peer: origin.to_string() }).inc();
+    /// How far a peer's cursor is behind the end of its stream.
+    pub fn cursor_lag(&self, peer: CountryCode, batches: u64) {
+        self.cursor_lag.get_or_create(&labels::Peer { peer: peer.to_string() }).set(batches);
+    }
+
+    /// Counts a push that waits for its turn, for as long as it does.
+    #[must_use]
+    pub fn push_waits(&self) -> PushWaits {
+        self.pushes_waiting.inc();
+        PushWaits(self.pushes_waiting.clone())
+    }
+
+    /// Counts a call to a peer that failed and is made again.
+    pub fn retried(&self, peer: CountryCode, call: &'static str) {
+        self.retries.get_or_create(&labels::Outgoing { peer: peer.to_string(), call }).inc();
+    }
+
+    /// Shows what the circuit to a peer lets through, and counts if it has opened.
+    pub fn circuit(&self, peer: CountryCode, before: circuit::State, after: circuit::State) {
+        let label = labels::Peer { peer: peer.to_string() };
+        self.circuit_state.get_or_create(&label).set(after.number());
+        if matches!(after, circuit::State::Open(_)) && before != after {
+            self.circuits_opened.get_or_create(&label).inc();
+        }
     }
 
     /// Counts a call that was refused because of its caller's quota.
     pub fn over_quota(&self, caller: &impl Display, what: &'static str) {
-        self.over_quota.get_or_create(&OverLabel { caller: caller.to_string(), what }).inc();
+        self.over_quota.get_or_create(&labels::Over { caller: caller.to_string(), what }).inc();
     }
 
-    /// When the trust list and our certificate expire, seconds since 1970.
-    pub fn expiries(&self, trust_list: u64, certificate: u64) {
-        self.trust_expires.set(trust_list);
-        self.certificate_expires.set(certificate);
+    /// When everything expires that does, and nothing else.
+    pub fn expiries(&self, all: &[Expiry]) {
+        self.expiries.clear();
+        for Expiry { what, of, at } in all {
+            self.expiries.get_or_create(&labels::Expiring { what, of: of.clone() }).set(*at);
+        }
+    }
+
+    /// How many authorities have a key that can be sealed to.
+    pub fn key_lists(&self, in_force: usize) {
+        self.key_lists.set(in_force as u64);
     }
 
     /// What the store takes up.
@@ -281,10 +312,18 @@ impl Metrics {
     }
 }
 
+/// What others may say at most, whatever is asked for. sled writes a line of debug when the last thread that used it is
+/// gone; the logger's own thread locals are gone by then, and the process would abort after a clean stop. Below this
+/// level the driver of the database writes the values of its statements.
+const QUIET: [&str; 3] = ["sled=info", "tokio_postgres=info", "postgres_protocol=info"];
+
 /// Logs to standard error, as the configuration says; `RUST_LOG` goes before its level.
 pub fn log(config: &LogConfig) {
     let filter = EnvFilter::try_from_default_env().or_else(|_| EnvFilter::try_new(&config.level));
     let filter = filter.unwrap_or_else(|_| EnvFilter::new("info"));
+    let filter = QUIET.iter().fold(filter, |filter, quiet| {
+        filter.add_directive(quiet.parse().expect("a target and a level are a directive"))
+    });
     let logs = tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter(filter);
     let started = match config.format {
         LogFormat::Text => logs.try_init(),
@@ -292,5 +331,105 @@ pub fn log(config: &LogConfig) {
     };
     if let Err(error) = started {
         eprintln!("logging was set up before: {error}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::circuit::State;
+
+    /// Everything has happened once.
+    fn busy() -> Metrics {
+        let (metrics, france) = (Metrics::default(), CountryCode::new(250).unwrap());
+        let (authority, waiting) = ("826/1".parse().unwrap(), Waiting { batches: 1, oldest_seconds: 1 });
+        metrics.pushed(&Verdict::ALL, &[(france, 100)]);
+        metrics.pulled(france, 1, 100);
+        metrics.refused(france, "gap");
+        metrics.delivered(authority, 1);
+        metrics.handshake_failed("peers", Failure::without_alert("timeout"));
+        metrics.connection_broken(&france, "altered");
+        metrics.call_refused("826/1", &Status::unimplemented("none"));
+        metrics.purged(1);
+        metrics.undelivered(authority, waiting);
+        metrics.unacknowledged(france, waiting);
+        metrics.cursor_lag(france, 1);
+        metrics.retried(france, "pull");
+        metrics.circuit(france, State::Closed, State::Open(std::time::Instant::now()));
+        metrics.over_quota(&authority, "calls");
+        metrics.expiries(&[Expiry { what: "certificate", of: "826".into(), at: 1 }]);
+        metrics.store_size(1);
+        metrics.damaged("inbox");
+        metrics.mended();
+        metrics.lost("outbox");
+        metrics
+    }
+
+    /// What Prometheus' own `promtool check metrics` finds wrong in names and texts.
+    fn lint(text: &str) -> Vec<String> {
+        let mut problems = Vec::new();
+        for line in text.lines() {
+            let mut words = line.splitn(4, ' ');
+            let (Some("#"), Some(what), Some(name), Some(rest)) =
+                (words.next(), words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            let mut wrong = |is: bool, problem: &str| {
+                if is {
+                    problems.push(format!("{name}: {problem}"));
+                }
+            };
+            let parts: Vec<_> = name.split('_').collect();
+            wrong(what == "HELP" && rest.trim().is_empty(), "no help text");
+            wrong(name.chars().any(|c| !c.is_ascii_lowercase() && c != '_'), "not in snake_case");
+            let types =
+                ["counter", "gauge", "histogram", "summary", "metric", "count", "sum", "bucket", "info"];
+            wrong(parts.iter().any(|part| types.contains(part)), "a type in the name");
+            wrong(name.ends_with("_total"), "the suffix is written by the encoder, for counters alone");
+            let units =
+                ["ms", "milliseconds", "minutes", "hours", "days", "kb", "kibibytes", "megabytes", "octets"];
+            wrong(parts.iter().any(|part| units.contains(part)), "not a base unit");
+            let timed = ["age", "oldest", "timestamp"].iter().any(|word| parts.contains(word));
+            wrong(timed && !name.ends_with("_seconds"), "a time without its unit");
+        }
+        problems
+    }
+
+    #[test]
+    fn every_name_follows_the_conventions_of_prometheus() {
+        let text = busy().text();
+        assert_eq!(lint(&text), Vec::<String>::new());
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        for line in samples.filter(|line| line.contains("_total")) {
+            assert!(line.split(['{', ' ']).next().unwrap().ends_with("_total"), "{line}");
+        }
+        assert_eq!(lint("# HELP a_ms Time\n# TYPE a_gauge gauge").len(), 2);
+    }
+
+    #[test]
+    fn every_metric_is_on_the_page_and_every_name_of_the_page_is_a_metric() {
+        let text = busy().text();
+        let page = include_str!("../../deploy/metrics.md");
+        let samples = text.lines().filter(|line| !line.starts_with('#'));
+        let shown: Vec<_> = samples.map(|line| line.split(['{', ' ']).next().unwrap()).collect();
+        for name in &shown {
+            assert!(page.contains(&format!("`{name}`")), "{name} is not in deploy/metrics.md");
+        }
+        for name in page.split('`').filter(|word| word.starts_with("exchange_")) {
+            assert!(shown.contains(&name), "{name} is in deploy/metrics.md, and no metric");
+        }
+        let alerts = include_str!("../../deploy/alerts.rules.yml");
+        let words = alerts.split(|c: char| !c.is_ascii_lowercase() && c != '_');
+        for name in words.filter(|word| word.starts_with("exchange_")) {
+            assert!(shown.contains(&name), "{name} is in deploy/alerts.rules.yml, and no metric");
+        }
+    }
+
+    #[test]
+    fn what_no_longer_expires_is_no_longer_shown() {
+        let metrics = busy();
+        metrics.expiries(&[]);
+        assert!(!metrics.text().contains("certificate"));
     }
 }

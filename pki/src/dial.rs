@@ -15,6 +15,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 /// Flow-control windows that keep a long line full: one stream, and the connection.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Octets of the headers of an answer: a few error details, and no bomb.
+const HEADER_OCTETS: u32 = 16 * 1024;
 /// How long connecting and shaking hands may take.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Without pings a connection never notices that the line is cut.
@@ -30,6 +32,7 @@ pub fn channel(endpoint: &str, tls: Arc<ClientConfig>) -> Result<Channel, tonic:
     let endpoint = Endpoint::from_shared(plain)?
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(HEADER_OCTETS)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER)
         .keep_alive_while_idle(true)

@@ -287,6 +287,18 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_taken_up_to_its_limit_and_not_one_octet_past_it() {
+        let of = |octets: usize| wire::SignedKeyList {
+            list: vec![0; octets].into(),
+            signature: vec![0; 64].into(),
+            signing_key: vec![0; 8].into(),
+        };
+        assert!(SignedKeyList::parse(of(limits::KEY_LIST_LEN)).is_ok());
+        let refused = SignedKeyList::parse(of(limits::KEY_LIST_LEN + 1)).unwrap_err();
+        assert!(matches!(refused, Malformed::Bounds { field: "key list", .. }), "{refused}");
+    }
+
+    #[test]
     fn the_newest_key_in_force_is_used() {
         let list = list();
         let at = |now| list.in_force(now).map(PublicKey::suite);

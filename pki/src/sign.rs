@@ -5,7 +5,8 @@ use std::fmt;
 use aws_lc_rs::digest;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    self, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair, UnparsedPublicKey,
+    self, ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair,
+    KeyPair, UnparsedPublicKey,
 };
 use proto::ids::KeyId;
 
@@ -52,6 +53,19 @@ impl SigningKey {
         &self.public
     }
 
+    /// Signs octets without a domain, as DER: for GAEN's export files alone, whose format says so.
+    #[must_use]
+    pub fn sign_der(&self, octets: &[u8]) -> Vec<u8> {
+        let [r, s] = {
+            let signed = self.pair.sign(&SystemRandom::new(), octets);
+            let signature = signed.expect("the operating system gives random octets");
+            let (r, s) = signature.as_ref().split_at(32);
+            [integer(r), integer(s)]
+        };
+        let length = u8::try_from(r.len() + s.len()).expect("two integers of 33 octets at most");
+        [&[0x30, length][..], &r, &s].concat()
+    }
+
     /// Signs octets in a domain: r and s, 32 octets each.
     #[must_use]
     pub fn sign(&self, domain: &str, octets: &[u8]) -> [u8; 64] {
@@ -88,6 +102,12 @@ impl VerifyingKey {
         &self.sec1
     }
 
+    /// Checks a DER signature over octets without a domain.
+    pub fn check_der(&self, octets: &[u8], signature: &[u8]) -> Result<(), BadSignature> {
+        let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, &self.sec1);
+        key.verify(octets, signature).map_err(|_| BadSignature)
+    }
+
     /// Checks a signature over octets in a domain.
     pub fn check(&self, domain: &str, octets: &[u8], signature: &[u8; 64]) -> Result<(), BadSignature> {
         let key = UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, &self.sec1);
@@ -99,6 +119,18 @@ impl fmt::Debug for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "VerifyingKey({})", self.id)
     }
+}
+
+/// A positive INTEGER of DER.
+fn integer(octets: &[u8]) -> Vec<u8> {
+    let zeros = octets.iter().take_while(|octet| **octet == 0).count().min(octets.len() - 1);
+    let significant = &octets[zeros..];
+    let sign = significant.first().is_some_and(|first| first & 0x80 != 0);
+    let length = u8::try_from(significant.len() + usize::from(sign)).expect("33 octets at most");
+    let mut integer = vec![0x02, length];
+    integer.extend(sign.then_some(0));
+    integer.extend_from_slice(significant);
+    integer
 }
 
 /// What is signed: a `u8` length, the domain, the octets. A signature never counts in another domain.
@@ -145,6 +177,19 @@ mod tests {
             altered[at] ^= 1;
             assert_eq!(key.public().check("a domain", b"octets", &altered), Err(BadSignature), "octet {at}");
         }
+    }
+
+    #[test]
+    fn a_der_signature_fits_its_key_and_octets_only() {
+        let (key, other) = (key(), key());
+        for number in 0..50_u8 {
+            let signature = key.sign_der(&[number]);
+            assert_eq!(key.public().check_der(&[number], &signature), Ok(()));
+            assert_eq!(key.public().check_der(&[number, 0], &signature), Err(BadSignature));
+            assert_eq!(other.public().check_der(&[number], &signature), Err(BadSignature));
+        }
+        assert_eq!(integer(&[0, 0, 0x80]), [2, 2, 0, 0x80]);
+        assert_eq!(integer(&[0, 0]), [2, 1, 0]);
     }
 
     #[test]

@@ -20,12 +20,14 @@ async fn pull_as(doors: &Doors, certificate: &NodeCertificate) -> Result<(), Sta
 }
 
 /// The handshake fails: no call is made.
-async fn is_shut_out(doors: &Doors, certificate: &NodeCertificate, metric: &str) {
+async fn is_shut_out(doors: &Doors, certificate: &NodeCertificate, (reason, alert): (&str, &str)) {
     let refused = pull_as(doors, certificate).await.expect_err("shut out");
     assert!(matches!(refused.code(), Code::Unavailable | Code::Unknown | Code::Cancelled), "{refused:?}");
-    let counted = format!("exchange_handshakes_failed_total{{reason=\"{metric}\"}}");
+    let counted = format!(
+        "exchange_handshakes_failed_total{{listener=\"peers\",reason=\"{reason}\",alert=\"{alert}\"}}"
+    );
     let metrics = doors.metrics(826).await;
-    assert!(metrics.contains(&counted), "{metric} is not in {metrics}");
+    assert!(metrics.contains(&counted), "{counted} is not in {metrics}");
 }
 
 fn french(doors: &Doors, issued: OffsetDateTime) -> NodeCertificate {
@@ -37,11 +39,12 @@ async fn certificates_that_are_not_good_are_shut_out() {
     let doors = britain_and_france().await;
     let now = OffsetDateTime::now_utc();
     pull_as(&doors, &french(&doors, now)).await.expect("a good one is let in");
-    is_shut_out(&doors, &french(&doors, now - Duration::days(100)), "expired").await;
-    is_shut_out(&doors, &french(&doors, now + Duration::days(2)), "not_yet_valid").await;
-    is_shut_out(&doors, &doors::impostor(250, Role::Gateway), "bad_signature").await;
-    is_shut_out(&doors, &doors::impostor(999, Role::Gateway), "unknown_issuer").await;
-    is_shut_out(&doors, &self_signed("exchange://250/gateway"), "unknown_issuer").await;
+    is_shut_out(&doors, &french(&doors, now - Duration::days(100)), ("expired", "certificate_expired")).await;
+    is_shut_out(&doors, &french(&doors, now + Duration::days(2)), ("not_yet_valid", "certificate_expired"))
+        .await;
+    is_shut_out(&doors, &doors::impostor(250, Role::Gateway), ("bad_signature", "decrypt_error")).await;
+    is_shut_out(&doors, &doors::impostor(999, Role::Gateway), ("unknown_issuer", "unknown_ca")).await;
+    is_shut_out(&doors, &self_signed("exchange://250/gateway"), ("unknown_issuer", "unknown_ca")).await;
 }
 
 fn self_signed(uri: &str) -> NodeCertificate {
@@ -80,7 +83,7 @@ async fn a_good_certificate_behind_a_strangers_leaf_helps_nothing() {
     let good = doors.certificate(250, Role::Gateway);
     let ca = doors.trust().country(CountryCode::new(250).unwrap()).unwrap().ca.clone();
     let chain = vec![stranger, good.leaf().clone(), ca];
-    is_shut_out(&doors, &NodeCertificate::new(chain, key).unwrap(), "bad_signature").await;
+    is_shut_out(&doors, &NodeCertificate::new(chain, key).unwrap(), ("bad_signature", "decrypt_error")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -180,7 +183,7 @@ async fn a_country_that_is_put_out_loses_its_open_connections() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    is_shut_out(&doors, &doors.certificate(250, Role::Gateway), "revoked").await;
+    is_shut_out(&doors, &doors.certificate(250, Role::Gateway), ("revoked", "certificate_revoked")).await;
     assert_eq!(doors.push("826/1", &[("250/0", 1)]).await, [proto::verdict::Verdict::Suspended]);
 }
 
@@ -199,6 +202,6 @@ async fn a_revoked_certificate_is_shut_out_and_its_countrys_others_are_not() {
         assert!(std::time::Instant::now() < deadline, "still served after 60 s");
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     }
-    is_shut_out(&doors, &bad, "revoked").await;
+    is_shut_out(&doors, &bad, ("revoked", "certificate_revoked")).await;
     pull_as(&doors, &good).await.expect("the country's other certificate");
 }

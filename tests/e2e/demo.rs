@@ -42,6 +42,20 @@ fn wrong_usage_ends_with_2() {
     assert_eq!(output.status.code(), Some(2));
 }
 
+#[test]
+fn what_breaks_off_says_so_in_json_too() {
+    let federation = Binaries::find().unwrap().federation;
+    let full = tempfile::tempdir().unwrap();
+    std::fs::write(full.path().join("something"), "").unwrap();
+    for (command, verdict) in [("demo", "ok"), ("story", "holds")] {
+        let mut started = std::process::Command::new(&federation);
+        let output = started.args([command, "--json", "--keep"]).arg(full.path()).output().unwrap();
+        let told: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!((&told[verdict], output.status.code()), (&false.into(), Some(1)), "{told}");
+        assert!(told["error"].as_str().is_some_and(|error| error.contains("empty")), "{told}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_federation_that_is_dropped_leaves_nothing_behind() {
     let plan = CountryPlan::new(826, "United Kingdom", &[("826/0", "United Kingdom")]);

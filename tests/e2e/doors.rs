@@ -35,6 +35,8 @@ use tonic::transport::Channel;
 
 /// How long anything here may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+/// How many authorities a gateway has a key of.
+const KEY_LISTS: &str = "exchange_key_lists_in_force";
 
 /// A federation whose gateways run in this process.
 pub(crate) struct Doors {
@@ -178,10 +180,11 @@ impl Doors {
             self.keys.insert(*authority, key);
         }
         for code in self.doors.keys() {
-            for authority in self.keys.keys() {
-                let file = format!("state/keylists/{}.keys", authority.to_string().replace('/', "-"));
-                until("all key lists are known", || self.path(*code).join(&file).exists()).await;
-            }
+            let known = async || {
+                let known = harness::admin::metric(&self.metrics(*code).await, KEY_LISTS, &[]);
+                (known >= self.keys.len() as f64).then_some(())
+            };
+            harness::wait::until("all key lists are known", PATIENCE, known).await.unwrap();
         }
     }
 
@@ -282,6 +285,13 @@ impl Doors {
         let manifest = Manifest::parse(&batch.manifest).unwrap();
         let text = self.keys[&authority].open_batch(&manifest, &batch.sealed).unwrap();
         Reports::of_batch(&text).map(|report| report.unwrap().to_vec()).collect()
+    }
+
+    /// The last receipt that a gateway has, as `250/stored`.
+    pub(crate) async fn receipt(&self, code: u16, which: &str) -> Option<Vec<u8>> {
+        let path = format!("/receipts/{which}");
+        let (status, octets) = harness::admin::octets(self.door(code).admin, &path).await.unwrap();
+        (status == 200).then_some(octets)
     }
 
     /// The metrics page of a gateway.

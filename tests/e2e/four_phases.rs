@@ -29,7 +29,7 @@ async fn a_french_phone_is_warned_by_its_country() {
     let event = phase_3_france_opens_the_token(&stage).await;
     assert_eq!((&event["origin"], &event["subtotal"]), (&826.into(), &SUBTOTAL.into()));
     assert_eq!(event["phone"]["uuid"], bruno.in_secured().unwrap().name(), "France knows its own phone");
-    let told = phase_4_the_national_system_tells(&stage, &bruno).await;
+    let told = phase_4_the_national_system_tells(&stage, &mut bruno).await;
     assert_eq!(told, Status { risk: SUBTOTAL, exposed: true });
 
     assert_eq!(stage.national.events().len(), 1, "once");
@@ -57,6 +57,7 @@ async fn a_british_phone_warns_its_owner_itself() {
     assert!(stage.national.events().is_empty());
     let backend = stage.federation.delivered(authority(UK)).unwrap();
     assert!(backend.is_empty(), "the backend of a decentralised country gets nothing that phones recognise");
+    the_process_repeats(&mut stage, &mut dan, &mut stranger).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -74,7 +75,7 @@ async fn a_hybrid_country_does_both() {
     phase_1_phones_meet(&mut stage, &mut alice, &mut bruno);
     phase_2_a_case_uploads(&stage, &alice).await;
     phase_3_france_opens_the_token(&stage).await;
-    let told = phase_4_the_national_system_tells(&stage, &bruno).await;
+    let told = phase_4_the_national_system_tells(&stage, &mut bruno).await;
     assert_eq!(told, Status { risk: SUBTOTAL, exposed: true });
     let found = phase_3_and_4_dan_finds_himself(&stage, &mut bruno).await;
     assert_eq!(found.own, 1);
@@ -109,8 +110,21 @@ async fn phase_3_france_opens_the_token(stage: &Stage) -> Value {
     event
 }
 
-async fn phase_4_the_national_system_tells(stage: &Stage, phone: &Phone) -> Status {
+async fn phase_4_the_national_system_tells(stage: &Stage, phone: &mut Phone) -> Status {
     phone.ask_national(stage.national.address()).await.unwrap()
+}
+
+/// What a phone has added up makes it ask for a case code; a phone that has nothing to add up does not. Its owner calls,
+/// is tested, and the phone uploads.
+async fn the_process_repeats(stage: &mut Stage, warned: &mut Phone, stranger: &mut Phone) {
+    let today = Day::of_unix(unix_now());
+    assert_eq!(stranger.wants_code(today), None);
+    let wanted = warned.wants_code(today).unwrap();
+    let case = warned.case(stage.now).unwrap();
+    let answer = stage.case_wanted(&wanted, warned, case).await.unwrap();
+    assert_eq!((answer.status.as_u16(), answer.member("foreign")), (202, Some(1.into())));
+    assert_eq!(warned.wants_code(today), None, "once");
+    phase_3_france_opens_the_token(stage).await;
 }
 
 /// The authority posts, every phone downloads, and one finds itself.

@@ -20,7 +20,7 @@ use tonic::service::Routes;
 use tonic::{Code, Request, Response, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
-use crate::doors::{Doors, header, report, until, verdicts};
+use crate::doors::{Doors, PATIENCE, header, report, verdicts};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_header_is_the_aad_an_edited_route_cannot_be_opened() {
@@ -199,7 +199,7 @@ fn batch(doors: &Doors, alter: impl FnOnce(&mut Manifest)) -> SignedBatch {
 /// Whether the United Kingdom's alarm metric shows this refusal of France's.
 async fn alarm(doors: &Doors, reason: &str) {
     let expected = format!("exchange_batches_refused_total{{peer=\"250\",reason=\"{reason}\"}}");
-    let deadline = Instant::now() + crate::doors::PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while !doors.metrics(826).await.contains(&expected) {
         assert!(Instant::now() < deadline, "no alarm: {reason}");
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -248,7 +248,7 @@ async fn only_a_verified_batch_enters_the_inbox() {
         };
         doors.delivery("826/1".parse().unwrap()).pull(request).await.unwrap().into_inner().delivered.len()
     };
-    let deadline = Instant::now() + crate::doors::PATIENCE;
+    let deadline = Instant::now() + PATIENCE;
     while delivery().await == 0 {
         assert!(Instant::now() < deadline);
     }
@@ -318,9 +318,9 @@ async fn cursor_and_entry_move_in_one_commit_and_delivery_is_at_least_once() {
         .unwrap_err();
     assert_eq!(backwards.code(), Code::FailedPrecondition);
     // The origin gets both receipts.
-    let receipts = doors.path(826).join("state/receipts");
-    until("the origin has the delivered receipt", || receipts.join("250-delivered.receipt").exists()).await;
-    assert!(receipts.join("250-stored.receipt").exists());
+    let delivered = async || doors.receipt(826, "250/delivered").await;
+    harness::wait::until("the origin has the delivered receipt", PATIENCE, delivered).await.unwrap();
+    assert!(doors.receipt(826, "250/stored").await.is_some());
 }
 
 /// Copies a folder as a backup does.

@@ -86,14 +86,11 @@ async fn france_pulls_it_and_its_adapter_delivers_it_once(
 
 /// The origin keeps France's signature that batch 1 was stored, and that it was delivered.
 async fn both_receipts_come_back_signed(federation: &Federation) {
-    let receipts = federation.country(country(826)).unwrap().gateway.state.join("receipts");
     let trust = direct::trust_list(federation).unwrap();
     let signer = signer(trust.country(country(250)).unwrap());
-    for (file, stage) in [("250-stored.receipt", Stage::Stored), ("250-delivered.receipt", Stage::Delivered)]
-    {
-        let path = receipts.join(file);
-        let there = async || std::fs::read(&path).ok().filter(|octets| !octets.is_empty());
-        let octets = federation.wait_until(file, SOON, there).await.unwrap();
+    for (name, stage) in [("stored", Stage::Stored), ("delivered", Stage::Delivered)] {
+        let there = async || federation.receipt(country(826), 250, name).await.ok().flatten();
+        let octets = federation.wait_until(name, SOON, there).await.unwrap();
         let message = wire::AcknowledgeRequest::decode(octets.as_slice()).unwrap();
         let signature = batch::signature(&message.signature).unwrap();
         signer.check(Receipt::DOMAIN, &message.receipt, &signature).unwrap();

@@ -2,19 +2,28 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod attacks;
 mod certificates;
 mod demo;
+mod diagnosis_keys;
 mod doors;
 mod durability;
+mod faults;
 mod four_phases;
 mod health;
+mod hostile;
 mod invariants;
 mod life_of_a_token;
 mod many_contacts;
 mod national_system;
+mod one_country;
+mod parsers;
 mod privacy;
 mod privacy_knowledge;
 mod recovery;
 mod refusals;
+mod replicas;
+mod sick_peers;
+mod simulation;
 mod stores;
 mod story;

@@ -122,7 +122,7 @@ async fn a_full_disk_refuses_the_push_and_the_process_lives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_a_quota_is_refused_with_a_time_and_takes_nothing_of_others() {
     let mut doors = Doors::closed(&["826/0", "826/1", "250/0"]);
-    let config = doors.config(826).replace("calls_in_flight = 256", "calls_in_flight = 2");
+    let config = doors.config(826).replace("calls_in_flight = 64", "calls_in_flight = 2");
     let config = config.replacen("calls_per_second = 10000", "calls_per_second = 10", 1);
     doors.start_as(826, &config).await;
     doors.start(250).await;
@@ -156,11 +156,11 @@ async fn a_port_in_use_a_store_in_use_and_a_newer_store_say_what_to_do() {
     let taken = gateway::Listeners::bind(&config.listen).await.err().unwrap().to_string();
     assert!(taken.contains("(listen.peers)") && taken.contains("choose another port"), "{taken}");
     let prepare = |config| gateway::prepare::prepare(config, Clock::default(), CancellationToken::new());
-    let in_use = prepare(config.clone()).err().unwrap().to_string();
+    let in_use = prepare(config.clone()).await.err().unwrap().to_string();
     assert!(in_use.contains("in use by another process"), "{in_use}");
     doors.stop(826).await;
     std::fs::write(doors.path(826).join("store/FORMAT"), "exchange-store 2\n").unwrap();
-    let newer = prepare(config).err().unwrap().to_string();
+    let newer = prepare(config).await.err().unwrap().to_string();
     assert!(newer.contains("format 2") && newer.contains("knows 1"), "{newer}");
 }
 
@@ -211,7 +211,7 @@ async fn a_receipt_that_does_not_hold_is_refused_with_its_reason() {
     }
     doors.exchange(250, 826).acknowledge(signed(good, 250)).await.unwrap();
     doors.exchange(250, 826).acknowledge(signed(good, 250)).await.expect("the same again");
-    assert!(doors.path(826).join("state/receipts/250-stored.receipt").exists());
+    assert!(doors.receipt(826, "250/stored").await.is_some());
     doors.push("826/1", &[("250/0", 2)]).await;
     let second =
         doors.exchange(250, 826).pull(wire::PullRequest { after: 1, ..PULL }).await.unwrap().into_inner();

@@ -14,8 +14,9 @@ async fn every_step_of_the_story_holds() {
     let mut command = tokio::process::Command::new(federation);
     command.args(["story", "--json"]).stdin(Stdio::null()).kill_on_drop(true);
     let output = command.output().await.unwrap();
-    let told: Value = serde_json::from_slice(&output.stdout).unwrap();
-    let steps = told["steps"].as_array().unwrap();
+    let told: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stderr)));
+    let steps = told["steps"].as_array().unwrap_or_else(|| panic!("{told}"));
     let broken: Vec<_> = steps.iter().filter(|step| step["holds"] != true).collect();
     assert!(broken.is_empty(), "{broken:#?}");
     assert_eq!((&told["holds"], &told["error"]), (&true.into(), &Value::Null));

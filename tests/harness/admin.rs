@@ -12,18 +12,25 @@ const LIMIT: Duration = Duration::from_secs(5);
 
 /// Asks for a path; gives the status and the body.
 pub async fn get(address: SocketAddr, path: &str) -> Result<(u16, String)> {
-    let answer = timeout(LIMIT, exchange(address, path)).await.context("no answer in time")??;
-    let (head, body) = answer.split_once("\r\n\r\n").context("the answer is not HTTP")?;
-    let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
-    Ok((status.context("the answer has no status")?, body.to_owned()))
+    let (status, body) = octets(address, path).await?;
+    Ok((status, String::from_utf8(body).context("the answer is no text")?))
 }
 
-async fn exchange(address: SocketAddr, path: &str) -> Result<String> {
+/// Asks for a path whose answer is no text; gives the status and the body.
+pub async fn octets(address: SocketAddr, path: &str) -> Result<(u16, Vec<u8>)> {
+    let mut head = timeout(LIMIT, exchange(address, path)).await.context("no answer in time")??;
+    let end = head.windows(4).position(|octets| octets == b"\r\n\r\n").context("the answer is not HTTP")?;
+    let body = head.split_off(end + 4);
+    let status = std::str::from_utf8(&head)?.split(' ').nth(1).and_then(|status| status.parse().ok());
+    Ok((status.context("the answer has no status")?, body))
+}
+
+async fn exchange(address: SocketAddr, path: &str) -> Result<Vec<u8>> {
     let mut stream = TcpStream::connect(address).await?;
     // HTTP 1.0, so that the body comes in one piece and the end of the stream is its end.
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes()).await?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
     Ok(answer)
 }
 

@@ -72,26 +72,47 @@ pub fn read_answers(adapter: &AdapterPlace, name: &str) -> Result<Option<Vec<Ans
         let found = path.file_name().unwrap_or_default().to_string_lossy();
         found.strip_prefix(name).is_some_and(|rest| rest.starts_with('.'))
     });
-    let Some(path) = found else { return Ok(None) };
-    let mut answers = read_lines::<Answer>(&path)?;
+    found.map(|path| answers_in(&path)).transpose()
+}
+
+/// The answers in one file, in the order of the lines.
+pub fn answers_in(file: &Path) -> Result<Vec<Answer>> {
+    let mut answers = read_lines::<Answer>(file)?;
     answers.sort_by_key(|answer| answer.line);
-    Ok(Some(answers))
+    Ok(answers)
+}
+
+/// Every file of answers, by the name under which what it answers was submitted.
+pub fn answered(adapter: &AdapterPlace) -> Result<Vec<(String, PathBuf)>> {
+    let named = ndjson_files(&adapter.answers)?.into_iter().map(|path| {
+        let found = path.file_name().unwrap_or_default().to_string_lossy();
+        (found.split('.').next().unwrap_or_default().to_owned(), path)
+    });
+    Ok(named.collect())
 }
 
 /// Everything in the delivered folder.
 pub fn delivered(adapter: &AdapterPlace) -> Result<Vec<Delivered>> {
-    let mut all = Vec::new();
-    for file in ndjson_files(&adapter.delivered)? {
-        for line in read_lines::<Value>(&file)? {
-            let report = line.get("report").cloned().context("a delivered line has a report")?;
-            let origin =
-                line.get("origin").and_then(Value::as_u64).context("a delivered line has an origin")?;
-            let text = report.get("token").and_then(Value::as_str).context("a contact has a token")?;
-            let token = Base64UrlUnpadded::decode_vec(text).ok().context("tokens are base64url")?;
-            all.push(Delivered { file: file.clone(), origin, report, token });
-        }
-    }
-    Ok(all)
+    let files = delivered_paths(adapter)?;
+    let all = files.iter().map(|file| delivered_in(file)).collect::<Result<Vec<_>>>()?;
+    Ok(all.into_iter().flatten().collect())
+}
+
+/// The files of the delivered folder, in the order of their positions. A file is there as a whole and never changes.
+pub fn delivered_paths(adapter: &AdapterPlace) -> Result<Vec<PathBuf>> {
+    ndjson_files(&adapter.delivered)
+}
+
+/// Everything in one file of a delivered folder.
+pub fn delivered_in(file: &Path) -> Result<Vec<Delivered>> {
+    let report = |line: Value| {
+        let report = line.get("report").cloned().context("a delivered line has a report")?;
+        let origin = line.get("origin").and_then(Value::as_u64).context("a delivered line has an origin")?;
+        let text = report.get("token").and_then(Value::as_str).context("a contact has a token")?;
+        let token = Base64UrlUnpadded::decode_vec(text).ok().context("tokens are base64url")?;
+        Ok(Delivered { file: file.into(), origin, report, token })
+    };
+    read_lines::<Value>(file)?.into_iter().map(report).collect()
 }
 
 /// How many reports lie in the delivered folder. Reads every file.

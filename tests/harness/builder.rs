@@ -2,23 +2,30 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use cluster::Cluster;
+use proto::ids::CountryCode;
 
+use crate::balancer::Balancer;
 use crate::binaries::Binaries;
 use crate::configs;
 use crate::federation::{Federation, Home, Start};
-use crate::members::{CountryPlan, Node, three_countries};
+use crate::members::{CountryPlan, Node, StorePlan, three_countries};
 use crate::place::{Addresses, CountryPlace, FederationPlace};
 use crate::process::Launch;
+use crate::proxy::Proxy;
 use crate::tap::Tap;
 use crate::{ports, setup, turn};
 
 /// How long all processes together may take until they are ready and know each other's keys.
 const READY: Duration = Duration::from_secs(40);
-/// Ports of a gateway: three listeners and a tap.
-const GATEWAY_PORTS: usize = 4;
+/// Ports of a gateway: three listeners, and two for whoever stands in its lines.
+const GATEWAY_PORTS: usize = 5;
+/// Ports of another replica: three listeners.
+const REPLICA_PORTS: usize = 3;
 /// Ports of an adapter: two listeners and a tap.
 const ADAPTER_PORTS: usize = 3;
 
@@ -29,18 +36,23 @@ pub struct Builder {
     log_level: String,
     keep: Option<PathBuf>,
     lines: Lines,
+    cluster: Option<Arc<Cluster>>,
 }
 
-/// Whether somebody listens on the lines between countries and to phones.
+/// Who stands in the lines between countries, to adapters and to phones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Lines {
+    /// Nobody.
     Plain,
+    /// Somebody who listens to peers and phones.
     Tapped,
+    /// Somebody who cuts, delays and spoils what passes to a gateway.
+    Proxied,
 }
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { plans: Vec::new(), log_level: "info".into(), keep: None, lines: Lines::Plain }
+        Self { plans: Vec::new(), log_level: "info".into(), keep: None, lines: Lines::Plain, cluster: None }
     }
 }
 
@@ -74,6 +86,19 @@ impl Builder {
         self
     }
 
+    /// Keeps what countries have in PostgreSQL in this one, and not in that which all tests of the process share.
+    #[must_use]
+    pub fn cluster(self, cluster: Arc<Cluster>) -> Self {
+        Self { cluster: Some(cluster), ..self }
+    }
+
+    /// Puts a [`Proxy`] in front of each gateway's listeners for peers and adapters.
+    #[must_use]
+    pub fn proxied(mut self) -> Self {
+        self.lines = Lines::Proxied;
+        self
+    }
+
     /// Makes all files, starts all processes, and waits until every gateway can seal to every authority.
     pub async fn start(self) -> Result<Federation> {
         let (binaries, turn) = (Binaries::find()?, turn::mine().await);
@@ -89,12 +114,15 @@ impl Builder {
         let home = Home::new(self.keep.as_deref())?;
         let plans = if self.plans.is_empty() { three_countries() } else { self.plans.clone() };
         let place = FederationPlace::new(home.path());
-        let members = self.placed(home.path(), plans)?;
-        let taps = self.taps(&place, &members)?;
+        let mut members = self.placed(home.path(), plans)?;
+        self.databases(&mut members)?;
+        let (taps, proxies) = (self.taps(&place, &members)?, self.proxies(&members)?);
+        let balancers = if proxies.is_empty() { balancers(&members)? } else { Vec::new() };
         let commands = setup::make(&binaries.pki, &place, &members).await?;
         members.iter().try_for_each(|member| configs::write(&place, member, &self.log_level))?;
         let launches = self.launches(binaries, &members);
-        let federation = Federation::new(Start { home, place, members, launches, commands, taps });
+        let start = Start { home, place, members, launches, commands, taps, balancers, proxies };
+        let federation = Federation::new(start);
         federation.launch_all()?;
         federation.wait_ready(READY).await?;
         Ok(federation)
@@ -102,17 +130,26 @@ impl Builder {
 
     fn placed(&self, root: &Path, plans: Vec<CountryPlan>) -> Result<Vec<setup::Member>> {
         let adapters = plans.iter().map(|plan| plan.authorities.len()).sum::<usize>();
-        let mut free = ports::free(GATEWAY_PORTS * plans.len() + ADAPTER_PORTS * adapters)?.into_iter();
+        let replicas = plans.iter().map(|plan| usize::from(plan.replicas()) - 1).sum::<usize>();
+        let count = GATEWAY_PORTS * plans.len() + REPLICA_PORTS * replicas + ADAPTER_PORTS * adapters;
+        let mut free = ports::free(count)?.into_iter();
         let mut next = || free.next().context("as many ports as are needed were asked for");
-        let endpoint = |listen, tap| if self.lines == Lines::Tapped { tap } else { listen };
+        let reached = |listen, by, at| if by { at } else { listen };
+        let (tapped, proxied) = (self.lines == Lines::Tapped, self.lines == Lines::Proxied);
         let mut placed = Vec::new();
         for plan in plans {
-            let [peers, national, admin, tap] = [next()?, next()?, next()?, next()?];
-            let mut addresses =
-                Addresses { gateway: [peers, national, admin, endpoint(peers, tap)], adapters: Vec::new() };
+            let [peers, national, admin, outer, inner] = [next()?, next()?, next()?, next()?, next()?];
+            let between = proxied || plan.replicas() > 1;
+            let endpoint = reached(peers, tapped || between, outer);
+            let entrance = reached(national, between, inner);
+            let gateway = [peers, national, admin, endpoint, entrance];
+            let mut addresses = Addresses { gateway, replicas: Vec::new(), adapters: Vec::new() };
+            for _ in 1..plan.replicas() {
+                addresses.replicas.push([next()?, next()?, next()?]);
+            }
             for _ in &plan.authorities {
                 let [phones, admin, tap] = [next()?, next()?, next()?];
-                addresses.adapters.push([phones, admin, endpoint(phones, tap)]);
+                addresses.adapters.push([phones, admin, reached(phones, tapped, tap)]);
             }
             let country = CountryPlace::new(root, &plan, &addresses);
             placed.push((plan, country));
@@ -120,13 +157,28 @@ impl Builder {
         Ok(placed)
     }
 
+    /// A database for every country that has one.
+    fn databases(&self, members: &mut [setup::Member]) -> Result<()> {
+        for (plan, country) in members {
+            if matches!(plan.store, StorePlan::Postgres { .. }) {
+                let database = match &self.cluster {
+                    Some(own) => own.database(),
+                    None => cluster::shared()?.database(),
+                };
+                country.database = Some(database?);
+            }
+        }
+        Ok(())
+    }
+
     fn taps(&self, place: &FederationPlace, members: &[setup::Member]) -> Result<Vec<Tap>> {
-        if self.lines == Lines::Plain {
+        if self.lines != Lines::Tapped {
             return Ok(Vec::new());
         }
         std::fs::create_dir_all(&place.network).context("cannot make a folder for what is recorded")?;
         let mut taps = Vec::new();
         for (plan, country) in members {
+            ensure!(plan.replicas() == 1, "a line to several replicas cannot be tapped");
             let gateway = &country.gateway;
             let record = place.network.join(format!("peers-of-{}", plan.code));
             taps.push(Tap::start(gateway.endpoint, gateway.peers, &record)?);
@@ -141,6 +193,18 @@ impl Builder {
         Ok(taps)
     }
 
+    fn proxies(&self, members: &[setup::Member]) -> Result<BTreeMap<CountryCode, [Proxy; 2]>> {
+        let members = members.iter().filter(|_| self.lines == Lines::Proxied);
+        let proxies = members.map(|(plan, country)| {
+            let gateway = &country.gateway;
+            let peers = country.gateways().map(|gateway| gateway.peers).collect();
+            let national = country.gateways().map(|gateway| gateway.national).collect();
+            let peers = Proxy::start(gateway.endpoint, peers)?;
+            Ok((plan.code, [peers, Proxy::start(gateway.entrance, national)?]))
+        });
+        proxies.collect()
+    }
+
     fn launches(&self, binaries: &Binaries, members: &[setup::Member]) -> BTreeMap<Node, Launch> {
         let launch = |node, program: &Path, config: &Path, log: &Path| {
             let (program, config, log) = (program.into(), config.into(), log.into());
@@ -148,19 +212,27 @@ impl Builder {
         };
         let mut launches = BTreeMap::new();
         for (plan, country) in members {
-            let gateway = &country.gateway;
-            launches.extend([launch(
-                Node::Gateway(plan.code),
-                &binaries.gateway,
-                &gateway.config,
-                &gateway.log,
-            )]);
+            launches.extend((1..).zip(country.gateways()).map(|(number, gateway)| {
+                launch(Node::replica(plan.code, number), &binaries.gateway, &gateway.config, &gateway.log)
+            }));
             launches.extend(country.adapters.values().map(|adapter| {
                 launch(Node::Adapter(adapter.authority), &binaries.adapter, &adapter.config, &adapter.log)
             }));
         }
         launches
     }
+}
+
+/// One in front of the listeners for peers of each country with replicas, and one in front of those for adapters.
+fn balancers(members: &[setup::Member]) -> Result<Vec<Balancer>> {
+    let mut balancers = Vec::new();
+    for (_, country) in members.iter().filter(|(plan, _)| plan.replicas() > 1) {
+        let peers = country.gateways().map(|gateway| gateway.peers).collect();
+        let national = country.gateways().map(|gateway| gateway.national).collect();
+        balancers.push(Balancer::start(country.gateway.endpoint, peers)?);
+        balancers.push(Balancer::start(country.gateway.entrance, national)?);
+    }
+    Ok(balancers)
 }
 
 fn is_port_race(error: &anyhow::Error) -> bool {

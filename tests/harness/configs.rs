@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
+use cluster::Database;
 use country_adapter::config::Approach;
 
 use crate::citizens::{Citizens, Policy};
@@ -24,9 +25,11 @@ const POST_S: u32 = 1;
 /// Writes the configurations of a country's processes.
 pub(crate) fn write(place: &FederationPlace, (plan, country): &Member, log_level: &str) -> Result<()> {
     let common = Common::new(place, country, log_level);
-    save(&country.gateway.config, &gateway(&common, country))?;
+    for replica in country.gateways() {
+        save(&replica.config, &gateway(&common, country, replica))?;
+    }
     for adapter in country.adapters.values() {
-        let national = country.gateway.national;
+        let national = country.gateway.entrance;
         let text = match (&plan.citizens, &adapter.phones) {
             (Some(citizens), Some(phones)) => {
                 let [top, backend, tables] = citizens_config(citizens, adapter, phones);
@@ -66,14 +69,14 @@ impl Common {
     }
 }
 
-fn gateway(common: &Common, country: &CountryPlace) -> String {
-    let GatewayPlace { peers, national, admin, certificate, key, ingress_key, signing_key, .. } =
-        &country.gateway;
+fn gateway(common: &Common, country: &CountryPlace, replica: &GatewayPlace) -> String {
+    let GatewayPlace { peers, national, admin, certificate, key, ingress_key, signing_key, .. } = replica;
     let Common { passphrase, trust, log } = common;
     let code = country.code;
+    let [store, postgres] = store(country);
     format!(
         r#"country = {code}
-store = "store"
+store = {store:?}
 state = "state"
 signing_key = {signing_key:?}
 
@@ -88,11 +91,19 @@ key = {key:?}
 {passphrase}hpke_keys = [{ingress_key:?}]
 
 {trust}
-[limits]
+{postgres}[limits]
 free_disk_bytes = {FREE_DISK}
 
 {log}"#
     )
+}
+
+/// The line `store`, and the table that goes with it.
+fn store(country: &CountryPlace) -> [String; 2] {
+    let Some(Database { url, ca, password_file, .. }) = &country.database else {
+        return ["store".into(), String::new()];
+    };
+    [url.clone(), format!("[postgres]\nca = {ca:?}\npassword_file = {password_file:?}\nconnections = 6\n\n")]
 }
 
 /// `top`, `backend` and `tables` are the parts in which authorities differ.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use pki::dial;
 use pki::identity::{IdentityConfig, NodeKeys};
 use pki::keylist::{Expected, Kind, SignedKeyList};
@@ -12,10 +13,12 @@ use pki::seal::{self, PublicKey};
 use pki::tls;
 use pki::trust::{TrustConfig, TrustKeeper, TrustList};
 use proto::body;
-use proto::ids::Authority;
+use proto::ids::{Authority, CountryCode};
+use proto::limits;
 use proto::verdict::Verdict;
 use proto::wire;
 use proto::wire::delivery_client::DeliveryClient;
+use proto::wire::exchange_client::ExchangeClient;
 use proto::wire::ingest_client::IngestClient;
 use tonic::Status;
 use tonic::transport::Channel;
@@ -89,12 +92,35 @@ impl Line {
         verdicts(&self.push(self.seal(contacts)?).await?)
     }
 
+    /// The batches for this authority behind a position, so many octets of them; waits some seconds if there is none.
+    pub async fn wait(&self, after: u64, max_bytes: u32) -> Result<Vec<wire::Delivered>, Status> {
+        let request =
+            wire::DeliveryPullRequest { after, max_bytes, wait_ms: 5_000, manifest_hash: Bytes::new() };
+        Ok(DeliveryClient::new(self.channel.clone()).pull(request).await?.into_inner().delivered)
+    }
+
     /// The batches for this authority behind a position, without waiting for more. Acknowledges nothing.
     pub async fn pull(&self, after: u64) -> Result<Vec<wire::Delivered>, Status> {
         let request =
             wire::DeliveryPullRequest { after, max_bytes: 1 << 20, ..wire::DeliveryPullRequest::default() };
         Ok(DeliveryClient::new(self.channel.clone()).pull(request).await?.into_inner().delivered)
     }
+}
+
+/// A line from one country's gateway to another's, with the certificate of the first.
+pub fn peer(federation: &Federation, from: CountryCode, to: CountryCode) -> Result<ExchangeClient<Channel>> {
+    let (from, to) = (federation.country(from)?, federation.country(to)?);
+    let keys = NodeKeys::read(&IdentityConfig {
+        certificate: from.gateway.certificate.clone(),
+        key: from.gateway.key.clone(),
+        passphrase_file: from.passphrase.clone(),
+        hpke_keys: vec![from.gateway.ingress_key.clone()],
+    })?;
+    let trust = trust_list(federation)?;
+    let entry = trust.country(to.code).context("the trust list has every country of the federation")?;
+    let tls = Arc::new(tls::client_config(&keys.certificate, entry)?);
+    let channel = dial::channel(&format!("https://{}", to.gateway.peers), tls)?;
+    Ok(ExchangeClient::new(channel).max_decoding_message_size(limits::MESSAGE_LEN))
 }
 
 /// The verdicts in a reply.
@@ -125,7 +151,7 @@ fn dial(country: &CountryPlace, adapter: &AdapterPlace, trust: &TrustList) -> Re
     let gateway =
         trust.country(country.code).context("the trust list has every country of the federation")?;
     let tls = Arc::new(tls::client_config(&keys.certificate, gateway)?);
-    Ok(dial::channel(&format!("https://{}", country.gateway.national), tls)?)
+    Ok(dial::channel(&format!("https://{}", country.gateway.entrance), tls)?)
 }
 
 fn now() -> u64 {

@@ -1,20 +1,23 @@
 //! A federation that runs: its places, its processes, and what a backend does with it.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use proto::ids::{Authority, CountryCode};
 use tempfile::TempDir;
 
 use crate::backend::{self, Answer, Delivered};
+use crate::balancer::Balancer;
 use crate::builder::Builder;
 use crate::members::{CountryPlan, Node};
-use crate::place::{AdapterPlace, CountryPlace, FederationPlace};
+use crate::place::{AdapterPlace, CountryPlace, FederationPlace, GatewayPlace};
 use crate::process::{Launch, Process, Signal};
+use crate::proxy::Proxy;
 use crate::setup::Member;
 use crate::tap::Tap;
 use crate::turn::Turn;
@@ -35,6 +38,8 @@ pub struct Federation {
     commands: Vec<String>,
     home: Home,
     _taps: Vec<Tap>,
+    _balancers: Vec<Balancer>,
+    proxies: BTreeMap<CountryCode, [Proxy; 2]>,
     _turn: Option<Turn>,
 }
 
@@ -52,6 +57,9 @@ pub(crate) struct Start {
     pub(crate) launches: BTreeMap<Node, Launch>,
     pub(crate) commands: Vec<String>,
     pub(crate) taps: Vec<Tap>,
+    pub(crate) balancers: Vec<Balancer>,
+    /// In front of each gateway's listeners, for peers and for adapters.
+    pub(crate) proxies: BTreeMap<CountryCode, [Proxy; 2]>,
 }
 
 impl Home {
@@ -71,7 +79,7 @@ impl Federation {
     }
 
     pub(crate) fn new(start: Start) -> Self {
-        let Start { home, place, members, launches, commands, taps } = start;
+        let Start { home, place, members, launches, commands, taps, balancers, proxies } = start;
         let members = members.into_iter().map(|(plan, country)| (plan.code, (plan, country))).collect();
         Self {
             processes: Mutex::default(),
@@ -81,6 +89,8 @@ impl Federation {
             commands,
             home,
             _taps: taps,
+            _balancers: balancers,
+            proxies,
             _turn: None,
         }
     }
@@ -125,6 +135,17 @@ impl Federation {
         member.with_context(|| format!("country {code} is not in this federation"))
     }
 
+    /// The place of a gateway.
+    pub fn gateway(&self, node: Node) -> Result<&GatewayPlace> {
+        let (code, number) = match node {
+            Node::Gateway(code) => (code, 1),
+            Node::Replica(code, number) => (code, number),
+            Node::Adapter(_) => bail!("{node} is no gateway"),
+        };
+        let place = self.country(code)?.gateways().nth(usize::from(number) - 1);
+        place.with_context(|| format!("{node} is not in this federation"))
+    }
+
     /// All adapters, by country and authority.
     pub fn adapters(&self) -> impl Iterator<Item = &AdapterPlace> {
         self.members.values().flat_map(|(_, country)| country.adapters.values())
@@ -146,6 +167,11 @@ impl Federation {
     /// All processes that belong to it, running or not.
     pub fn nodes(&self) -> impl Iterator<Item = Node> {
         self.launches.keys().copied()
+    }
+
+    /// What stands in the lines to a country's gateway, from peers and from adapters, if the federation was built so.
+    pub fn proxies(&self, code: CountryCode) -> Result<&[Proxy; 2]> {
+        self.proxies.get(&code).with_context(|| format!("no proxy stands in front of the gateway of {code}"))
     }
 
     /// Hands a file of lines to an authority's adapter, and gives the answer to each line.
@@ -181,6 +207,13 @@ impl Federation {
         Ok(text)
     }
 
+    /// The last receipt that a country's gateway has of a peer, for `stored` or `delivered`, as it was signed.
+    pub async fn receipt(&self, code: CountryCode, peer: u16, stage: &str) -> Result<Option<Vec<u8>>> {
+        let admin = self.country(code)?.gateway.admin;
+        let (status, octets) = admin::octets(admin, &format!("/receipts/{peer}/{stage}")).await?;
+        Ok((status == 200).then_some(octets))
+    }
+
     /// The most memory that a process has held since it was started last, octets.
     pub fn peak_rss(&self, node: Node) -> Result<u64> {
         self.with(node, |process| process.peak_rss())
@@ -214,8 +247,13 @@ impl Federation {
 
     /// Starts a process again that has ended, without waiting for it.
     pub fn launch(&self, node: Node) -> Result<()> {
+        self.launch_with(node, &[])
+    }
+
+    /// As [`Federation::launch`], with more in its environment.
+    pub fn launch_with(&self, node: Node, environment: &[(&str, &OsStr)]) -> Result<()> {
         let launch = self.launches.get(&node).with_context(|| format!("{node} is not in this federation"))?;
-        let process = launch.start()?;
+        let process = launch.start(environment)?;
         self.processes().insert(node, process);
         Ok(())
     }
@@ -223,17 +261,14 @@ impl Federation {
     /// Starts a process again that has ended; a gateway is waited for until it says it is ready.
     pub async fn restart(&self, node: Node) -> Result<()> {
         self.launch(node)?;
-        match node {
-            Node::Gateway(code) => self.wait_gateway(code, RESTARTED).await,
-            Node::Adapter(_) => Ok(()),
-        }
+        if node.is_gateway() { self.wait_gateway(node, RESTARTED).await } else { Ok(()) }
     }
 
     /// Stops every process with SIGTERM, adapters first, and kills what does not stop in time. Gives how each ended.
     pub async fn stop(&self) -> Result<BTreeMap<Node, ExitStatus>> {
         let running = std::mem::take(&mut *self.processes());
         let (gateways, adapters): (Vec<_>, Vec<_>) =
-            running.into_iter().partition(|(node, _)| matches!(node, Node::Gateway(_)));
+            running.into_iter().partition(|(node, _)| node.is_gateway());
         let mut ends = BTreeMap::new();
         for mut group in [adapters, gateways] {
             group.iter_mut().try_for_each(|(_, process)| process.signal(Signal::TERM))?;
@@ -250,29 +285,30 @@ impl Federation {
 
     /// Waits until each gateway is ready and has a key of every authority.
     pub(crate) async fn wait_ready(&self, limit: Duration) -> Result<()> {
-        for (plan, _) in self.countries() {
-            self.wait_gateway(plan.code, limit).await?;
+        for node in self.nodes().filter(|node| node.is_gateway()) {
+            self.wait_gateway(node, limit).await?;
         }
-        let lists = self.countries().flat_map(|(_, country)| {
-            self.adapters().map(|adapter| {
-                let name = adapter.authority.to_string().replace('/', "-");
-                country.gateway.state.join("keylists").join(format!("{name}.keys"))
-            })
-        });
-        let lists: Vec<_> = lists.collect();
-        let all_there = async || lists.iter().all(|list| list.is_file()).then_some(());
-        self.wait_until("every gateway has the key list of every authority", limit, all_there).await
+        let authorities = self.adapters().count() as f64;
+        for gateway in self.members.values().flat_map(|(_, country)| country.gateways()) {
+            let known = async || {
+                let (_, text) = admin::get(gateway.admin, "/metrics").await.ok()?;
+                (admin::metric(&text, "exchange_key_lists_in_force", &[]) >= authorities).then_some(())
+            };
+            self.wait_until("every gateway has the key list of every authority", limit, known).await?;
+        }
+        Ok(())
     }
 
-    async fn wait_gateway(&self, code: CountryCode, limit: Duration) -> Result<()> {
-        let admin = self.country(code)?.gateway.admin;
+    /// Waits until a gateway says that it is ready.
+    pub async fn wait_gateway(&self, node: Node, limit: Duration) -> Result<()> {
+        let admin = self.gateway(node)?.admin;
         let ready =
             async || admin::get(admin, "/readyz").await.is_ok_and(|(status, _)| status == 200).then_some(());
-        self.wait_until(&format!("the gateway of {code} is ready"), limit, ready).await
+        self.wait_until(&format!("the {node} is ready"), limit, ready).await
     }
 
     /// An error if a process that should run has ended.
-    fn check_all_run(&self) -> Result<()> {
+    pub fn check_all_run(&self) -> Result<()> {
         self.processes().values_mut().try_for_each(Process::check_runs)
     }
 

@@ -85,7 +85,11 @@ pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     for entry in fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))? {
         let path = entry?.path();
         if path.is_dir() {
-            files.extend(files_below(&path)?);
+            match files_below(&path) {
+                // Where processes run, a folder may go between being listed and being read.
+                Err(_) if !path.exists() => {}
+                below => files.extend(below?),
+            }
         } else {
             files.push(path);
         }

@@ -22,6 +22,20 @@ pub struct CountryPlan {
     pub suite: Suite,
     /// What its adapters offer to phones.
     pub citizens: Option<Citizens>,
+    /// Where its gateway keeps what it has.
+    pub store: StorePlan,
+}
+
+/// Where a gateway keeps what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StorePlan {
+    /// In a folder, for one process.
+    Folder,
+    /// In PostgreSQL, for so many replicas behind a balancer.
+    Postgres {
+        /// 1 or more.
+        replicas: u8,
+    },
 }
 
 /// How key files are kept.
@@ -48,6 +62,7 @@ impl CountryPlan {
             keys: KeyFiles::Plain,
             suite: Suite::XWing,
             citizens: None,
+            store: StorePlan::Folder,
         }
     }
 
@@ -61,6 +76,21 @@ impl CountryPlan {
     #[must_use]
     pub fn keys(self, keys: KeyFiles) -> Self {
         Self { keys, ..self }
+    }
+
+    /// The same with so many replicas of its gateway over one PostgreSQL.
+    #[must_use]
+    pub fn postgres(self, replicas: u8) -> Self {
+        Self { store: StorePlan::Postgres { replicas }, ..self }
+    }
+
+    /// How many gateways it runs.
+    #[must_use]
+    pub fn replicas(&self) -> u8 {
+        match self.store {
+            StorePlan::Folder => 1,
+            StorePlan::Postgres { replicas } => replicas.max(1),
+        }
     }
 
     /// The same with another suite.
@@ -83,8 +113,10 @@ pub fn three_countries() -> Vec<CountryPlan> {
 /// A process of the federation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Node {
-    /// A country's gateway.
+    /// A country's gateway; the first one, if it has several.
     Gateway(CountryCode),
+    /// Another replica of it, from 2.
+    Replica(CountryCode, u8),
     /// An authority's adapter.
     Adapter(Authority),
 }
@@ -94,6 +126,18 @@ impl Node {
     #[must_use]
     pub fn gateway(code: u16) -> Self {
         Self::Gateway(country(code))
+    }
+
+    /// The replica of a country's gateway with this number, from 1.
+    #[must_use]
+    pub fn replica(code: CountryCode, number: u8) -> Self {
+        if number <= 1 { Self::Gateway(code) } else { Self::Replica(code, number) }
+    }
+
+    /// Whether it is a gateway.
+    #[must_use]
+    pub fn is_gateway(self) -> bool {
+        matches!(self, Self::Gateway(_) | Self::Replica(..))
     }
 
     /// The adapter of an authority, as `826/1`.
@@ -107,6 +151,7 @@ impl fmt::Display for Node {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Gateway(country) => write!(f, "gateway of {country}"),
+            Self::Replica(country, number) => write!(f, "gateway {number} of {country}"),
             Self::Adapter(authority) => write!(f, "adapter of {authority}"),
         }
     }

@@ -4,6 +4,7 @@
 //! anchors/       1.key 2.key 3.key, each with its .pub
 //! trust/         draft.toml, trust.json
 //! 826/ca/        ca.crt ca.key
+//! 826/gateway-2/ gateway.toml, state/, gateway.log of a second replica, if there is one
 //! 826/gateway/   gateway.toml, certificate, keys, store/, state/, gateway.log
 //! 826/1/         adapter.toml, certificate, keys, outgoing/, delivered/, state/, adapter.log
 //! 826/1/phones/  for countries that serve phones: ca.crt, server.crt, server.key, lists.key, lists/, dead-letters/
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
+use cluster::Database;
 use proto::ids::{Authority, CountryCode};
 
 use crate::members::{CountryPlan, KeyFiles};
@@ -46,8 +48,12 @@ pub struct CountryPlace {
     pub ca: PathBuf,
     /// The pass phrase of all its key files, if they are encrypted.
     pub passphrase: Option<PathBuf>,
-    /// Its gateway.
+    /// Its gateway; the first one, if it has several.
     pub gateway: GatewayPlace,
+    /// Its other replicas, from the second.
+    pub replicas: Vec<GatewayPlace>,
+    /// The database that they share, if it has one.
+    pub database: Option<Database>,
     /// Its adapters.
     pub adapters: BTreeMap<Authority, AdapterPlace>,
 }
@@ -75,10 +81,12 @@ pub struct GatewayPlace {
     pub log: PathBuf,
     /// For peers.
     pub peers: SocketAddr,
-    /// Where peers reach it: the same, unless the line is tapped.
+    /// Where peers reach it: the same, unless somebody stands in the line.
     pub endpoint: SocketAddr,
     /// For adapters.
     pub national: SocketAddr,
+    /// Where adapters reach it: the same, unless somebody stands in the line.
+    pub entrance: SocketAddr,
     /// Health and metrics, plain HTTP.
     pub admin: SocketAddr,
 }
@@ -147,8 +155,10 @@ pub struct PhonesPlace {
 
 /// The addresses of a country's processes.
 pub(crate) struct Addresses {
-    /// A gateway's listeners: for peers, for adapters, for operators; and where peers reach it.
-    pub(crate) gateway: [SocketAddr; 4],
+    /// A gateway's listeners: for peers, for adapters, for operators; and where peers and adapters reach it.
+    pub(crate) gateway: [SocketAddr; 5],
+    /// The listeners of each other replica.
+    pub(crate) replicas: Vec<[SocketAddr; 3]>,
     /// For each authority an adapter's: for phones, for operators; and where phones reach it.
     pub(crate) adapters: Vec<[SocketAddr; 3]>,
 }
@@ -168,9 +178,18 @@ impl FederationPlace {
 }
 
 impl CountryPlace {
+    /// Its gateways: the first one, and the other replicas.
+    pub fn gateways(&self) -> impl Iterator<Item = &GatewayPlace> {
+        std::iter::once(&self.gateway).chain(&self.replicas)
+    }
+
     pub(crate) fn new(root: &Path, plan: &CountryPlan, addresses: &Addresses) -> Self {
         let folder = root.join(plan.code.to_string());
         let mut phones = addresses.adapters.iter().filter(|_| plan.citizens.is_some());
+        let gateway = GatewayPlace::new(&folder.join("gateway"), addresses.gateway);
+        let replicas = (2..).zip(&addresses.replicas);
+        let replicas = replicas
+            .map(|(number, listen)| gateway.replica(&folder.join(format!("gateway-{number}")), *listen));
         let adapters = plan
             .authorities
             .iter()
@@ -179,15 +198,17 @@ impl CountryPlace {
             code: plan.code,
             ca: folder.join("ca"),
             passphrase: (plan.keys == KeyFiles::Encrypted).then(|| folder.join("passphrase")),
-            gateway: GatewayPlace::new(&folder.join("gateway"), addresses.gateway),
+            replicas: replicas.collect(),
+            database: None,
             adapters: adapters.map(|place| (place.authority, place)).collect(),
+            gateway,
             folder,
         }
     }
 }
 
 impl GatewayPlace {
-    fn new(folder: &Path, [peers, national, admin, endpoint]: [SocketAddr; 4]) -> Self {
+    fn new(folder: &Path, [peers, national, admin, endpoint, entrance]: [SocketAddr; 5]) -> Self {
         let at = |name: &str| folder.join(name);
         Self {
             config: at("gateway.toml"),
@@ -202,7 +223,23 @@ impl GatewayPlace {
             peers,
             endpoint,
             national,
+            entrance,
             admin,
+        }
+    }
+
+    /// Another replica: the same identity, and files and listeners of its own.
+    fn replica(&self, folder: &Path, [peers, national, admin]: [SocketAddr; 3]) -> Self {
+        let at = |name: &str| folder.join(name);
+        Self {
+            folder: folder.into(),
+            config: at("gateway.toml"),
+            state: at("state"),
+            log: at("gateway.log"),
+            peers,
+            national,
+            admin,
+            ..self.clone()
         }
     }
 

@@ -1,5 +1,6 @@
 //! One process of the federation: started, signalled and ended by its own pid, and never left behind.
 
+use std::ffi::OsStr;
 use std::fs::{self, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -43,13 +44,14 @@ impl Launch {
         format!("{} run {}", self.program.display(), self.config.display())
     }
 
-    /// Starts it. Its output goes behind what is in the log already.
-    pub fn start(&self) -> Result<Process> {
+    /// Starts it, with this in its environment as well. Its output goes behind what is in the log already.
+    pub fn start(&self, environment: &[(&str, &OsStr)]) -> Result<Process> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log);
         let log = log.with_context(|| format!("cannot write {}", self.log.display()))?;
         let errors = log.try_clone().context("a log file cannot be shared")?;
         let mut command = Command::new(&self.program);
         command.arg("run").arg(&self.config).env("RUST_LOG", &self.log_level).env("NO_COLOR", "1");
+        command.envs(environment.iter().copied());
         let child = command.stdin(Stdio::null()).stdout(log).stderr(errors).spawn();
         let child = child.with_context(|| format!("cannot start {}", self.command()))?;
         Ok(Process { node: self.node, child, log: self.log.clone() })

@@ -43,7 +43,7 @@ impl<'a> Desk<'a> {
         place: &FederationPlace,
         (plan, country): (&'a CountryPlan, &'a CountryPlace),
     ) -> Result<Self> {
-        folder(&country.gateway.folder)?;
+        country.gateways().try_for_each(|gateway| folder(&gateway.folder))?;
         country.adapters.values().try_for_each(|adapter| folder(&adapter.folder))?;
         if let Some(path) = &country.passphrase {
             write_secret(path, &format!("pass phrase of country {}\n", country.code))?;

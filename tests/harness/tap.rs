@@ -52,7 +52,7 @@ async fn both_ways((caller, from): (TcpStream, IpAddr), to: SocketAddr, record: 
 }
 
 /// Dials with the caller's own address: a server that counts by address is not misled.
-async fn dial(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
+pub(crate) async fn dial(from: IpAddr, to: SocketAddr) -> io::Result<TcpStream> {
     let socket = if to.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     socket.bind(SocketAddr::new(from, 0))?;
     socket.connect(to).await

@@ -5,6 +5,7 @@
 mod exposure_list;
 mod matching;
 mod service_tokens;
+mod timing;
 
 use std::process::ExitCode;
 

@@ -4,11 +4,13 @@ mod open;
 mod trust;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use pki::identity::NodeKeys;
 use pki::trust::TrustKeeper;
+use proto::day::Day;
 use proto::ids::{CountryCode, KeyId};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -22,7 +24,7 @@ pub(crate) use open::{check_identity, remembered};
 use trust::TrustFollower;
 
 use crate::admin::{self, Admin};
-use crate::backend::Backend;
+use crate::backend::{Backend, BackendError};
 use crate::backends::folder::FolderBackend;
 use crate::backends::webhook::{self, Webhook};
 use crate::blocking::blocking;
@@ -40,6 +42,7 @@ use crate::publish::{self, Ingress, Pending, Publisher, Sources, Spool};
 use crate::receive::{self, PullLimits, Quarantine, Receiver};
 use crate::second_degree;
 use crate::service_keys::{self, ServiceKeys};
+use crate::steady::SteadyClock;
 
 /// How often a summary is logged, if anything has changed.
 const SUMMARY: Duration = Duration::from_secs(60);
@@ -76,6 +79,7 @@ struct Parts {
     wake: Arc<Notify>,
     poster: Option<Arc<Poster>>,
     service_keys: Option<Arc<ServiceKeys>>,
+    steady: Arc<SteadyClock>,
     phones: Option<(Arc<Phones>, phones::Certificate, rustls::ServerConfig)>,
     webhook: Option<Webhook>,
     admin: Option<Arc<Admin>>,
@@ -92,15 +96,16 @@ impl Adapter {
         let country = check_identity(config.authority, keys.certificate.identity(), &trust)?;
         let channel = open::connect(&config, &keys, &trust, country)?;
         let counters = Arc::<Counters>::default();
-        let spool = Arc::new(Spool::open(&config.state, disk.clone())?);
+        let spool = Arc::new(Spool::open(&config.state, disk.clone(), clock.clone())?);
         let backend =
             Arc::new(FolderBackend::open(&config.backend.outgoing, disk.clone(), config.backend.frames)?);
         let poster = open::poster(&config, &clock, &disk)?;
-        let service_keys = open::service_keys(&config, &clock, &disk)?;
+        let steady = Arc::new(SteadyClock::new(&config.state, disk.clone(), clock.clone()));
+        let service_keys = open::service_keys(&config, &steady, &disk)?;
         let taken = (counters.clone(), service_keys.clone());
         let intake = Arc::new(open::intake(&config, country, (&clock, &disk), taken)?);
         let wake = Arc::new(Notify::new());
-        let served = (intake.clone(), spool.clone(), wake.clone());
+        let served = (intake.clone(), spool.clone(), wake.clone(), keeper.watch());
         let phones = open::phones(&config, country, (&clock, &disk), served, (&poster, &service_keys))?;
         let webhook = open::webhook(&config, &disk)?;
         let admin = config.admin.as_ref().map(|_| {
@@ -108,8 +113,17 @@ impl Adapter {
             let trust = keeper.watch();
             open::admin(&config, &clock, (counters.clone(), poster.clone()), (trust, certificate_ends))
         });
-        let parts =
-            Parts { intake, spool: spool.clone(), wake, poster, service_keys, phones, webhook, admin };
+        let parts = Parts {
+            intake,
+            spool: spool.clone(),
+            wake,
+            poster,
+            service_keys,
+            steady,
+            phones,
+            webhook,
+            admin,
+        };
         Ok(Self {
             pending: Pending::open(&config.state, disk.clone())?,
             quarantine: Quarantine::open(&config.state, disk)?,
@@ -150,7 +164,7 @@ impl Adapter {
         let (poll, wake) = (follower.config.publish.poll(), parts.wake.clone());
         tasks.spawn(ending(stop.clone(), publish::run(publisher, (poll, wake), stop.clone())));
         tasks.spawn(ending(stop.clone(), receive::run(receiver, stop.clone())));
-        parts.spawn(&follower.config, &follower.clock, &tasks, &stop);
+        parts.spawn(&follower.config, &tasks, &stop);
         tasks.spawn(ending(stop.clone(), follower.run(stop.clone())));
         tasks.close();
         tasks.wait().await;
@@ -221,8 +235,8 @@ impl Adapter {
 
 impl Parts {
     /// Starts the loops of what is configured.
-    fn spawn(self, config: &Config, clock: &Clock, tasks: &TaskTracker, stop: &CancellationToken) {
-        let Self { intake, spool, wake, poster, service_keys, phones, webhook, admin } = self;
+    fn spawn(self, config: &Config, tasks: &TaskTracker, stop: &CancellationToken) {
+        let Self { intake, spool, wake, poster, service_keys, steady, phones, webhook, admin } = self;
         let spawn = |task: std::pin::Pin<Box<dyn Future<Output = ()> + Send>>| {
             tasks.spawn(ending(stop.clone(), task));
         };
@@ -230,7 +244,7 @@ impl Parts {
             spawn(Box::pin(lists::run(poster, lists.interval(), stop.clone())));
         }
         if let Some(keys) = service_keys {
-            spawn(Box::pin(service_keys::run(keys, clock.clone(), stop.clone())));
+            spawn(Box::pin(service_keys::run(keys, steady.clone(), stop.clone())));
         }
         if let (Some(admin), Some(config)) = (admin, &config.admin) {
             spawn(Box::pin(serve_admin(admin, config.listen, stop.clone())));
@@ -242,26 +256,47 @@ impl Parts {
         if let Some(webhook) = webhook {
             spawn(Box::pin(webhook::run(webhook, stop.clone())));
         }
-        let (clock, stop, state) = (clock.clone(), stop.clone(), config.state.clone());
-        spawn(Box::pin(async move {
-            while stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
-                let (intake, spool, cases) = (intake.clone(), spool.clone(), cases.clone());
-                let (now, state) = (clock.now(), state.clone());
-                let swept = blocking(move || {
-                    cases.map_or(Ok(()), |cases| cases.codes.forget(now))?;
-                    intake.forget()?;
-                    second_degree::forget(&state, now)?;
-                    Ok::<_, crate::backend::BackendError>(spool.release(now)?)
-                });
-                match swept.await {
-                    Ok(true) => wake.notify_one(),
-                    Ok(false) => {}
-                    Err(cause) => {
-                        error!(error = %outage::chain(&cause), "what is old was not forgotten; it is tried again");
-                    }
+        let sweep = Sweep { intake, spool, cases, steady, state: config.state.clone() };
+        spawn(Box::pin(sweep.run(wake, stop.clone())));
+    }
+}
+
+/// What is old, and what was held.
+struct Sweep {
+    intake: Arc<Intake>,
+    spool: Arc<Spool>,
+    cases: Option<Arc<phones::Cases>>,
+    steady: Arc<SteadyClock>,
+    state: PathBuf,
+}
+
+impl Sweep {
+    async fn run(self, wake: Arc<Notify>, stop: CancellationToken) {
+        let sweep = Arc::new(self);
+        while stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
+            let this = sweep.clone();
+            match blocking(move || this.step()).await {
+                Ok(true) => wake.notify_one(),
+                Ok(false) => {}
+                Err(cause) => {
+                    error!(error = %outage::chain(&cause), "what is old was not forgotten; it is tried again");
                 }
             }
-        }));
+        }
+    }
+
+    /// Whether there is something to publish.
+    fn step(&self) -> Result<bool, BackendError> {
+        let now = self.steady.now()?;
+        self.intake.forget(Day::of_unix(now))?;
+        second_degree::forget(&self.state, now)?;
+        self.spool.forget(now)?;
+        let released = self.spool.release(now)?;
+        if let Some(cases) = &self.cases {
+            cases.codes.forget(now)?;
+            cases.release(now)?;
+        }
+        Ok(released)
     }
 }
 

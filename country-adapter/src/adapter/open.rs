@@ -18,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::{BackendKind, Config, ListsConfig};
 use crate::counters::Counters;
 use crate::diagnosis::FanOut;
+use crate::diagnosis::exports::{self, Exports};
 use crate::durable::Disk;
 use crate::intake::{Folder, Intake, KeySource, Lines, Modes, Outlet, Parts, Postings, Rules};
 use crate::lists::{self, Parameters, Places, Poster, queue};
@@ -26,6 +27,7 @@ use crate::phones::{self, Cases, Phones};
 use crate::publish::Spool;
 use crate::second_degree::Edges;
 use crate::service_keys::{self, ServiceKeys};
+use crate::steady::SteadyClock;
 
 /// Why an adapter cannot start. Each names the key of the configuration that it comes from.
 #[derive(Debug, thiserror::Error)]
@@ -151,7 +153,7 @@ pub(super) fn poster(config: &Config, clock: &Clock, disk: &Disk) -> Result<Opti
 /// The keys for service tokens, if they are opened here.
 pub(super) fn service_keys(
     config: &Config,
-    clock: &Clock,
+    clock: &SteadyClock,
     disk: &Disk,
 ) -> Result<Option<Arc<ServiceKeys>>, OpenError> {
     let (Some(_), Some(lists)) = (&config.secured, &config.lists) else { return Ok(None) };
@@ -161,7 +163,7 @@ pub(super) fn service_keys(
         lists_key(config, lists)?,
         config.authority,
     )?;
-    keys.rotate(clock.now())?;
+    keys.rotate(clock.clock().now(), clock.now()?)?;
     Ok(Some(Arc::new(keys)))
 }
 
@@ -180,6 +182,10 @@ pub(super) fn intake(
         let queue = queue::folder(&config.state);
         let folder = Folder::open(&queue, disk.clone(), queue::ENDING, Modes::PRIVATE)?;
         outlets.push(Box::new(Postings::new(folder)));
+    }
+    if let Some(exports) = &config.diagnosis_keys.exports {
+        let folder = Folder::open(exports, disk.clone(), exports::ENDING, Modes::SHARED)?;
+        outlets.push(Box::new(Exports::new(folder)));
     }
     if config.second_degree.enabled {
         outlets.push(Box::new(Edges::open(&config.state, disk.clone())?));
@@ -207,14 +213,14 @@ pub(super) fn webhook_queue(config: &Config) -> PathBuf {
 }
 
 /// What the phones' side needs of the others.
-type Served = (Arc<Intake>, Arc<Spool>, Arc<Notify>);
+type Served = (Arc<Intake>, Arc<Spool>, Arc<Notify>, watch::Receiver<Arc<TrustList>>);
 
 /// HTTPS for phones, if it is configured.
 pub(super) fn phones(
     config: &Config,
     country: CountryCode,
     (clock, disk): (&Clock, &Disk),
-    (intake, spool, wake): Served,
+    (intake, spool, wake, trust): Served,
     (poster, service_keys): (&Option<Arc<Poster>>, &Option<Arc<ServiceKeys>>),
 ) -> Result<Option<(Arc<Phones>, phones::Certificate, rustls::ServerConfig)>, OpenError> {
     let (Some(served), Some(poster), Some(lists)) = (&config.phones, poster, &config.lists) else {
@@ -227,8 +233,8 @@ pub(super) fn phones(
     };
     let second_degree = if config.second_degree.enabled { Policy::On } else { Policy::Off };
     let contacts_per_case = usize::try_from(served.contacts_per_case).unwrap_or(usize::MAX);
-    let parts =
-        cases::Parts { spool, intake, fan_out, second_degree, contacts_per_case, clock: clock.clone(), wake };
+    let clock = clock.clone();
+    let parts = cases::Parts { spool, intake, fan_out, trust, second_degree, contacts_per_case, clock, wake };
     let cases = Arc::new(Cases::open(&config.state, disk.clone(), parts)?);
     let certificate = phones::Certificate { chain: served.certificate.clone(), key: served.key.clone() };
     let tls = certificate.read()?;

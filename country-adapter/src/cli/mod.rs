@@ -2,3 +2,4 @@
 
 pub(crate) mod advice;
 pub(crate) mod case_code;
+pub(crate) mod keys;

@@ -139,6 +139,11 @@ mod tests {
         assert_eq!(config.backend.webhook.unwrap().timeout_ms, 10_000);
     }
 
+    const SECURED: &str = "[secured]
+# Service tokens that are opened a day for one country, 1000 to 100000000.
+tokens_per_origin_and_day = 2000000
+";
+
     #[test]
     fn what_does_not_go_together_is_said_with_its_key() {
         for (text, right, wrong, key) in [
@@ -147,7 +152,9 @@ mod tests {
             (WEBHOOK, "kind = \"webhook\"", "kind = \"folder\"", "backend.webhook"),
             (EXAMPLE, "delivered = ", "# ", "backend"),
             (EXAMPLE, "[publish]", "[secured]\n[publish]", "secured"),
+            (DECENTRALISED, SECURED, "", "approach"),
         ] {
+            assert!(text.contains(right), "{right}");
             let text = text.replacen(right, wrong, 1);
             let file = ConfigFile::parse(Path::new("/etc/a/adapter.toml"), text).unwrap();
             let keys: Vec<_> = file.config.contradictions().into_iter().map(|(key, ..)| key).collect();

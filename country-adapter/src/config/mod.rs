@@ -348,6 +348,12 @@ impl Config {
                 "add [lists], or write approach = \"centralised\"",
             ),
             (
+                *approach == Approach::Decentralised && self.secured.is_none(),
+                "approach",
+                "no service token is opened without the table [secured], so phones of Herald Secured are never warned",
+                "add [secured], or write approach = \"hybrid\" if the backend opens them",
+            ),
+            (
                 phones.is_some() && lists.is_none(),
                 "phones",
                 "what phones download is signed, and the table [lists] is missing",
@@ -365,5 +371,25 @@ impl Config {
             .filter(|(wrong, ..)| *wrong)
             .map(|(_, key, wrong, remedy)| (key, wrong, remedy))
             .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::de::value::{Error, I64Deserializer};
+
+    use super::*;
+
+    fn five_to_thousand(number: i64) -> Result<u32, Error> {
+        within::<I64Deserializer<Error>, 5, 1_000>(I64Deserializer::new(number))
+    }
+
+    #[test]
+    fn a_number_is_taken_up_to_its_limits_and_not_one_past_them() {
+        assert_eq!([5, 1_000].map(|number| five_to_thousand(number).ok()), [Some(5), Some(1_000)]);
+        for number in [4, 1_001, -1, i64::MAX] {
+            let refused = five_to_thousand(number).unwrap_err().to_string();
+            assert!(refused.contains("expected 5 to 1000"), "{refused}");
+        }
     }
 }

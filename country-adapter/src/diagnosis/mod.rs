@@ -1,10 +1,17 @@
 //! Ill persons' own keys: fanned out to countries, held back until their time is over.
 //!
-//! One key becomes one report for each country that should have it, so that routing stays a matter of the header. A
+//! One key becomes one report for each authority that should have it, so that routing stays a matter of the header; the
+//! own authority's desk gets it too, for the phones of its own list. A
 //! key that is still in use would tell who is ill now: it is held until its phone advertises something else.
+
+pub mod efgs;
+pub mod exports;
+pub mod gaen_export;
+pub mod held;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use pki::trust::TrustList;
 use proto::day::Day;
 use proto::ids::{Authority, CountryCode, StateCode};
 use proto::report::{DiagnosisKey, IllKey, Report, RollingWindow};
@@ -21,49 +28,93 @@ const TOLERANCE: u64 = 2 * 3_600;
 pub struct FanOut {
     /// The authority that confirms the cases.
     pub issuer: Authority,
-    /// Its country: its own phones get keys another way.
+    /// Its country: all of its authorities get every key.
     pub own: CountryCode,
-    /// Countries that get every key.
+    /// Other countries that get every key.
     pub subscribers: Vec<CountryCode>,
 }
 
-/// Keys that may leave at some Unix time.
-pub type Held = BTreeMap<u64, Vec<DiagnosisKey>>;
+/// What becomes of some keys.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Fanned {
+    /// For other authorities.
+    pub others: Timed,
+    /// For the own authority's desk.
+    pub own: Timed,
+}
+
+/// Reports of keys by when they may be used.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Timed {
+    /// Now.
+    pub due: Vec<DiagnosisKey>,
+    /// From some Unix time on.
+    pub held: BTreeMap<u64, Vec<DiagnosisKey>>,
+}
+
+impl Timed {
+    fn add(&mut self, report: DiagnosisKey, now: u64) {
+        match over(&report.key) {
+            from if from <= now => self.due.push(report),
+            from => self.held.entry(from).or_default().push(report),
+        }
+    }
+}
 
 impl FanOut {
-    /// One report a key and destination: what may leave now, and what may leave later.
+    /// One report a key and destination.
     #[must_use]
-    pub fn reports(&self, keys: &[UploadedKey], now: u64) -> (Vec<DiagnosisKey>, Held) {
-        let (mut due, mut held) = (Vec::new(), Held::new());
+    pub fn reports(&self, trust: &TrustList, keys: &[UploadedKey], now: u64) -> Fanned {
+        let mut fanned = Fanned::default();
         for key in keys {
-            let from = over(&key.key);
-            let reports =
-                self.destinations(&key.visited).into_iter().map(|country| self.report(key, country));
-            if from <= now {
-                due.extend(reports);
-            } else {
-                held.entry(from).or_default().extend(reports);
+            for destination in self.destinations(trust, &key.visited) {
+                fanned.others.add(self.report(key, destination), now);
             }
+            fanned.own.add(self.report(key, self.home()), now);
         }
-        (due, held)
+        fanned
     }
 
-    /// Visited and subscribed countries, each once, without the own one.
+    /// The authorities of the visited, subscribed and own countries, each once, without the own one. Of a country that
+    /// has none in the trust list it is the national one: the gateway says that there is no way to it.
     #[must_use]
-    pub fn destinations(&self, visited: &[CountryCode]) -> BTreeSet<CountryCode> {
-        let all = visited.iter().chain(&self.subscribers).copied();
-        all.filter(|country| *country != self.own).collect()
+    pub fn destinations(
+        &self,
+        trust: &TrustList,
+        visited: &[CountryCode],
+    ) -> BTreeSet<(CountryCode, StateCode)> {
+        let countries: BTreeSet<_> = visited.iter().chain(&self.subscribers).chain([&self.own]).collect();
+        let destinations = countries.into_iter().flat_map(|country| {
+            let listed = trust.country(*country).into_iter().flat_map(|country| country.authorities.keys());
+            let mut states: Vec<_> = listed.filter_map(|authority| state(*authority)).collect();
+            if states.is_empty() && *country != self.own {
+                states.push((*country, StateCode::NATIONAL));
+            }
+            states
+        });
+        destinations.filter(|destination| Some(*destination) != state(self.issuer)).collect()
     }
 
-    fn report(&self, key: &UploadedKey, country: CountryCode) -> DiagnosisKey {
+    fn home(&self) -> (CountryCode, StateCode) {
+        state(self.issuer).unwrap_or((self.own, StateCode::NATIONAL))
+    }
+
+    fn report(&self, key: &UploadedKey, destination: (CountryCode, StateCode)) -> DiagnosisKey {
         DiagnosisKey {
-            destination: (country, StateCode::NATIONAL),
+            destination,
             issuer: self.issuer,
             key: key.key,
             report_type: key.report_type,
             onset: key.onset,
             transmission_risk: key.transmission_risk,
         }
+    }
+}
+
+fn state(authority: Authority) -> Option<(CountryCode, StateCode)> {
+    match authority {
+        Authority::State(country, state) => Some((country, state)),
+        Authority::Opaque(_) => None,
     }
 }
 
@@ -87,8 +138,15 @@ pub fn report<'a>(key: &DiagnosisKey) -> Report<'a> {
     Report::DiagnosisKey(*key)
 }
 
+/// The reports of keys by their time.
+#[must_use]
+pub fn reports<'a>(keys: &BTreeMap<u64, Vec<DiagnosisKey>>) -> BTreeMap<u64, Vec<Report<'a>>> {
+    keys.iter().map(|(from, keys)| (*from, keys.iter().map(report).collect())).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use pki::fixture::Federation;
     use proto::report::{GaenKey, ReportType, SimpleKey, TransmissionRisk};
 
     use super::*;
@@ -102,6 +160,14 @@ mod tests {
     fn fan_out(subscribers: &[u16]) -> FanOut {
         let subscribers = subscribers.iter().map(|code| country(*code)).collect();
         FanOut { issuer: "36/2".parse().unwrap(), own: country(36), subscribers }
+    }
+
+    fn trust() -> TrustList {
+        Federation::of(&["36/2", "36/3", "826/0", "826/1", "250/0", "554/7"]).trust_list()
+    }
+
+    fn destinations(keys: &[DiagnosisKey]) -> Vec<String> {
+        keys.iter().map(|key| key.header().authority().to_string()).collect()
     }
 
     fn key(key: IllKey, visited: &[u16]) -> UploadedKey {
@@ -119,26 +185,35 @@ mod tests {
     }
 
     #[test]
-    fn each_visited_and_subscribed_country_gets_a_key_once_and_the_own_one_not_at_all() {
-        let (due, held) = fan_out(&[250, 826]).reports(&[key(simple(19_990), &[826, 276, 36, 276])], NOON);
-        let destinations: Vec<_> = due.iter().map(|report| report.destination.0.number()).collect();
-        assert_eq!(destinations, [250, 276, 826]);
-        assert!(held.is_empty() && due.iter().all(|report| report.header().code() == 0x10));
-        assert!(fan_out(&[]).reports(&[key(simple(19_990), &[])], NOON).0.is_empty());
+    fn every_authority_of_a_visited_subscribed_or_the_own_country_gets_a_key_once() {
+        let (trust, keys) = (trust(), [key(simple(19_990), &[826, 276, 36, 276, 554])]);
+        let Fanned { others, own } = fan_out(&[250, 826]).reports(&trust, &keys, NOON);
+        let expected = ["36/3", "250/0", "276/0", "554/7", "826/0", "826/1"];
+        assert_eq!(destinations(&others.due), expected, "276 is in no list: the gateway says so");
+        assert_eq!(destinations(&own.due), ["36/2"], "for the own authority's phones");
+        assert!(others.held.is_empty() && own.held.is_empty());
+        assert!(others.due.iter().all(|report| report.header().code() == 0x10));
+        let alone = FanOut { issuer: "x/0000abcd".parse().unwrap(), ..fan_out(&[]) };
+        let Fanned { others, own } = alone.reports(&trust, &[key(simple(19_990), &[])], NOON);
+        assert_eq!(destinations(&others.due), ["36/2", "36/3"]);
+        assert_eq!(destinations(&own.due), ["36/0"]);
     }
 
     #[test]
-    fn a_key_that_is_in_use_is_held_until_two_hours_after_its_time() {
+    fn a_key_that_is_in_use_is_held_until_two_hours_after_its_time_for_the_own_phones_too() {
+        let trust = trust();
         let over_at = 20_001 * 86_400 + 7_200;
         for (now, leaves) in [(NOON, false), (over_at - 1, false), (over_at, true)] {
-            let (due, held) = fan_out(&[]).reports(&[key(simple(20_000), &[826])], now);
-            assert_eq!((due.len(), held.len()), (usize::from(leaves), usize::from(!leaves)), "{now}");
+            let Fanned { others, own } = fan_out(&[]).reports(&trust, &[key(simple(20_000), &[250])], now);
+            let expected = if leaves { (2, 0, 1, 0) } else { (0, 1, 0, 1) };
+            let found = (others.due.len(), others.held.len(), own.due.len(), own.held.len());
+            assert_eq!(found, expected, "{now}");
         }
         let window = RollingWindow::new(20_000 * 144, 36).unwrap();
         let gaen = IllKey::Gaen(GaenKey::new([1; 16]).unwrap(), window);
         assert_eq!(over(&gaen), 20_000 * 86_400 + 6 * 3_600 + 7_200);
-        let (_, held) =
-            fan_out(&[]).reports(&[key(gaen, &[826]), key(simple(20_000), &[826])], 20_000 * 86_400);
+        let keys = [key(gaen, &[250]), key(simple(20_000), &[250])];
+        let held = fan_out(&[]).reports(&trust, &keys, 20_000 * 86_400).others.held;
         assert_eq!(held.keys().copied().collect::<Vec<_>>(), [over(&gaen), over_at]);
     }
 }

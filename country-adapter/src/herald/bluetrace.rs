@@ -201,7 +201,29 @@ mod tests {
         assert!(text_frame(authority, "no base64", none).is_err());
     }
 
+    fn extended_of(rssi: Option<i8>) -> Vec<u8> {
+        rssi.map_or(Vec::new(), |rssi| [&[0x40, 1][..], &rssi.to_be_bytes()].concat())
+    }
+
     proptest! {
+        #[test]
+        fn any_identity_reads_back_from_its_frame(
+            id in prop::collection::vec(any::<u8>(), 1..300),
+            quanta in "([A-Za-z0-9+/]{4}){1,60}",
+            padding in prop::sample::select(vec!["", "AA==", "AAA="]),
+            rssi in any::<Option<i8>>(),
+        ) {
+            let (authority, text) = ("826/4".parse().unwrap(), quanta + padding);
+            let octets = extended_of(rssi);
+            let extended = ExtendedData::parse(&octets).unwrap();
+            let binary = binary_frame(authority, &id, extended).unwrap();
+            let read = parse_binary(&binary[EnvelopeHeader::LEN..]).unwrap();
+            prop_assert_eq!((read.id, read.extended().unwrap().octets()), (&id[..], &octets[..]));
+            let frame = text_frame(authority, &text, extended).unwrap();
+            let read = parse_text(&frame[EnvelopeHeader::LEN..]).unwrap();
+            prop_assert_eq!((read.id, read.extended().unwrap().octets()), (text.as_bytes(), &octets[..]));
+        }
+
         #[test]
         fn any_body_is_read_or_refused(octets in prop::collection::vec(any::<u8>(), 0..100)) {
             for body in [octets.clone(), body(u16::try_from(octets.len()).unwrap(), &octets)] {

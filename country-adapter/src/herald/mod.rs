@@ -7,8 +7,10 @@ pub mod gaen;
 pub mod matching;
 pub mod reference;
 pub mod secured;
+pub mod signal;
 pub mod simple;
 pub mod venue;
+mod walk;
 
 #[cfg(test)]
 mod vectors;

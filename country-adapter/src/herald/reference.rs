@@ -18,6 +18,9 @@ pub enum SourceProfile {
     /// As today's Android and iOS libraries send them: little endian.
     #[serde(rename = "herald-ref-le")]
     Libraries,
+    /// As the C++ library sends them: little endian too, and Simple frames of a form that is refused.
+    #[serde(rename = "herald-ref-cpp")]
+    CppLibrary,
 }
 
 impl SourceProfile {
@@ -26,14 +29,12 @@ impl SourceProfile {
         match self {
             Self::Specification => Ok(octets),
             Self::Libraries => from_little_endian(&octets),
+            Self::CppLibrary => from_cpp(&octets),
         }
     }
 }
 
 /// Rewrites a frame of the Android or iOS library as the specification has it: header, and a venue's location.
-///
-/// Frames of the C++ library are refused: they have a length before the contact identifier, and its identifiers
-/// repeat every day.
 pub fn from_little_endian(octets: &[u8]) -> Result<Vec<u8>, Malformed> {
     let Some((header, body)) = octets.split_first_chunk::<{ EnvelopeHeader::LEN }>() else {
         let missing = EnvelopeHeader::LEN - octets.len();
@@ -42,7 +43,6 @@ pub fn from_little_endian(octets: &[u8]) -> Result<Vec<u8>, Malformed> {
     let family = registry::assignment(header[0])?.family;
     let mut converted = swapped_header(family, *header)?.to_vec();
     match (family, body) {
-        (Family::Simple, _) if is_of_the_cpp_library(body) => return Err(CPP),
         (Family::Venue, [a, b, c, d, extended @ ..]) => {
             converted.extend_from_slice(&[*d, *c, *b, *a]);
             converted.extend_from_slice(extended);
@@ -51,6 +51,16 @@ pub fn from_little_endian(octets: &[u8]) -> Result<Vec<u8>, Malformed> {
     }
     Frame::parse(&converted)?;
     Ok(converted)
+}
+
+/// The same for the C++ library. Its Simple frames have a length before the contact identifier, and its identifiers
+/// repeat every day, so that they are none.
+fn from_cpp(octets: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let family = octets.first().map(|code| registry::assignment(*code)).transpose()?;
+    if family.is_some_and(|assignment| assignment.family == Family::Simple) {
+        return Err(CPP);
+    }
+    from_little_endian(octets)
 }
 
 const CPP: Malformed = Malformed::Field {
@@ -67,15 +77,32 @@ fn swapped_header(family: Family, header: [u8; 5]) -> Result<[u8; 5], Malformed>
     Ok([code, country_high, country_low, state_high, state_low])
 }
 
-// The C++ library counts 2 and the extended data, and leaves the identifier's 16 octets out.
-fn is_of_the_cpp_library(body: &[u8]) -> bool {
-    let length = body.first_chunk().map(|length| usize::from(u16::from_le_bytes(*length)));
-    body.len() > 16 && length == Some(body.len() - 16)
-}
-
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_frame_that_is_turned_and_turned_again_is_itself(
+            code in prop::sample::select(vec![8, 0x10, 0x30, 0x90, 0x91_u8]),
+            country in 1..=999_u16,
+            state in any::<u16>(),
+            body in prop::collection::vec(any::<u8>(), 4..100),
+        ) {
+            let (country, state) = (country.to_be_bytes(), state.to_be_bytes());
+            let frame = [&[code][..], &country, &state, &body].concat();
+            prop_assume!(Frame::parse(&frame).is_ok());
+            let mut turned = frame.clone();
+            turned[1..3].reverse();
+            turned[3..5].reverse();
+            if code == 0x30 {
+                turned[5..9].reverse();
+            }
+            prop_assert_eq!(from_little_endian(&turned), Ok(frame));
+        }
+    }
 
     #[test]
     fn an_opaque_authority_has_no_little_endian_form() {
@@ -88,6 +115,22 @@ mod tests {
     fn a_short_frame_says_what_is_missing() {
         assert_eq!(from_little_endian(&[0x10, 1]), Err(Malformed::Truncated { what: "frame", missing: 3 }));
         assert!(matches!(from_little_endian(&[0x30, 1, 0, 0, 0, 7]), Err(Malformed::Bounds { .. })));
+    }
+
+    #[test]
+    fn an_identifier_may_begin_like_any_length() {
+        // What the C++ library would put before an identifier: 2, and 3 octets of extended data.
+        let frame = [&[0x10, 0x3a, 3, 1, 0][..], &[5, 0], &[7; 14], &[0x40, 1, 0xc8]].concat();
+        let converted = SourceProfile::Libraries.frame(frame.clone()).unwrap();
+        assert_eq!(converted[5..], frame[5..], "the profile says what it is, and nothing in the frame");
+        assert_eq!(SourceProfile::CppLibrary.frame(frame), Err(CPP));
+    }
+
+    #[test]
+    fn a_venue_of_the_cpp_library_is_one() {
+        let frame = vec![0x30, 0x3a, 3, 1, 0, 4, 3, 2, 1];
+        assert_eq!(SourceProfile::CppLibrary.frame(frame), Ok(vec![0x30, 3, 0x3a, 0, 1, 1, 2, 3, 4]));
+        assert!(SourceProfile::CppLibrary.frame(Vec::new()).is_err());
     }
 
     #[test]

@@ -1,13 +1,19 @@
 //! Every published value for Simple, venue and BlueTrace frames, by its id.
 
+use std::fs;
+use std::path::Path;
+
 use proto::day::Day;
 use proto::extended::{ExtendedData, put_section};
 use proto::header::Frame;
 use proto::ids::{Authority, CountryCode, StateCode};
+use proto::octets::Reader;
 use proto::report::SimpleKey;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use super::reference::SourceProfile;
+use super::signal::{CallingCard, Detected, Signal, Via};
 use super::simple::{self, Chain, Generation, KeySchedule, Period, ScheduleError, Secret};
 use super::{bluetrace, reference, split, venue};
 
@@ -71,11 +77,123 @@ fn matching_key(vector: &Vector) -> SimpleKey {
     phone().matching_key(EPOCH.plus(vector.small("day"))).unwrap()
 }
 
+/// Beginnings of all ids, how many there are, and the file that tests them by that name.
+const TESTED: [(&str, usize, &str); 24] = [
+    ("simple-matching-", 5, "country-adapter/src/herald/vectors.rs"),
+    ("simple-contact-", 14, "country-adapter/src/herald/vectors.rs"),
+    ("simple-digest-", 2, "country-adapter/src/herald/vectors.rs"),
+    ("simple-hash-secret", 1, "country-adapter/src/herald/vectors.rs"),
+    ("simple-dayperiod-", 9, "country-adapter/src/herald/vectors.rs"),
+    ("simple-edge-", 3, "country-adapter/src/herald/vectors.rs"),
+    ("simple-frame-", 3, "country-adapter/src/herald/vectors.rs"),
+    ("beacon-", 3, "country-adapter/src/herald/vectors.rs"),
+    ("bluetrace-", 3, "country-adapter/src/herald/vectors.rs"),
+    ("signal-", 5, "country-adapter/src/herald/vectors.rs"),
+    ("ref-int-le", 1, "country-adapter/src/herald/vectors.rs"),
+    ("ref-string", 1, "country-adapter/src/herald/vectors.rs"),
+    ("ext-", 11, "proto/src/extended/tests.rs"),
+    ("float16", 1, "country-adapter/src/herald/secured/vectors.rs"),
+    ("totp-rfc6238-", 6, "country-adapter/src/herald/secured/totp.rs"),
+    ("ours-totp31", 1, "country-adapter/src/herald/secured/totp.rs"),
+    ("ours-ect", 1, "country-adapter/src/herald/secured/confirmation.rs"),
+    ("ours-est", 1, "country-adapter/src/herald/secured/service_tests.rs"),
+    ("ours-secured-response", 1, "country-adapter/src/herald/secured/exchange_tests.rs"),
+    ("risk-basic-slices", 1, "country-adapter/src/risk.rs"),
+    ("risk-basic", 1, "country-adapter/src/risk.rs"),
+    ("distance-fowler", 1, "country-adapter/src/samples.rs"),
+    ("exposure-rssi-minutes", 1, "country-adapter/src/samples.rs"),
+    ("risk-sample-disease", 1, "country-adapter/src/samples.rs"),
+];
+
 #[test]
-fn every_vector_of_these_families_has_a_test() {
-    each("simple-", 5 + 14 + 2 + 1 + 9 + 3 + 3, |_| ());
-    each("beacon-", 3, |_| ());
-    each("bluetrace-", 3, |_| ());
+fn every_vector_has_a_test() {
+    let vectors: Value = serde_json::from_str(VECTORS).unwrap();
+    let vectors = vectors["vectors"].as_array().unwrap();
+    let mut counts = [0; TESTED.len()];
+    for vector in vectors {
+        let id = vector["id"].as_str().unwrap();
+        let known = TESTED.iter().position(|(beginning, ..)| id.starts_with(beginning));
+        counts[known.unwrap_or_else(|| panic!("no test knows {id}"))] += 1;
+    }
+    for ((beginning, count, file), found) in TESTED.iter().zip(counts) {
+        assert_eq!(found, *count, "{beginning}");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(file);
+        let text = fs::read_to_string(path).unwrap();
+        assert!(text.contains(&format!("\"{beginning}\"")), "{file} does not test {beginning}");
+    }
+}
+
+/// Integers as they stand behind a type's name, as `uint16 1`.
+#[test]
+fn integers_of_the_libraries_are_ours_in_the_other_order() {
+    each("ref-int-le", 1, |vector| {
+        let values = vector.inputs["values"].as_array().unwrap();
+        let expected = vector.expected["hex"].as_array().unwrap();
+        assert_eq!(values.len(), expected.len());
+        for (value, hex_text) in values.iter().zip(expected) {
+            let (kind, number) = value.as_str().unwrap().split_once(' ').unwrap();
+            let mut octets = hex::decode(hex_text.as_str().unwrap()).unwrap();
+            octets.reverse();
+            let mut reader = Reader::new("integer", &octets);
+            let found: i128 = match kind {
+                "uint16" => reader.u16().unwrap().into(),
+                "int16" => reader.u16().unwrap().cast_signed().into(),
+                "uint32" => reader.u32().unwrap().into(),
+                "int32" => reader.u32().unwrap().cast_signed().into(),
+                "uint64" => reader.u64().unwrap().into(),
+                other => panic!("no test knows {other}"),
+            };
+            assert_eq!((found.to_string().as_str(), reader.is_done()), (number, true));
+        }
+    });
+}
+
+/// Strings have the form of a section's value: a length in one octet, and UTF-8. A section is never empty.
+#[test]
+fn strings_of_the_libraries_are_values_of_sections() {
+    const PREMISES: u8 = 0x10;
+    each("ref-string", 1, |vector| {
+        let values = vector.inputs["values"].as_array().unwrap();
+        let expected = vector.expected["hex"].as_array().unwrap();
+        assert_eq!(values.len(), expected.len());
+        for (value, octets) in values.iter().zip(expected) {
+            let (text, octets) = (value.as_str().unwrap(), hex::decode(octets.as_str().unwrap()).unwrap());
+            let section = [&[PREMISES], &octets[..]].concat();
+            let read = ExtendedData::parse(&section);
+            assert_eq!(
+                read.is_ok_and(|read| read.value(PREMISES) == Some(text.as_bytes())),
+                !text.is_empty()
+            );
+        }
+    });
+}
+
+#[test]
+fn signals_have_the_published_octets() {
+    each("signal-", 5, |vector| {
+        let octets = vector.expected_hex();
+        let signal = Signal::parse(&octets).unwrap();
+        let hex_of = |field: &str| hex::decode(vector.inputs[field].as_str().unwrap()).unwrap();
+        let rssi = || i16::try_from(vector.inputs["rssi"].as_i64().unwrap()).unwrap();
+        match vector.id.as_str() {
+            "signal-rssi" => assert_eq!(signal, Signal::Rssi(rssi())),
+            "signal-payload" => assert_eq!(signal, Signal::Payload(&hex_of("payload"))),
+            "signal-immediate" => assert_eq!(signal, Signal::Immediate(&hex_of("data"))),
+            "signal-sharing-empty" => {
+                assert_eq!(signal, Signal::CallingCard(CallingCard::new(None, &[]).unwrap()));
+            }
+            "signal-sharing" => {
+                let payloads = vector.inputs["payloads"].as_array().unwrap();
+                let payloads: Vec<_> =
+                    payloads.iter().flat_map(|hex| hex::decode(hex.as_str().unwrap()).unwrap()).collect();
+                assert_eq!(signal, Signal::CallingCard(CallingCard::new(Some(rssi()), &payloads).unwrap()));
+                let unpacked = signal.detected(SourceProfile::Libraries);
+                assert!(matches!(&unpacked[..], [Ok(Detected { via: Via::Shared, .. })]), "the same twice");
+            }
+            other => panic!("no test knows {other}"),
+        }
+        assert_eq!(signal.octets(), octets, "{}", vector.id);
+    });
 }
 
 #[test]
@@ -196,7 +314,7 @@ fn simple_frames_have_the_published_octets() {
                 assert_eq!(as_it_is.looks_byte_swapped().map(CountryCode::number), Some(826));
             }
             "simple-frame-cpp" => {
-                let refused = reference::from_little_endian(&octets).unwrap_err().to_string();
+                let refused = SourceProfile::CppLibrary.frame(octets).unwrap_err().to_string();
                 assert!(refused.contains("C++ library"), "{refused}");
             }
             other => panic!("no test knows {other}"),

@@ -27,7 +27,32 @@ pub fn beacon(authority: Authority, location: u32, extended: ExtendedData<'_>) -
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proto::extended::put_section;
+    use proto::header::Frame;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn any_beacon_reads_back_and_any_body_is_one_or_refused(
+            (country, state, location) in (1..=999_u16, any::<u16>(), any::<u32>()),
+            area in "[a-zA-Z0-9 ]{1,40}",
+            body in prop::collection::vec(any::<u8>(), 0..60),
+        ) {
+            let mut extended = Vec::new();
+            put_section(&mut extended, 0x11, area.as_bytes()).unwrap();
+            let authority = format!("{country}/{state}").parse().unwrap();
+            let octets = beacon(authority, location, ExtendedData::parse(&extended).unwrap()).unwrap();
+            let frame = Frame::parse(&octets).unwrap();
+            prop_assert_eq!(frame.header.authority(), authority);
+            let (read, told) = parse(frame.body).unwrap();
+            prop_assert_eq!((read, told.octets()), (&location.to_be_bytes()[..], &extended[..]));
+            if let Ok((location, extended)) = parse(&body) {
+                prop_assert_eq!([location, extended.octets()].concat(), body);
+            }
+        }
+    }
 
     #[test]
     fn a_venue_without_its_whole_location_is_truncated() {

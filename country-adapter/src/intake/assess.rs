@@ -16,7 +16,7 @@ use crate::herald::secured::report::ReportToken;
 use crate::herald::secured::service::{self, DailyKey, NotOpened};
 use crate::herald::secured::validate::{self, ContactTime, ValidContact, validate};
 use crate::receive;
-use crate::risk::{Mechanism, Subtotal};
+use crate::risk::{self, Mechanism, Subtotal};
 
 /// The keys that open service tokens now.
 pub type KeySource = Arc<dyn Fn() -> Arc<Vec<DailyKey<PrivateKey>>> + Send + Sync>;
@@ -53,6 +53,8 @@ pub enum Refused {
     WrongTimeCode,
     /// Made more than half an hour before or after the contact.
     OutsideOfContact,
+    /// More minutes by distance than the contact lasted.
+    ImpossibleMinutes,
     /// Counted already within 15 days.
     AlreadySeen,
     /// More than one country's tokens of a day.
@@ -61,7 +63,7 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::UnknownKey,
         Self::NotOpened,
         Self::MalformedToken,
@@ -69,6 +71,7 @@ impl Refused {
         Self::KeyOfAnotherDay,
         Self::WrongTimeCode,
         Self::OutsideOfContact,
+        Self::ImpossibleMinutes,
         Self::AlreadySeen,
         Self::OverQuota,
     ];
@@ -90,6 +93,7 @@ impl Refused {
             Self::KeyOfAnotherDay => "key_of_another_day",
             Self::WrongTimeCode => "wrong_time_code",
             Self::OutsideOfContact => "outside_of_contact",
+            Self::ImpossibleMinutes => "impossible_minutes",
             Self::AlreadySeen => "already_seen",
             Self::OverQuota => "over_quota",
         }
@@ -187,6 +191,9 @@ impl Rules {
         let opened = opened.transpose()?;
         Ok(match report.token.header().assignment().family {
             Family::Secured if opened.is_none() => Event::Closed(report),
+            Family::Secured | Family::Simple if !risk::is_possible(report.duration, &report.proximity) => {
+                return Err(Refused::ImpossibleMinutes);
+            }
             Family::Secured | Family::Simple => Event::Contact(Box::new(Contact {
                 report,
                 subtotal,

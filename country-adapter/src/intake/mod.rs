@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pki::disk::DiskError;
+use proto::day::Day;
 use proto::ids::Authority;
 use proto::report::Report;
 
@@ -83,7 +84,7 @@ impl Intake {
     /// Opens the desk in the adapter's directory, and finishes what a kill has interrupted.
     pub fn open(state: &Path, disk: Disk, parts: Parts) -> Result<Self, BackendError> {
         let Parts { rules, clock, counters, outlets, tokens_per_origin_and_day } = parts;
-        let seen = Seen::open(&state.join("seen"), disk.clone(), clock.today())?;
+        let seen = Seen::open(&state.join("seen"), disk.clone())?;
         let state = State::open(state, disk)?;
         let desk = Mutex::new(Desk { state, seen, quota: Quota::new(tokens_per_origin_and_day) });
         let intake = Self { rules, clock, counters, outlets, desk };
@@ -148,9 +149,13 @@ impl Intake {
         Ok(Taken::Now)
     }
 
+    /// Whether an upload was taken.
+    pub fn has(&self, upload: UploadId) -> Result<bool, BackendError> {
+        Ok(self.desk().state.has(upload)?)
+    }
+
     /// Forgets tokens and uploads that nobody can bring again.
-    pub fn forget(&self) -> Result<(), BackendError> {
-        let today = self.clock.today();
+    pub fn forget(&self, today: Day) -> Result<(), BackendError> {
         let mut desk = self.desk();
         desk.seen.forget(today)?;
         Ok(desk.state.forget(today)?)
@@ -170,7 +175,8 @@ impl Intake {
         for (place, (report, opened)) in (0_u32..).zip(reports.iter().zip(opened)) {
             let assessed = self.rules.assess(*report, opened).and_then(|event| {
                 let claim = Claim::new(source, place);
-                let is_new = event.token().is_none_or(|(token, day)| desk.seen.claim(token, day, claim));
+                let mut is_new = |(token, day)| desk.seen.claim((token, source.degree()), day, claim);
+                let is_new = event.token().is_none_or(&mut is_new);
                 if is_new { Ok(event) } else { Err(Refused::AlreadySeen) }
             });
             match assessed {

@@ -1,8 +1,9 @@
 //! Which confirmation tokens were counted, for 15 days and one: kept on disk, so that a restart forgets none.
 //!
 //! `state/seen/<day>.log`, days since 1970 of the exchange: records of 32 octets, token 16, day 2, claim 14. A claim
-//! says which report counted it, so that a report which comes again after a kill is no repetition of itself. About
-//! 60 octets of memory for each token.
+//! says which report counted it, so that a report which comes again after a kill is no repetition of itself. The first
+//! bit of the day is set if the contact was with somebody who was exposed: that advice does not stand in the way of the
+//! warning when the same person turns out to be ill. About 60 octets of memory for each token and degree.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,10 +16,13 @@ use proto::report::Report;
 use super::piece::Source;
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
 use crate::herald::secured::ConfirmationToken;
+use crate::phones::case_code::Degree;
 
 /// Octets of a record.
 const RECORD: usize = 32;
 const ENDING: &str = ".log";
+/// The bit of a record's day that says second degree: days have 15 bits until 2059.
+const SECOND: u16 = 1 << 15;
 /// Days for which a token is kept: as long as a report may be old, and one more, as a token that was made before
 /// midnight fits a contact of the next day too.
 const KEPT: u16 = Report::MAX_AGE + 1;
@@ -40,39 +44,46 @@ impl Claim {
 pub(super) struct Seen {
     disk: Disk,
     dir: PathBuf,
-    tokens: HashMap<ConfirmationToken, (Day, Claim)>,
+    tokens: HashMap<Key, (Day, Claim)>,
     /// Octets of each file that are whole records.
     lengths: HashMap<Day, u64>,
     /// Not yet on disk.
-    fresh: Vec<(ConfirmationToken, Day, Claim)>,
+    fresh: Vec<(Key, Day, Claim)>,
 }
+
+/// A token, and what it was counted for.
+type Key = (ConfirmationToken, Degree);
 
 impl Seen {
     /// Reads the directory, or makes it. A record that was torn by a kill belonged to nothing that was kept.
-    pub(super) fn open(dir: &Path, disk: Disk, today: Day) -> Result<Self, DiskError> {
+    pub(super) fn open(dir: &Path, disk: Disk) -> Result<Self, DiskError> {
         disk.create_dir(dir, PRIVATE_DIR)?;
         let (tokens, lengths, fresh) = (HashMap::new(), HashMap::new(), Vec::new());
         let mut seen = Self { disk, dir: dir.into(), tokens, lengths, fresh };
-        seen.forget(today)?;
         for day in seen.days()? {
             let octets = durable::read_if_there(&seen.path(day))?.unwrap_or_default();
             let (records, _torn) = octets.as_chunks::<RECORD>();
             seen.lengths.insert(day, u64::try_from(records.len() * RECORD).unwrap_or(u64::MAX));
             seen.tokens.extend(records.iter().map(|record| {
-                let (token, day, claim) = parse(record);
-                (token, (day, claim))
+                let (key, day, claim) = parse(record);
+                (key, (day, claim))
             }));
         }
         Ok(seen)
     }
 
-    /// Claims a token; whether this report may count it. It is kept by the next [`Seen::settle`].
-    pub(super) fn claim(&mut self, token: ConfirmationToken, day: Day, claim: Claim) -> bool {
-        if let Some((_, known)) = self.tokens.get(&token) {
+    /// Claims a token for a degree; whether this report may count it. It is kept by the next [`Seen::settle`].
+    ///
+    /// A case goes before an exposure, and not the other way round: who is warned needs no advice about the same contact.
+    pub(super) fn claim(&mut self, (token, degree): Key, day: Day, claim: Claim) -> bool {
+        if let Some((_, known)) = self.tokens.get(&(token, degree)) {
             return *known == claim;
         }
-        self.tokens.insert(token, (day, claim));
-        self.fresh.push((token, day, claim));
+        if degree == Degree::Second && self.tokens.contains_key(&(token, Degree::First)) {
+            return false;
+        }
+        self.tokens.insert((token, degree), (day, claim));
+        self.fresh.push(((token, degree), day, claim));
         true
     }
 
@@ -114,24 +125,28 @@ impl Seen {
     }
 }
 
-fn record((token, day, claim): &(ConfirmationToken, Day, Claim)) -> [u8; RECORD] {
+fn record(((token, degree), day, claim): &(Key, Day, Claim)) -> [u8; RECORD] {
     let mut record = [0; RECORD];
     record[..16].copy_from_slice(token.octets());
-    record[16..18].copy_from_slice(&day.number().to_be_bytes());
+    let bit = if *degree == Degree::Second { SECOND } else { 0 };
+    record[16..18].copy_from_slice(&(day.number() & !SECOND | bit).to_be_bytes());
     record[18..].copy_from_slice(&claim.0);
     record
 }
 
-fn parse(record: &[u8; RECORD]) -> (ConfirmationToken, Day, Claim) {
+fn parse(record: &[u8; RECORD]) -> (Key, Day, Claim) {
     let (mut token, mut claim) = ([0; 16], [0; 14]);
     token.copy_from_slice(&record[..16]);
     claim.copy_from_slice(&record[18..]);
-    let day = Day::new(u16::from_be_bytes([record[16], record[17]]));
-    (ConfirmationToken::new(token), day, Claim(claim))
+    let day = u16::from_be_bytes([record[16], record[17]]);
+    let degree = if day & SECOND == 0 { Degree::First } else { Degree::Second };
+    ((ConfirmationToken::new(token), degree), Day::new(day & !SECOND), Claim(claim))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::piece::UploadId;
     use super::*;
 
@@ -139,15 +154,15 @@ mod tests {
 
     fn source(number: u8) -> Source {
         let (id, origin) = (UploadId::new([number; 16]), "826".parse().unwrap());
-        Source::Upload { id, origin, degree: crate::phones::case_code::Degree::First }
+        Source::Upload { id, origin, degree: Degree::First }
     }
 
-    fn token(number: u8) -> ConfirmationToken {
-        ConfirmationToken::new([number; 16])
+    fn token(number: u8) -> Key {
+        (ConfirmationToken::new([number; 16]), Degree::First)
     }
 
     fn opened(dir: &Path) -> Seen {
-        Seen::open(dir, Disk::default(), TODAY).unwrap()
+        Seen::open(dir, Disk::default()).unwrap()
     }
 
     #[test]
@@ -160,6 +175,22 @@ mod tests {
         assert!(!seen.claim(token(1), TODAY, Claim::new(source(2), 0)), "another source");
         assert!(!seen.claim(token(1), TODAY.plus(1), second), "whatever its day");
         assert!(seen.claim(token(2), TODAY, second));
+    }
+
+    #[test]
+    fn a_case_counts_after_an_exposure_and_an_exposure_not_after_a_case() {
+        let dir = tempfile::tempdir().unwrap();
+        let second = |number| (token(number).0, Degree::Second);
+        let mut seen = opened(dir.path());
+        assert!(seen.claim(second(1), TODAY, Claim::new(source(1), 0)));
+        assert!(!seen.claim(second(1), TODAY, Claim::new(source(2), 0)), "one exposure is advice enough");
+        assert!(seen.claim(token(1), TODAY, Claim::new(source(3), 0)));
+        assert!(seen.claim(token(2), TODAY, Claim::new(source(3), 1)));
+        seen.settle().unwrap();
+        let mut again = opened(dir.path());
+        assert!(!again.claim(token(1), TODAY, Claim::new(source(4), 0)));
+        assert!(again.claim(second(1), TODAY, Claim::new(source(1), 0)), "its own claim after a restart");
+        assert!(!again.claim(second(2), TODAY, Claim::new(source(4), 1)));
     }
 
     #[test]
@@ -213,7 +244,16 @@ mod tests {
 
     #[test]
     fn a_record_reads_back() {
-        let written = (token(7), Day::new(65_535), Claim::new(source(1), u32::MAX));
-        assert!(parse(&record(&written)) == written);
+        for degree in [Degree::First, Degree::Second] {
+            let written = ((token(7).0, degree), Day::new(32_767), Claim::new(source(1), u32::MAX));
+            assert!(parse(&record(&written)) == written);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_record_reads_back(octets in any::<[u8; RECORD]>()) {
+            prop_assert_eq!(record(&parse(&octets)), octets);
+        }
     }
 }

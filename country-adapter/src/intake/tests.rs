@@ -50,6 +50,7 @@ impl Key {
 struct Made {
     token: [u8; ReportToken::LEN],
     step: Step,
+    duration: u64,
 }
 
 fn made(key: &DailyKey<PublicKey>, number: u8, step: Step, clock: Step) -> Made {
@@ -63,7 +64,7 @@ fn made(key: &DailyKey<PublicKey>, number: u8, step: Step, clock: Step) -> Made 
     );
     let service = contents.seal(key, header, &confirmation).unwrap();
     let token = ReportToken { service, confirmation, receipt: Receipt::new([number ^ 0xff; 16]) }.octets();
-    Made { token, step }
+    Made { token, step, duration: 20 }
 }
 
 impl Made {
@@ -74,7 +75,7 @@ impl Made {
             token: Token::new(header, &self.token).unwrap(),
             day: self.step.day(),
             start: Some(QuarterHour::of_unix(self.step.unix())),
-            duration: Minutes::capped(20),
+            duration: Minutes::capped(self.duration),
             proximity: [0, 20, 0, 0].map(Minutes::capped),
             risk: Risk::default(),
             extended: LeavingData::default(),
@@ -244,11 +245,19 @@ async fn every_refusal_is_counted_by_its_reason_and_comes_to_nothing() {
     let late = made(&place.key.public(day), 5, step, Step::new(step.number() + 2));
     let other_day =
         made(&place.key.public(day), 6, Step::new(step.number() - 96), Step::new(step.number() - 96));
+    // Twenty minutes at 1-2 m, in a contact of seventeen.
+    let mut brief = place.made(8);
+    brief.duration = 17;
     let good = place.made(7);
-    take(&intake, 1, &[&unknown, &junk, &stranger, &moved, &late, &other_day, &good].map(Made::octets));
+    take(
+        &intake,
+        1,
+        &[&unknown, &junk, &stranger, &moved, &late, &other_day, &brief, &good].map(Made::octets),
+    );
     take(&intake, 2, &[good.octets()]);
     let expected = [
         ("already_seen", 1),
+        ("impossible_minutes", 1),
         ("key_of_another_day", 1),
         ("not_opened", 2),
         ("outside_of_contact", 1),
@@ -307,6 +316,22 @@ async fn who_was_only_exposed_gives_advice_without_a_score() {
     assert_eq!(place.posted(ListKind::Advice).len(), 1);
     let line = &place.world.lines("delivered")[0].1[0];
     assert_eq!((line["degree"].as_u64(), line.get("subtotal")), (Some(2), None));
+}
+
+#[tokio::test]
+async fn who_was_exposed_and_then_is_ill_still_warns_with_the_same_contacts() {
+    let place = Place::new().await;
+    let octets = [place.made(1).octets()];
+    let reports: Vec<_> = octets.iter().map(|octets| Report::decode(octets).unwrap()).collect();
+    let counted = |id, degree| {
+        let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
+        intake.take(upload(id), degree, &reports).unwrap();
+        (place.posted(ListKind::Advice).len(), place.posted(ListKind::Contacts).len())
+    };
+    assert_eq!(counted(1, Degree::Second), (1, 0));
+    assert_eq!(counted(2, Degree::First), (1, 1));
+    assert_eq!(counted(3, Degree::First), (1, 1), "but once");
+    assert_eq!(counted(4, Degree::Second), (1, 1));
 }
 
 #[tokio::test]

@@ -336,6 +336,60 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_daily_key_reads_back(key in any::<[u8; 32]>(), day in any::<u16>(), onset in prop::option::of(-14..=14_i8)) {
+            prop_assume!(key != [0; 32]);
+            let simple = SimpleKey::new(key).unwrap();
+            let key = DiagnosisKey {
+                destination: (CountryCode::new(826).unwrap(), StateCode::NATIONAL),
+                issuer: "36/2".parse().unwrap(),
+                key: IllKey::Simple(simple, Day::new(day)),
+                report_type: ReportType::ConfirmedTest,
+                onset: onset.map(|days| OnsetDays::new(days).unwrap()),
+                transmission_risk: TransmissionRisk::new(3).unwrap(),
+            };
+            let entry = Entry::daily_key(&key).unwrap();
+            prop_assert!(entry.as_daily_key() == Some((simple, Day::new(day))));
+        }
+
+        #[test]
+        fn any_visit_reads_back(
+            (country, state, location) in (1..=999_u16, any::<u16>(), any::<u32>()),
+            (area, day, start) in (any::<u8>(), any::<u16>(), prop::option::of(0..=95_u8)),
+            (minutes, kind, score) in (0..=360_u64, any::<u8>(), prop::option::of(0..=65_534_u16)),
+        ) {
+            let header = EnvelopeHeader::new(0x30, format!("{country}/{state}").parse().unwrap()).unwrap();
+            let token = [&location.to_be_bytes()[..], &[area]].concat();
+            let report = Contact {
+                token: Token::new(header, &token).unwrap(),
+                day: Day::new(day),
+                start: start.map(|start| QuarterHour::new(start).unwrap()),
+                duration: Minutes::capped(minutes),
+                proximity: [Minutes::default(); 4],
+                risk: Risk { kind, score: score.map(|score| Score::new(score).unwrap()), mechanism: 0 },
+                extended: proto::extended::LeavingData::default(),
+            };
+            let visit = Visit {
+                place: (CountryCode::new(country).unwrap(), StateCode::new(state)),
+                location,
+                area: (area != 0).then_some(area),
+                day: report.day,
+                start: report.start,
+                minutes: report.duration,
+                kind,
+                score: report.risk.score,
+            };
+            prop_assert_eq!(Entry::visit(&report).unwrap().as_visit(), Some(visit));
+        }
+
+        #[test]
+        fn any_advice_reads_back(token in any::<[u8; 16]>(), code in 0..=0x7fff_ffff_u32, day in any::<u16>(), which in 0..3_usize) {
+            let advice = [Advice::AsymptomaticCarrier, Advice::SuperSpreader, Advice::SecondDegree][which];
+            let written = (ConfirmationToken::new(token), TimeCode::new(code).unwrap(), Day::new(day), advice);
+            let (token, code, day, advice) = written;
+            prop_assert_eq!(Entry::advice(token, code, day, advice).as_advice(), Some(written));
+        }
+
+        #[test]
         fn any_forty_octets_are_read_or_passed_over(octets in any::<[u8; 32]>(), rest in any::<[u8; 8]>()) {
             let mut all = [0; 40];
             all[..32].copy_from_slice(&octets);

@@ -237,8 +237,38 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_octets_are_an_increment_or_refused(octets in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Increment::parse(&octets);
+        fn any_octets_are_an_increment_that_nobody_signed_or_refused(
+            kind in 1..=4_u8,
+            head in prop::collection::vec(any::<u8>(), HEAD - 7 - 4),
+            entries in 0..4_u32,
+            rest in prop::collection::vec(any::<u8>(), 0..300),
+        ) {
+            let exact = usize::try_from(entries).unwrap() * Entry::LEN + SIGNATURE;
+            let long_enough: Vec<_> = rest.iter().copied().cycle().take(if rest.is_empty() { 0 } else { exact }).collect();
+            for rest in [rest, long_enough] {
+                let begin = [&[VERSION, kind, 0, 3, 0x3a, 0, 0][..], &head, &entries.to_be_bytes()].concat();
+                let octets = [begin, rest].concat();
+                if let Ok(increment) = Increment::parse(&octets) {
+                    prop_assert_eq!(increment.entries.len(), usize::try_from(entries).unwrap());
+                    prop_assert!(increment.check(key().public()).is_err());
+                }
+            }
+        }
+
+        #[test]
+        fn an_altered_or_cut_increment_is_not_believed(
+            count in 0..5_usize,
+            (at, by) in (any::<prop::sample::Index>(), 1..=255_u8),
+            end in any::<prop::sample::Index>(),
+        ) {
+            let key = key();
+            let octets = head(7, [3; 32]).seal(&vec![Entry::new([1; 40]); count], &key).octets;
+            let mut altered = octets.clone();
+            altered[at.index(octets.len())] ^= by;
+            let cut = &octets[..end.index(octets.len())];
+            for wrong in [&altered[..], cut] {
+                prop_assert!(!Increment::parse(wrong).is_ok_and(|read| read.check(key.public()).is_ok()));
+            }
         }
 
         #[test]

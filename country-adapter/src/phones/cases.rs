@@ -1,7 +1,7 @@
 //! A case's upload: taken whole and once, whenever the adapter is killed.
 //!
-//! 1. `state/uploads/<id>.upload` appears by a rename: the upload is taken. 2. Domestic contacts go to the desk, what
-//!    is for others is written aside in the spool. 3. The code is marked as used: the commit. 4. The spool's file is renamed
+//! 1. `state/uploads/<id>.<degree>.<digest>.<day>.upload` appears by a rename: the upload is taken, on that day. 2. Domestic contacts go to the desk, what
+//!    is for others has been written aside in the spool before. 3. The code is marked as used: the commit. 4. The spool's file is renamed
 //!    into place, and the journal goes. What is found after a kill is finished from where it stands.
 
 use std::path::{Path, PathBuf};
@@ -9,9 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use pki::disk::DiskError;
 use pki::sign::sha256;
+use pki::trust::TrustList;
 use proto::day::Day;
 use proto::report::DateOut;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tracing::{info, warn};
 
 use super::case_code::{CaseCode, CaseCodes, Degree, Known};
@@ -19,10 +20,11 @@ use super::split::{OutOfTime, Parted, Stripped};
 use super::upload::{Place, Upload, UploadError};
 use crate::backend::BackendError;
 use crate::clock::Clock;
-use crate::diagnosis::{self, FanOut};
+use crate::diagnosis::held::Held;
+use crate::diagnosis::{self, FanOut, Fanned};
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
 use crate::intake::{Intake, UploadId};
-use crate::publish::Spool;
+use crate::publish::{Leaving, Spool};
 
 const ENDING: &str = ".upload";
 
@@ -30,12 +32,14 @@ const ENDING: &str = ".upload";
 pub struct Cases {
     /// The codes.
     pub codes: CaseCodes,
-    /// What is for other countries goes here.
+    /// What is for other authorities goes here.
     pub spool: Arc<Spool>,
     /// What is for this authority goes here.
     pub intake: Arc<Intake>,
     /// Who gets keys.
     pub fan_out: FanOut,
+    /// Who answers for which phones.
+    pub trust: watch::Receiver<Arc<TrustList>>,
     /// Whether uploads of the second degree are taken.
     pub second_degree: Policy,
     /// Contacts of one case.
@@ -44,6 +48,8 @@ pub struct Cases {
     pub clock: Clock,
     /// Rings when there is something to publish.
     pub wake: Arc<Notify>,
+    /// Keys for this authority's own phones, until their time is over.
+    own_keys: Held,
     journal: Journal,
 }
 
@@ -85,8 +91,8 @@ pub enum Refused {
     /// The octets.
     #[error(transparent)]
     Upload(#[from] UploadError),
-    /// A contact's date.
-    #[error("contact {}: {}", .0.place, .0.out)]
+    /// The date of a contact or key.
+    #[error("{}: {}", .0.place, .0.out)]
     OutOfTime(OutOfTime),
     /// More contacts than one case may have here.
     #[error("a case has at most {most} contacts here")]
@@ -116,6 +122,8 @@ pub struct Parts {
     pub intake: Arc<Intake>,
     /// See [`Cases::fan_out`].
     pub fan_out: FanOut,
+    /// See [`Cases::trust`].
+    pub trust: watch::Receiver<Arc<TrustList>>,
     /// See [`Cases::second_degree`].
     pub second_degree: Policy,
     /// See [`Cases::contacts_per_case`].
@@ -129,13 +137,27 @@ pub struct Parts {
 impl Cases {
     /// Opens the directory, and finishes what a kill has interrupted.
     pub fn open(state: &Path, disk: Disk, parts: Parts) -> Result<Self, BackendError> {
-        let Parts { spool, intake, fan_out, second_degree, contacts_per_case, clock, wake } = parts;
+        let Parts { spool, intake, fan_out, trust, second_degree, contacts_per_case, clock, wake } = parts;
         let codes = CaseCodes::open(state, disk.clone())?;
+        let own = state.join("own-keys");
+        let own_keys = Held::open(&own, &own.join(".incoming"), disk.clone())?;
         let journal = Journal::open(state, disk)?;
-        let cases =
-            Self { codes, spool, intake, fan_out, second_degree, contacts_per_case, clock, wake, journal };
+        let cases = Self {
+            codes,
+            spool,
+            intake,
+            fan_out,
+            trust,
+            second_degree,
+            contacts_per_case,
+            clock,
+            wake,
+            own_keys,
+            journal,
+        };
         cases.resume(|_| true)?;
         cases.spool.discard_staged()?;
+        cases.own_keys.discard_all()?;
         Ok(cases)
     }
 
@@ -158,7 +180,7 @@ impl Cases {
         }
         let upload = self.parse(octets)?;
         let today = self.clock.today();
-        let parted = Parted::new(&upload, self.intake.authority(), today).map_err(Refused::OutOfTime)?;
+        let parted = self.part(&upload, today).map_err(Refused::OutOfTime)?;
         let accepted = Accepted {
             domestic: parted.domestic.len(),
             foreign: if degree == Degree::First { parted.foreign.len() } else { 0 },
@@ -169,11 +191,16 @@ impl Cases {
         // What an earlier attempt has begun is finished first: it was the first.
         self.resume(|entry| entry.id == code.id())?;
         self.check_code(code, Some(digest))?;
-        let entry = Entry { id: code.id(), degree, digest };
+        let entry = Entry { id: code.id(), degree, digest, day: today };
         self.journal.write(&entry, octets)?;
         self.finish(&entry, &upload, &parted)?;
         info!(domestic = accepted.domestic, foreign = accepted.foreign, keys = accepted.keys, "case taken");
         Ok(accepted)
+    }
+
+    fn part<'a>(&self, upload: &'a Upload<'a>, day: Day) -> Result<Parted<'a>, OutOfTime> {
+        let trust = self.trust.borrow().clone();
+        Parted::new(upload, (self.intake.authority(), &trust), day)
     }
 
     fn parse<'a>(&self, octets: &'a [u8]) -> Result<Upload<'a>, Refused> {
@@ -187,46 +214,71 @@ impl Cases {
 
     /// Does what follows the journal's entry. May be done again from any point.
     fn finish(&self, entry: &Entry, upload: &Upload<'_>, parted: &Parted<'_>) -> Result<(), BackendError> {
-        let Entry { id, degree, digest } = *entry;
+        let Entry { id, digest, .. } = *entry;
         let known = self.codes.known(id, 0)?;
         if !matches!(known, Known::Used(_)) {
-            let domestic: Vec<_> = parted.domestic.iter().map(Stripped::report).collect();
-            self.intake.take(id, degree, &domestic)?;
-            if degree == Degree::First {
-                let now = self.clock.now();
-                let (due, held) = self.fan_out.reports(&upload.keys, now);
-                let mut leaving: Vec<_> = parted.foreign.iter().map(Stripped::report).collect();
-                leaving.extend(due.iter().map(diagnosis::report));
-                self.spool.stage(id, leaving.into_iter())?;
-                held.iter().try_for_each(|(from, keys)| {
-                    self.spool.hold(id, *from, keys.iter().map(diagnosis::report))
-                })?;
-            } else if !parted.foreign.is_empty() {
-                warn!(
-                    contacts = parted.foreign.len(),
-                    "contacts of the second degree stay in the country; dropped"
-                );
+            // What the desk has taken is not parted again: trust list and clock may have moved on meanwhile.
+            if !self.intake.has(id)? {
+                self.hand_on(entry, upload, parted)?;
             }
             self.codes.mark(id, self.clock.today(), digest)?;
         }
         self.spool.publish(id)?;
+        self.own_keys.publish(&id.to_string())?;
         self.codes.close(id)?;
         self.journal.remove(entry)?;
         self.wake.notify_one();
         Ok(())
     }
 
+    /// Writes aside what is for others and what is for later, and gives the desk the rest.
+    fn hand_on(&self, entry: &Entry, upload: &Upload<'_>, parted: &Parted<'_>) -> Result<(), BackendError> {
+        let Entry { id, degree, .. } = *entry;
+        let mut here: Vec<_> = parted.domestic.iter().map(Stripped::report).collect();
+        let (mut leaving, mut fanned) = (Leaving::default(), Fanned::default());
+        if degree == Degree::First {
+            fanned = self.fan_out.reports(&self.trust.borrow().clone(), &upload.keys, self.clock.now());
+            leaving.due.extend(parted.foreign.iter().map(Stripped::report));
+            leaving.due.extend(fanned.others.due.iter().map(diagnosis::report));
+            leaving.held = diagnosis::reports(&fanned.others.held);
+            here.extend(fanned.own.due.iter().map(diagnosis::report));
+        } else if !parted.foreign.is_empty() {
+            let contacts = parted.foreign.len();
+            warn!(contacts, "contacts of the second degree stay with their authority; dropped");
+        }
+        self.spool.stage(id, &leaving)?;
+        self.own_keys.discard(&id.to_string())?;
+        for (from, keys) in &fanned.own.held {
+            self.own_keys.stage(&id.to_string(), *from, keys.iter().map(diagnosis::report))?;
+        }
+        self.intake.take(id, degree, &here)?;
+        Ok(())
+    }
+
+    /// Gives the desk the keys for this authority's own phones whose time is over.
+    pub fn release(&self, now: u64) -> Result<(), BackendError> {
+        for due in self.own_keys.due(now)? {
+            let json = self.own_keys.read(&due)?;
+            let reports = json.iter().filter_map(|json| json.report().ok()).collect::<Vec<_>>();
+            // The desk takes a name once: a kill before the file is gone doubles nothing.
+            let name = sha256(&[&b"own keys"[..], due.file().as_bytes()].concat());
+            let id = UploadId::new(*name.first_chunk().expect("a hash has 32 octets"));
+            self.intake.take(id, Degree::First, &reports)?;
+            self.own_keys.remove(&due)?;
+        }
+        Ok(())
+    }
+
     fn resume(&self, of: impl Fn(&Entry) -> bool) -> Result<(), BackendError> {
         for (entry, octets) in self.journal.entries()?.into_iter().filter(|(entry, _)| of(entry)) {
-            let (Ok(upload), today) = (Upload::parse(&octets), Day::of_unix(self.clock.now())) else {
-                warn!("a journal that does not parse is dropped: its upload was not answered");
-                self.journal.remove(&entry)?;
-                continue;
-            };
-            // It was in time when it was taken; what has become too old meanwhile, nobody would take.
-            match Parted::new(&upload, self.intake.authority(), today) {
-                Ok(parted) => self.finish(&entry, &upload, &parted)?,
-                Err(_) => self.finish(&entry, &upload, &Parted { domestic: vec![], foreign: vec![] })?,
+            let upload = Upload::parse(&octets);
+            // All of it was in time on the day on which it was taken, whatever day it is now.
+            match upload.as_ref().map(|upload| (upload, self.part(upload, entry.day))) {
+                Ok((upload, Ok(parted))) => self.finish(&entry, upload, &parted)?,
+                Ok((_, Err(_))) | Err(_) => {
+                    warn!("a journal that does not parse is dropped: its upload was not answered");
+                    self.journal.remove(&entry)?;
+                }
             }
         }
         Ok(())
@@ -245,6 +297,8 @@ struct Entry {
     id: UploadId,
     degree: Degree,
     digest: [u8; 8],
+    /// On which it was taken.
+    day: Day,
 }
 
 impl Journal {
@@ -275,8 +329,9 @@ impl Journal {
     }
 
     fn path(&self, entry: &Entry) -> PathBuf {
-        let Entry { id, degree, digest } = entry;
-        self.dir.join(format!("{id}.{}.{}{ENDING}", degree.number(), hex::encode(digest)))
+        let Entry { id, degree, digest, day } = entry;
+        let (degree, digest, day) = (degree.number(), hex::encode(digest), day.number());
+        self.dir.join(format!("{id}.{degree}.{digest}.{day}{ENDING}"))
     }
 }
 
@@ -287,7 +342,8 @@ impl Entry {
         let degree = Degree::from_number(parts.next()?)?;
         let mut digest = [0; 8];
         hex::decode_to_slice(parts.next()?, &mut digest).ok()?;
-        Some(Self { id, degree, digest })
+        let day = Day::new(parts.next()?.parse().ok()?);
+        Some(Self { id, degree, digest, day })
     }
 }
 
@@ -305,7 +361,7 @@ impl Refused {
     pub fn place(&self) -> Option<Place> {
         match self {
             Self::Upload(UploadError::Malformed { place, .. }) => Some(*place),
-            Self::OutOfTime(OutOfTime { place, .. }) => Some(Place::Contact(*place)),
+            Self::OutOfTime(OutOfTime { place, .. }) => Some(*place),
             Self::Upload(UploadError::Size { .. } | UploadError::TooMany { .. })
             | Self::UnknownCode
             | Self::ExpiredCode
@@ -316,7 +372,7 @@ impl Refused {
         }
     }
 
-    /// Whether a contact is too old, or from the future.
+    /// Whether a contact or key is too old, or from the future.
     #[must_use]
     pub fn date(&self) -> Option<DateOut> {
         match self {

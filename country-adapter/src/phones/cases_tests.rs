@@ -44,9 +44,10 @@ impl Place {
         let state = self.world.path("state");
         let country = CountryCode::new(826).unwrap();
         let parts = Parts {
-            spool: Arc::new(Spool::open(&state, disk.clone())?),
+            spool: Arc::new(Spool::open(&state, disk.clone(), self.world.clock.clone())?),
             intake: Arc::new(self.world.intake(disk.clone())?),
             fan_out: FanOut { issuer: World::own(), own: country, subscribers: Vec::new() },
+            trust: self.world.trust.subscribe(),
             second_degree: self.policy,
             contacts_per_case: 10,
             clock: self.world.clock.clone(),
@@ -94,6 +95,11 @@ impl Place {
         found
     }
 
+    fn files(&self, folder: &str) -> usize {
+        let names = durable::names(&self.world.path(folder)).unwrap();
+        names.iter().filter(|name| name.ends_with(".ndjson")).count()
+    }
+
     fn handed_over(&self) -> usize {
         self.world.lines("delivered").iter().map(|(_, lines)| lines.len()).sum()
     }
@@ -106,14 +112,15 @@ async fn a_case_is_split_between_home_and_abroad_and_its_code_is_used() {
     let place = Place::new().await;
     let (code, octets) = (place.code(Degree::First), place.upload());
     assert_eq!(place.take(&code, &octets).unwrap(), Accepted { domestic: 2, foreign: 3, keys: 2 });
-    assert_eq!(place.handed_over(), 2);
-    assert_eq!(place.published(), BTreeMap::from([(250, 3), (276, 1)]), "today's key is held");
+    assert_eq!(place.handed_over(), 3, "two contacts, and the key for the own list");
+    let published = BTreeMap::from([(250, 3), (276, 1), (826, 1)]);
+    assert_eq!(place.published(), published, "the other authority at home gets the key too; today's is held");
     let again = place.take(&code, &octets).unwrap_err();
     assert!(matches!(again, Refused::UsedCode { same: true }), "{again}");
     let mut other = octets.clone();
     other[1] ^= 1;
     assert!(matches!(place.take(&code, &other), Err(Refused::UsedCode { same: false })));
-    assert_eq!((place.handed_over(), place.published().values().sum::<usize>()), (2, 4));
+    assert_eq!((place.handed_over(), place.published().values().sum::<usize>()), (3, 5));
 }
 
 #[tokio::test]
@@ -130,13 +137,47 @@ async fn killed_between_any_two_steps_a_case_is_taken_once() {
             Ok(_) | Err(Refused::UsedCode { same: true }) => {}
             Err(refused) => panic!("killed after step {steps}: {refused}"),
         }
-        assert_eq!(place.handed_over(), 2, "killed after step {steps}");
-        assert_eq!(place.published(), BTreeMap::from([(250, 3), (276, 1)]), "killed after step {steps}");
-        let held = durable::names(&place.world.path("state/spool/held")).unwrap();
-        assert_eq!(held.len(), 1, "killed after step {steps}");
+        assert_eq!(place.handed_over(), 3, "killed after step {steps}");
+        let published = BTreeMap::from([(250, 3), (276, 1), (826, 1)]);
+        assert_eq!(place.published(), published, "killed after step {steps}");
+        for held in ["state/spool/held", "state/own-keys"] {
+            assert_eq!(place.files(held), 1, "killed after step {steps}: {held}");
+        }
         assert!(durable::names(&place.world.path("state/spool/.incoming")).unwrap().is_empty());
         let left = durable::names(&place.world.path("state/uploads")).unwrap();
         assert_eq!(left, ["taken"], "killed after step {steps}");
+        if killed.is_ok() && !disk.is_dead() {
+            assert!(steps > 40, "{steps} steps cannot be all");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn killed_before_midnight_and_resumed_after_it_a_case_is_whole() {
+    for steps in 0_isize.. {
+        let place = Place::new().await;
+        let today = place.world.clock.today();
+        let contacts =
+            [("826/1", today), ("826/1", today.minus(15)), ("250/0", today.minus(15)), ("250/0", today)];
+        let tokens: Vec<_> = (1..=4).map(|number| [number; 16]).collect();
+        let contacts =
+            contacts.iter().zip(&tokens).map(|((issuer, day), token)| contact(issuer, token, *day));
+        let client = ClientId::new([0; 16]);
+        let octets = Upload { client, contacts: contacts.collect(), keys: vec![] }.octets().unwrap();
+        let (code, disk) = (place.code(Degree::First), Disk::dying_after(steps));
+        let killed =
+            place.open(disk.clone()).map_err(Refused::from).and_then(|cases| cases.take(&code, &octets));
+        place.world.clock.turn(86_400);
+        let cases = place.open(Disk::default()).unwrap();
+        let taken = match cases.take(&code, &octets) {
+            Err(Refused::UsedCode { same: true }) => 2,
+            // Nothing of it was kept, and a day later the phone is too late.
+            Err(Refused::ExpiredCode) => 0,
+            other => panic!("killed after step {steps}: {other:?}"),
+        };
+        assert_eq!(place.handed_over(), taken, "killed after step {steps}");
+        assert_eq!(place.published().values().sum::<usize>(), taken, "killed after step {steps}");
         if killed.is_ok() && !disk.is_dead() {
             assert!(steps > 40, "{steps} steps cannot be all");
             return;
@@ -157,7 +198,7 @@ async fn of_two_uploads_with_one_code_one_is_taken() {
         uploads.map(|upload| upload.join().unwrap())
     });
     assert_eq!(taken.iter().filter(|taken| **taken).count(), 1);
-    assert_eq!(place.handed_over(), 2);
+    assert_eq!(place.handed_over(), 3);
 }
 
 #[tokio::test]
@@ -200,14 +241,47 @@ async fn contacts_of_the_second_degree_stay_in_the_country_if_it_wants_them_at_a
 }
 
 #[tokio::test]
-async fn a_held_key_is_published_two_hours_after_its_day() {
+async fn a_held_key_is_used_two_hours_after_its_day_abroad_and_at_home_once() {
     let place = Place::new().await;
     place.take(&place.code(Degree::First), &place.upload()).unwrap();
     let cases = place.open(Disk::default()).unwrap();
     let over = place.world.clock.today().plus(1).unix() + 7_200;
     assert!(!cases.spool.release(over - 1).unwrap());
+    cases.release(over - 1).unwrap();
+    assert_eq!(place.handed_over(), 3);
     assert!(cases.spool.release(over).unwrap());
-    assert_eq!(place.published(), BTreeMap::from([(250, 4), (276, 1)]));
+    assert_eq!(place.published(), BTreeMap::from([(250, 4), (276, 1), (826, 2)]));
+    for steps in 0.. {
+        let disk = Disk::dying_after(steps);
+        let released = place.open(disk.clone()).and_then(|cases| cases.release(over));
+        if released.is_ok() && !disk.is_dead() {
+            break;
+        }
+    }
+    assert_eq!((place.handed_over(), place.files("state/own-keys")), (4, 0));
+}
+
+#[tokio::test]
+async fn killed_before_its_commit_and_resumed_after_the_embargo_a_key_goes_out_once() {
+    for steps in 0_isize.. {
+        let place = Place::new().await;
+        let (code, octets) = (place.code(Degree::First), place.upload());
+        let disk = Disk::dying_after(steps);
+        let killed =
+            place.open(disk.clone()).map_err(Refused::from).and_then(|cases| cases.take(&code, &octets));
+        place.world.clock.turn(3 * 86_400);
+        let cases = place.open(Disk::default()).unwrap();
+        let now = place.world.clock.now();
+        cases.release(now).unwrap();
+        cases.spool.release(now).unwrap();
+        let published: usize = place.published().values().sum();
+        let whole = [(0, 0), (4, 7)].contains(&(place.handed_over(), published));
+        assert!(whole, "killed after step {steps}: {} here, {published} leave", place.handed_over());
+        if killed.is_ok() && !disk.is_dead() {
+            assert_eq!(published, 7);
+            return;
+        }
+    }
 }
 
 #[tokio::test]
@@ -247,7 +321,7 @@ async fn the_publisher_takes_the_spool_first_and_removes_what_was_answered() {
             Ok(())
         })
         .unwrap();
-    assert_eq!(lines, 4);
+    assert_eq!(lines, 5);
     let backends = sources.outgoing().unwrap().unwrap();
     assert!(backends.as_str().starts_with("a."));
     assert_eq!(sources.claimed().unwrap().len(), 2);
@@ -260,4 +334,62 @@ async fn the_publisher_takes_the_spool_first_and_removes_what_was_answered() {
         );
     }
     assert_eq!(sources.claimed().unwrap(), [backends]);
+}
+
+/// What the gateway says of the lines of a piece.
+fn answers(verdicts: &[proto::verdict::Verdict]) -> Vec<crate::work::Answer> {
+    let answer = |(line, verdict): (u32, &proto::verdict::Verdict)| crate::work::Answer {
+        line,
+        verdict: verdict.name().into(),
+        push: None,
+        message: None,
+    };
+    (1..).zip(verdicts).map(answer).collect()
+}
+
+#[tokio::test]
+async fn what_a_suspended_country_should_have_is_pushed_again_and_other_refusals_are_kept() {
+    use proto::verdict::Verdict::{Accepted, Suspended, Unroutable};
+    let place = Place::new().await;
+    place.take(&place.code(Degree::First), &place.upload()).unwrap();
+    let spooled = place.world.lines("state/spool").remove(0).1;
+    let verdicts = answers(&[Accepted, Suspended, Accepted, Suspended, Unroutable]);
+    let mut work = None;
+    for steps in 0.. {
+        let disk = Disk::dying_after(steps);
+        let finished = place.open(disk.clone()).and_then(|cases| {
+            let national = place.world.backend(disk.clone())?;
+            let sources = crate::publish::Sources::new(cases.spool.clone(), national);
+            if work.is_none() {
+                work = sources.outgoing()?;
+            }
+            let Some(work) = &work else { return Ok(()) };
+            sources.answer(work, &mut verdicts.iter())?;
+            sources.finish(work, crate::work::Outcome::Answered)
+        });
+        if finished.is_ok() && !disk.is_dead() {
+            break;
+        }
+        // A claim that nobody could note is found in the folder.
+        let claimed = place.open(Disk::default()).unwrap().spool.claimed();
+        work = work.or(claimed.into_iter().next());
+    }
+    assert!(
+        place.world.lines("outgoing/answers").is_empty(),
+        "the national system is told of its own work alone"
+    );
+    let kept: Vec<_> =
+        place.world.lines("state/spool/answers").into_iter().flat_map(|(_, lines)| lines).collect();
+    assert_eq!((kept.len(), &kept[0]["verdict"]), (1, &"unroutable".into()));
+    assert!(place.world.lines("state/spool/published").is_empty());
+    let cases = place.open(Disk::default()).unwrap();
+    let now = place.world.clock.now();
+    assert!(!cases.spool.release(now + 3_590).unwrap());
+    assert!(cases.spool.release(now + 3_610).unwrap());
+    let again = place.world.lines("state/spool").remove(0).1;
+    assert_eq!(again, [spooled[1].clone(), spooled[3].clone()]);
+    cases.spool.forget(now + 14 * 86_400).unwrap();
+    assert_eq!(place.world.lines("state/spool/answers").len(), 1);
+    cases.spool.forget(now + 16 * 86_400).unwrap();
+    assert!(place.world.lines("state/spool/answers").is_empty());
 }

@@ -33,7 +33,7 @@ const HEAD: Duration = Duration::from_secs(10);
 const OLDEST: Duration = Duration::from_secs(600);
 /// How long what is under way may take when we stop.
 const GRACE: Duration = Duration::from_secs(10);
-/// Connections of one address: many phones may share one.
+/// Connections of one address, or of one /64 of IPv6, which is what one subscriber has: many phones may share one.
 const OF_ONE_ADDRESS: usize = 256;
 /// Requests at once on one HTTP/2 connection, and octets of their heads.
 const STREAMS: u32 = 8;
@@ -207,12 +207,14 @@ struct Addresses(Mutex<HashMap<IpAddr, usize>>);
 
 /// A place of an address.
 struct Address {
+    /// As it is counted.
     ip: IpAddr,
     of: Arc<Addresses>,
 }
 
 impl Addresses {
     fn take(self: &Arc<Self>, ip: IpAddr) -> Option<Address> {
+        let ip = subscriber(ip);
         let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(ip).or_default();
         if *count >= OF_ONE_ADDRESS {
@@ -220,6 +222,14 @@ impl Addresses {
         }
         *count += 1;
         Some(Address { ip, of: self.clone() })
+    }
+}
+
+/// The address by which somebody is counted: whoever has one of a /64 has all of them.
+fn subscriber(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),
+        four @ IpAddr::V4(_) => four,
     }
 }
 
@@ -231,6 +241,32 @@ impl Drop for Address {
             if *count == 0 {
                 taken.remove(&self.ip);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_of_ipv6_is_counted_by_its_64() {
+        let addresses = Arc::new(Addresses::default());
+        let take = |ip: &str| addresses.take(ip.parse().unwrap());
+        let held: Vec<_> =
+            (0..OF_ONE_ADDRESS).map(|number| take(&format!("2001:db8:0:1::{number:x}"))).collect();
+        assert!(held.iter().all(Option::is_some));
+        assert!(take("2001:db8:0:1:ffff::1").is_none(), "another address of the same subscriber");
+        assert!(take("2001:db8:0:2::1").is_some(), "another subscriber");
+        drop(held);
+        assert!(take("2001:db8:0:1:ffff::1").is_some());
+        assert!(addresses.0.lock().unwrap().is_empty(), "nothing is kept");
+    }
+
+    #[test]
+    fn an_address_of_ipv4_is_counted_by_itself_however_it_is_written() {
+        for (ip, counted) in [("192.0.2.7", "192.0.2.7"), ("::ffff:192.0.2.7", "192.0.2.7")] {
+            assert_eq!(subscriber(ip.parse().unwrap()), counted.parse::<IpAddr>().unwrap());
         }
     }
 }

@@ -24,7 +24,7 @@ pub struct Problem {
 }
 
 /// Every type: name, status and title.
-pub const ALL: [(&str, u16, &str); 16] = [
+pub const ALL: [(&str, u16, &str); 18] = [
     ("unknown-case-code", 404, "No case has this code"),
     ("case-code-used", 409, "The case code was used"),
     ("case-code-expired", 410, "The case code has expired"),
@@ -33,6 +33,8 @@ pub const ALL: [(&str, u16, &str); 16] = [
     ("upload-too-large", 413, "The upload is too large"),
     ("contact-too-old", 422, "A contact is too old"),
     ("contact-from-the-future", 422, "A contact is from the future"),
+    ("key-too-old", 422, "A key is too old"),
+    ("key-from-the-future", 422, "A key is from the future"),
     ("too-many-contacts", 422, "There are too many contacts"),
     ("second-degree-off", 403, "Second degree is switched off"),
     ("unsupported-media-type", 415, "The content type is not supported"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -24,7 +25,7 @@ use super::Phones;
 use super::case_code::CaseCode;
 use super::cases::Refused;
 use super::problem::Problem;
-use super::upload::{SIZE, UploadError};
+use super::upload::{Place, SIZE, UploadError};
 use crate::blocking::blocking;
 use crate::lists::{ListKind, Part, SinceError};
 use crate::outage;
@@ -58,10 +59,12 @@ pub fn router(phones: Arc<Phones>) -> Router {
 
 async fn upload(
     State(phones): State<Arc<Phones>>,
-    Path(code): Path<String>,
+    code: Result<Path<String>, PathRejection>,
     headers: HeaderMap,
     body: Body,
 ) -> Response {
+    // What is no text is no code either.
+    let Path(code) = code.unwrap_or_else(|_| Path(String::new()));
     match take(&phones, &Zeroizing::new(code), &headers, body).await {
         Ok(response) => response,
         Err(problem) => problem.into_response(),
@@ -167,11 +170,13 @@ fn problem(refused: &Refused) -> Problem {
                 .with("field", json!(malformed.field()))
         }
         Refused::OutOfTime(out) => {
-            let name = match out.out {
-                DateOut::TooOld => "contact-too-old",
-                DateOut::FromTheFuture => "contact-from-the-future",
+            let name = match (out.out, out.place) {
+                (DateOut::TooOld, Place::Key(_)) => "key-too-old",
+                (DateOut::FromTheFuture, Place::Key(_)) => "key-from-the-future",
+                (DateOut::TooOld, Place::Contact(_) | Place::Frame) => "contact-too-old",
+                (DateOut::FromTheFuture, Place::Contact(_) | Place::Frame) => "contact-from-the-future",
             };
-            Problem::new(name, detail).with("place", json!(format!("contact {}", out.place)))
+            Problem::new(name, detail).with("place", json!(out.place.to_string()))
         }
         Refused::SecondDegreeOff => Problem::new("second-degree-off", detail),
         Refused::Backend(error) => unavailable(error),

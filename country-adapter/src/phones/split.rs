@@ -4,14 +4,14 @@
 
 use std::collections::HashSet;
 
+use pki::trust::TrustList;
 use proto::extended::{ExtendedData, Recipient};
 use proto::ids::Authority;
 use proto::report::{Contact, DateOut, Report, Risk};
 use proto::{day::Day, extended};
 
-use super::upload::{Upload, UploadedContact};
+use super::upload::{Place, Upload, UploadedContact};
 use crate::herald::secured::float16::Half;
-use crate::receive;
 
 /// Sections of extended data for signal readings: the other phone's last RSSI and transmit power, dBm.
 const RSSI: u8 = 0x40;
@@ -25,23 +25,25 @@ pub struct Stripped<'a> {
 
 /// The contacts of an upload, by who handles them.
 pub struct Parted<'a> {
-    /// Phones of this authority.
+    /// Phones that this authority answers for.
     pub domestic: Vec<Stripped<'a>>,
-    /// Phones of others.
+    /// Phones of other authorities, of this country or another.
     pub foreign: Vec<Stripped<'a>>,
 }
 
-/// A contact that no authority would take.
+/// A contact or key that no authority would take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OutOfTime {
-    /// Its place, from 1.
-    pub place: usize,
+    /// Where it stands.
+    pub place: Place,
     /// Too old, or from the future.
     pub out: DateOut,
 }
 
 impl<'a> Stripped<'a> {
-    fn new(contact: &'a UploadedContact<'a>) -> Self {
+    /// A contact without what stays.
+    #[must_use]
+    pub fn new(contact: &'a UploadedContact<'a>) -> Self {
         let mut extended = contact.extended.forwardable(Recipient::Issuer);
         for (code, reading) in [(RSSI, contact.readings.rssi), (POWER, contact.readings.power)] {
             if let Some(reading) = reading.and_then(whole)
@@ -65,25 +67,37 @@ impl<'a> Stripped<'a> {
     }
 }
 
-impl Parted<'_> {
+impl<'a> Parted<'a> {
     /// Checks the dates and parts the contacts; the same one twice counts once.
-    pub fn new<'a>(upload: &'a Upload<'a>, own: Authority, today: Day) -> Result<Parted<'a>, OutOfTime> {
+    ///
+    /// They are parted as the gateway routes: what another state's authority answers for is not this one's, even if this
+    /// one is the national.
+    pub fn new(
+        upload: &'a Upload<'a>,
+        (own, trust): (Authority, &TrustList),
+        today: Day,
+    ) -> Result<Self, OutOfTime> {
+        let out_of_time = |place| move |out| OutOfTime { place, out };
+        for (place, key) in (1..).zip(&upload.keys) {
+            DateOut::check(key.key.day(), today).map_err(out_of_time(Place::Key(place)))?;
+        }
         let mut seen = HashSet::new();
         let (mut domestic, mut foreign) = (Vec::new(), Vec::new());
         for (place, contact) in (1..).zip(&upload.contacts) {
             let stripped = Stripped::new(contact);
-            stripped.report().check_age(today).map_err(|out| OutOfTime { place, out })?;
+            DateOut::check(contact.day, today).map_err(out_of_time(Place::Contact(place)))?;
             let header = contact.token.header();
             if !seen.insert((header.octets(), contact.token.octets(), contact.day, contact.start)) {
                 continue;
             }
-            if receive::is_for(header.authority(), own) {
+            let answering = trust.answering(header.authority()).map(|(_, authority)| authority);
+            if answering == Some(own) {
                 domestic.push(stripped);
             } else {
                 foreign.push(stripped);
             }
         }
-        Ok(Parted { domestic, foreign })
+        Ok(Self { domestic, foreign })
     }
 }
 

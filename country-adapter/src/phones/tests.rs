@@ -9,6 +9,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use proto::ids::CountryCode;
+use proto::report::{IllKey, ReportType, SimpleKey, TransmissionRisk};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -16,7 +17,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::case_code::{CaseCode, CaseCodes, Degree};
 use super::cases::{Parts, Policy};
-use super::upload::{SIZE, Upload};
+use super::upload::{SIZE, Upload, UploadedKey};
 use super::*;
 use crate::diagnosis::FanOut;
 use crate::durable::Disk;
@@ -73,13 +74,14 @@ impl Place {
         let state = world.path("state");
         let disk = Disk::default();
         let parts = Parts {
-            spool: Arc::new(Spool::open(&state, disk.clone()).unwrap()),
+            spool: Arc::new(Spool::open(&state, disk.clone(), world.clock.clone()).unwrap()),
             intake: Arc::new(world.intake(disk.clone()).unwrap()),
             fan_out: FanOut {
                 issuer: World::own(),
                 own: CountryCode::new(826).unwrap(),
                 subscribers: vec![],
             },
+            trust: world.trust.subscribe(),
             second_degree: Policy::Off,
             contacts_per_case: 5_000,
             clock: world.clock.clone(),
@@ -101,8 +103,12 @@ impl Place {
     }
 
     fn code(&self) -> CaseCode {
+        self.code_for(Degree::First)
+    }
+
+    fn code_for(&self, degree: Degree) -> CaseCode {
         let codes = CaseCodes::open(&self.world.path("state"), Disk::default()).unwrap();
-        codes.create(self.world.clock.now() + 600, Degree::First).unwrap()
+        codes.create(self.world.clock.now() + 600, degree).unwrap()
     }
 
     fn tls(&self) -> rustls::ClientConfig {
@@ -177,13 +183,45 @@ async fn every_wrong_upload_is_told_what_is_wrong_and_leaves_the_code_usable() {
         let answer = place.ask(Method::POST, &path, kind, upload()).await;
         assert_eq!(answer.problem(), "unsupported-media-type");
     }
-    for wrong in ["7K3M-9QX2-TB4D", "x", "%00", "7K3M"] {
+    for wrong in ["7K3M-9QX2-TB4D", "x", "%00", "%ff", "7K3M"] {
         let answer = place.post(wrong, upload()).await;
         assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::NOT_FOUND, "unknown-case-code"));
         assert!(!String::from_utf8_lossy(&answer.body).contains("7K3M"), "nothing of it is repeated");
     }
     assert_eq!(place.get(&path).await.problem(), "method-not-allowed");
     assert_eq!(place.get("/v2/").await.problem(), "not-found");
+    assert_eq!(place.post(&code, upload()).await.status, StatusCode::ACCEPTED);
+}
+
+#[tokio::test]
+async fn a_code_of_another_time_or_degree_is_told_so() {
+    let place = Place::open().await;
+    let (late, second) = (place.code().to_string(), place.code_for(Degree::Second).to_string());
+    let off = place.post(&second, upload()).await;
+    assert_eq!((off.status, off.problem().as_str()), (StatusCode::FORBIDDEN, "second-degree-off"));
+    place.world.clock.turn(601);
+    let expired = place.post(&late, upload()).await;
+    assert_eq!((expired.status, expired.problem().as_str()), (StatusCode::GONE, "case-code-expired"));
+}
+
+#[tokio::test]
+async fn a_date_out_of_time_is_told_with_its_place_and_leaves_the_code_usable() {
+    let place = Place::open().await;
+    let (code, today) = (place.code().to_string(), place.world.clock.today());
+    let key = |day| UploadedKey {
+        key: IllKey::Simple(SimpleKey::new([1; 32]).unwrap(), day),
+        report_type: ReportType::ConfirmedTest,
+        onset: None,
+        transmission_risk: TransmissionRisk::default(),
+        visited: vec![],
+    };
+    for (day, problem) in [(today.minus(16), "key-too-old"), (today.plus(2), "key-from-the-future")] {
+        let keys = vec![key(today), key(day)];
+        let upload = Upload { client: ClientId::new([1; 16]), contacts: vec![], keys };
+        let answer = place.post(&code, upload.octets().unwrap().to_vec()).await;
+        assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::UNPROCESSABLE_ENTITY, problem));
+        assert_eq!(serde_json::from_slice::<Value>(&answer.body).unwrap()["place"], "key 2");
+    }
     assert_eq!(place.post(&code, upload()).await.status, StatusCode::ACCEPTED);
 }
 

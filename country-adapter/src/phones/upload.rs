@@ -23,6 +23,7 @@ use crate::herald::secured::ModelHash;
 use crate::herald::secured::block::Readings;
 use crate::herald::secured::client_id::ClientId;
 use crate::herald::secured::float16::Half;
+use crate::risk;
 
 /// Octets of every upload.
 pub const SIZE: usize = 1 << 20;
@@ -193,6 +194,9 @@ impl<'a> UploadedContact<'a> {
         for minutes in &mut proximity {
             *minutes = Minutes::new("proximity", reader.u16()?)?;
         }
+        if !risk::is_possible(duration, &proximity) {
+            return Err(IMPOSSIBLE);
+        }
         let rssi = Half::from_bits("rssi", reader.u16()?)?;
         let power = Half::from_bits("transmit power", reader.u16()?)?;
         let model = ModelHash::new(reader.array()?);
@@ -221,6 +225,11 @@ impl<'a> UploadedContact<'a> {
         Some(())
     }
 }
+
+const IMPOSSIBLE: Malformed = Malformed::Field {
+    field: "proximity",
+    reason: "its minutes are more than those of the contact, by over two",
+};
 
 impl UploadedKey {
     fn parse(octets: &[u8]) -> Result<Self, Malformed> {

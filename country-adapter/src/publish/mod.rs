@@ -9,6 +9,7 @@ mod ingress;
 mod pending;
 mod piece;
 mod sealing;
+mod sources;
 mod spool;
 
 #[cfg(test)]
@@ -26,7 +27,8 @@ use tracing::error;
 pub use ingress::{Ingress, IngressError};
 pub use pending::Pending;
 pub use piece::{Progress, PublishError, Publisher};
-pub use spool::{Sources, Spool};
+pub use sources::Sources;
+pub use spool::{Leaving, Spool};
 
 use crate::backend::BackendError;
 use crate::blocking::blocking;

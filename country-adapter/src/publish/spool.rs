@@ -1,66 +1,72 @@
-//! The adapter's own outgoing folder: what uploads of cases have for other countries.
+//! The adapter's own outgoing folder: what uploads of cases have for other authorities.
 //!
 //! A second source of work beside the backend's folder, in the same form. Its files are written aside and shown by a
-//! rename; those that wait for their time stand in `held/<Unix time>.<name>.ndjson`. What was answered is removed: it
-//! is nobody's archive.
+//! rename; those that wait for their time stand in `held/<Unix time>.<name>.ndjson`. What was accepted is removed: it
+//! is nobody's archive. What a suspended country should have is held for an hour and pushed again.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 use pki::disk::DiskError;
-use proto::report::{JsonReport, Report};
+use pki::sign::sha256;
+use proto::day::Day;
+use proto::report::{JsonProblem, JsonReport, Report};
+use proto::verdict::Verdict;
 
 use crate::backend::{Backend, BackendError};
 use crate::backends::folder::FolderBackend;
-use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
+use crate::clock::Clock;
+use crate::diagnosis::held::{self, Held};
+use crate::durable::{self, Disk, PRIVATE_DIR, SHARED};
 use crate::herald::reference::SourceProfile;
 use crate::intake::UploadId;
-use crate::work::{Answer, Outcome, Outgoing, WorkName};
+use crate::work::{Answer, Outcome, WorkName};
 
 const ENDING: &str = ".ndjson";
+/// Seconds after which reports for a suspended country are pushed again.
+const AGAIN: u64 = 3_600;
+/// Seconds for which answers are kept that say why something did not go out.
+const KEPT: u64 = Report::MAX_AGE as u64 * Day::SECONDS;
 
 /// The folder `state/spool`.
 pub struct Spool {
     disk: Disk,
+    clock: Clock,
     dir: PathBuf,
-    folder: FolderBackend,
+    held: Held,
+    pub(super) folder: FolderBackend,
+}
+
+/// What a case, or a file of keys, has for other authorities.
+#[derive(Default)]
+pub struct Leaving<'a> {
+    /// May go now.
+    pub due: Vec<Report<'a>>,
+    /// May go from some Unix time on.
+    pub held: BTreeMap<u64, Vec<Report<'a>>>,
 }
 
 impl Spool {
     /// Opens the folder, or makes it.
-    pub fn open(state: &Path, disk: Disk) -> Result<Self, DiskError> {
+    pub fn open(state: &Path, disk: Disk, clock: Clock) -> Result<Self, DiskError> {
         let dir = state.join("spool");
-        for made in [".incoming", "held"] {
-            disk.create_dir(&dir.join(made), PRIVATE_DIR)?;
-        }
+        disk.create_dir(&dir.join(".incoming"), PRIVATE_DIR)?;
+        let held = Held::open(&dir.join("held"), &dir.join(".incoming"), disk.clone())?;
         let folder = FolderBackend::open(&dir, disk.clone(), SourceProfile::Specification)?;
-        Ok(Self { disk, dir, folder })
+        Ok(Self { disk, clock, dir, held, folder })
     }
 
-    /// Writes what a case has for others aside; nothing if it has nothing.
-    pub fn stage<'a>(
-        &self,
-        id: UploadId,
-        reports: impl Iterator<Item = Report<'a>>,
-    ) -> Result<(), DiskError> {
-        self.write(&self.aside(id), reports)?;
-        self.disk.sync_dir(&self.dir.join(".incoming"))
-    }
-
-    /// Keeps reports that may leave from some Unix time on.
-    pub fn hold<'a>(
-        &self,
-        id: UploadId,
-        from: u64,
-        reports: impl Iterator<Item = Report<'a>>,
-    ) -> Result<(), DiskError> {
-        let held = self.dir.join("held");
-        let staged = self.dir.join(".incoming").join(format!("held-{from}.{id}{ENDING}"));
-        self.write(&staged, reports)?;
-        if durable::is_there(&staged)? {
-            self.disk.rename(&staged, &held.join(format!("{from}.{id}{ENDING}")))?;
+    /// Writes what a case has for others aside, in the place of what an earlier attempt may have left.
+    pub fn stage(&self, id: UploadId, leaving: &Leaving<'_>) -> Result<(), DiskError> {
+        self.disk.remove(&self.aside(id))?;
+        self.held.discard(&id.to_string())?;
+        held::write(&self.disk, &self.aside(id), leaving.due.iter().copied())?;
+        for (from, reports) in &leaving.held {
+            self.held.stage(&id.to_string(), *from, reports.iter().copied())?;
         }
-        Ok(())
+        self.disk.sync_dir(&self.dir.join(".incoming"))
     }
 
     /// Shows what was written aside; it may have been shown before.
@@ -69,114 +75,118 @@ impl Spool {
         if durable::is_there(&aside)? {
             self.disk.rename(&aside, &self.dir.join(format!("case-{id}{ENDING}")))?;
         }
-        Ok(())
+        self.held.publish(&id.to_string())
     }
 
     /// Shows what is held and whose time has come; whether there was any.
     pub fn release(&self, now: u64) -> Result<bool, DiskError> {
-        let held = self.dir.join("held");
-        let mut released = false;
-        for name in durable::names(&held)? {
-            let from: Option<u64> = name.split_once('.').and_then(|(from, _)| from.parse().ok());
-            if from.is_some_and(|from| from <= now) {
-                self.disk.rename(&held.join(&name), &self.dir.join(&name))?;
-                released = true;
-            }
-        }
-        Ok(released)
+        let due = self.held.due(now)?;
+        due.iter().try_for_each(|due| self.held.release(due, &self.dir))?;
+        Ok(!due.is_empty())
     }
 
     /// Removes what stands aside of uploads that were never committed: they come again.
-    pub fn discard_staged(&self) -> Result<(), BackendError> {
-        let aside = self.dir.join(".incoming");
-        for name in durable::names(&aside)? {
-            self.disk.remove(&aside.join(name))?;
+    pub fn discard_staged(&self) -> Result<(), DiskError> {
+        self.held.discard_all()
+    }
+
+    /// Removes answers that are older than any report that could be sent again.
+    pub fn forget(&self, now: u64) -> Result<(), DiskError> {
+        let answers = self.dir.join("answers");
+        for name in durable::names(&answers)? {
+            let modified = fs::metadata(answers.join(&name)).and_then(|file| file.modified()).ok();
+            let since = modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
+            if since.is_some_and(|since| since.as_secs() + KEPT < now) {
+                self.disk.remove(&answers.join(&name))?;
+            }
         }
         Ok(())
     }
 
-    fn write<'a>(&self, path: &Path, reports: impl Iterator<Item = Report<'a>>) -> Result<(), DiskError> {
-        let mut reports = reports.peekable();
-        if reports.peek().is_none() {
+    /// Pieces that were claimed and are not put away.
+    #[cfg(test)]
+    pub(crate) fn claimed(&self) -> Vec<WorkName> {
+        self.folder.claimed().unwrap_or_default()
+    }
+
+    /// Whether a piece of work is one of these. One that was put away has nothing but its name left to tell.
+    pub(super) fn has(&self, work: &WorkName, of_others: &dyn Backend) -> Result<bool, BackendError> {
+        if durable::is_there(&self.path(".working", work))? {
+            return Ok(true);
+        }
+        Ok(is_made_here(work) && !of_others.claimed()?.contains(work))
+    }
+
+    /// Puts a piece away. A kill at any step leaves the sealed piece, with which the publisher comes here again.
+    pub(super) fn finish(&self, work: &WorkName, outcome: Outcome) -> Result<(), BackendError> {
+        self.folder.finish(work, outcome)?;
+        if outcome == Outcome::SetAside {
             return Ok(());
         }
-        self.disk.write_with(path, PRIVATE, |file| {
-            reports.try_for_each(|report| {
-                serde_json::to_writer(&mut *file, &JsonReport::from_report(&report))?;
-                file.write_all(b"\n")
-            })
-        })
+        let path = self.path("answers", work);
+        let answers = answers(&path)?;
+        let (again, told): (Vec<_>, Vec<_>) = answers
+            .into_iter()
+            .filter(|answer| answer.verdict != Verdict::Accepted.name())
+            .partition(|answer| answer.verdict == Verdict::Suspended.name());
+        self.hold_again(work, &again)?;
+        if told.is_empty() {
+            self.disk.remove(&path)?;
+        } else {
+            self.disk.replace(&path, SHARED, &lines(&told))?;
+        }
+        Ok(self.disk.remove(&self.path("published", work))?)
+    }
+
+    fn hold_again(&self, work: &WorkName, again: &[Answer]) -> Result<(), BackendError> {
+        let name = format!("again-{}", hex::encode(&sha256(work.as_str().as_bytes())[..16]));
+        let published = durable::read_if_there(&self.path("published", work))?;
+        let (Some(octets), false, false) = (published, again.is_empty(), self.held.has(&name)?) else {
+            return Ok(());
+        };
+        let path = self.path("published", work);
+        let damaged =
+            |problem: JsonProblem| BackendError::Damaged { path: path.clone(), reason: problem.to_string() };
+        let numbers: BTreeSet<_> = again.iter().map(|answer| answer.line).collect();
+        let lines = (1_u32..).zip(octets.split(|octet| *octet == b'\n'));
+        let lines = lines.filter(|(number, _)| numbers.contains(number));
+        let json = lines.map(|(_, line)| JsonReport::parse(line)).collect::<Result<Vec<_>, _>>();
+        let json = json.map_err(&damaged)?;
+        let reports = json.iter().map(JsonReport::report).collect::<Result<Vec<_>, _>>().map_err(&damaged)?;
+        self.held.stage(&name, self.clock.now() + AGAIN, reports.into_iter())?;
+        Ok(self.held.publish(&name)?)
     }
 
     fn aside(&self, id: UploadId) -> PathBuf {
         self.dir.join(".incoming").join(format!("case-{id}{ENDING}"))
     }
 
-    fn has(&self, work: &WorkName) -> Result<bool, DiskError> {
-        durable::is_there(&self.dir.join(".working").join(format!("{work}{ENDING}")))
+    fn path(&self, folder: &str, work: &WorkName) -> PathBuf {
+        self.dir.join(folder).join(format!("{work}{ENDING}"))
     }
 }
 
-/// Two sources of work: the spool, which is asked first, and the national backend.
-pub struct Sources {
-    spool: Arc<Spool>,
-    backend: Arc<dyn Backend>,
+fn answers(path: &Path) -> Result<Vec<Answer>, BackendError> {
+    let octets = durable::read_if_there(path)?.unwrap_or_default();
+    let lines = octets.split(|octet| *octet == b'\n').filter(|line| !line.is_empty());
+    let answers = lines.map(serde_json::from_slice).collect::<Result<_, _>>();
+    answers.map_err(|error| BackendError::Damaged { path: path.into(), reason: error.to_string() })
 }
 
-impl Sources {
-    /// Both.
-    #[must_use]
-    pub fn new(spool: Arc<Spool>, backend: Arc<dyn Backend>) -> Self {
-        Self { spool, backend }
+fn lines(answers: &[Answer]) -> Vec<u8> {
+    let mut octets = Vec::new();
+    for answer in answers {
+        serde_json::to_writer(&mut octets, answer).expect("numbers and strings always serialise");
+        octets.push(b'\n');
     }
-
-    fn of(&self, work: &WorkName) -> Result<&dyn Backend, BackendError> {
-        Ok(if self.spool.has(work)? { &self.spool.folder } else { &*self.backend })
-    }
+    octets
 }
 
-impl Backend for Sources {
-    fn claimed(&self) -> Result<Vec<WorkName>, BackendError> {
-        let mut claimed = self.spool.folder.claimed()?;
-        claimed.extend(self.backend.claimed()?);
-        Ok(claimed)
-    }
-
-    fn outgoing(&self) -> Result<Option<WorkName>, BackendError> {
-        match self.spool.folder.outgoing()? {
-            Some(work) => Ok(Some(work)),
-            None => self.backend.outgoing(),
-        }
-    }
-
-    fn waiting(&self) -> Result<usize, BackendError> {
-        Ok(self.spool.folder.waiting()? + self.backend.waiting()?)
-    }
-
-    fn read(
-        &self,
-        work: &WorkName,
-        visit: &mut dyn FnMut(Outgoing) -> Result<(), BackendError>,
-    ) -> Result<(), BackendError> {
-        self.of(work)?.read(work, visit)
-    }
-
-    fn answer(
-        &self,
-        work: &WorkName,
-        answers: &mut dyn Iterator<Item = &Answer>,
-    ) -> Result<(), BackendError> {
-        self.of(work)?.answer(work, answers)
-    }
-
-    fn finish(&self, work: &WorkName, outcome: Outcome) -> Result<(), BackendError> {
-        let of_spool = self.spool.has(work)?;
-        self.of(work)?.finish(work, outcome)?;
-        if of_spool && outcome == Outcome::Answered {
-            for folder in ["published", "answers"] {
-                self.spool.disk.remove(&self.spool.dir.join(folder).join(format!("{work}{ENDING}")))?;
-            }
-        }
-        Ok(())
-    }
+/// Whether a name is one that the spool gives: `case-<id>.<8 hex>`, or `<Unix time>.<name>.<8 hex>`.
+fn is_made_here(work: &WorkName) -> bool {
+    let Some((file, _)) = work.as_str().rsplit_once('.') else { return false };
+    let of_time =
+        || file.split_once('.').filter(|(from, _)| from.parse::<u64>().is_ok()).map(|(_, name)| name);
+    let named = file.strip_prefix("case-").or_else(of_time);
+    named.is_some_and(|name| UploadId::from_hex(name.strip_prefix("again-").unwrap_or(name)).is_some())
 }

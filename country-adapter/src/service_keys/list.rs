@@ -158,8 +158,27 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_octets_are_a_list_or_refused(octets in prop::collection::vec(any::<u8>(), 0..300)) {
-            let _ = read(&octets, key().public(), "826/0".parse().unwrap()).is_ok();
+        fn any_octets_are_refused_if_nobody_signed_them(
+            issued_at in any::<u64>(),
+            keys in prop::collection::vec(prop::collection::vec(any::<u8>(), 69), 0..4),
+            signature in prop::collection::vec(any::<u8>(), SIGNATURE - 1..=SIGNATURE + 1),
+        ) {
+            let count = u16::try_from(keys.len()).unwrap().to_be_bytes();
+            let begin = [&[VERSION, 0, 3, 0x3a, 0, 0][..], &issued_at.to_be_bytes(), &count].concat();
+            let octets = [begin, keys.concat(), signature.clone()].concat();
+            let refused = read(&octets, key().public(), "826/0".parse().unwrap()).err();
+            let whole = signature.len() == SIGNATURE;
+            prop_assert_eq!(matches!(refused, Some(KeysRefused::Forged)), whole);
+            prop_assert_eq!(matches!(refused, Some(KeysRefused::Malformed(_))), !whole);
+        }
+
+        #[test]
+        fn an_altered_list_is_refused(at in any::<prop::sample::Index>(), by in 1..=255_u8) {
+            let signing = key();
+            let mut octets = signed(&signing);
+            let at = at.index(octets.len());
+            octets[at] ^= by;
+            prop_assert!(read(&octets, signing.public(), "826/0".parse().unwrap()).is_err());
         }
     }
 }

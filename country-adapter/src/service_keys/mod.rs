@@ -23,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::blocking::blocking;
-use crate::clock::Clock;
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
 use crate::herald::secured::service::DailyKey;
 use crate::outage;
+use crate::steady::SteadyClock;
 
 /// Days for which keys are made ahead.
 pub const AHEAD: u16 = 14;
@@ -69,6 +69,8 @@ pub struct ServiceKeys {
 struct Current {
     private: Arc<Vec<DailyKey<PrivateKey>>>,
     published: Published,
+    /// The first day of the published list.
+    offered_from: Option<Day>,
 }
 
 /// The signed list, as phones get it.
@@ -95,10 +97,11 @@ impl ServiceKeys {
     }
 
     /// Makes what is missing from yesterday until two weeks ahead, destroys what is over, and signs a new list if
-    /// anything changed. Yesterday's is for phones whose clocks are late.
-    pub fn rotate(&self, now: u64) -> Result<(), KeysDamaged> {
-        let today = Day::of_unix(now);
-        for day in self.days()?.into_iter().filter(|day| *day < today.minus(KEPT)) {
+    /// anything changed. Yesterday's is for phones whose clocks are late. What is over is told by a clock that does not
+    /// leap: a key that is destroyed does not come back when the other clock is set right.
+    pub fn rotate(&self, now: u64, steady: u64) -> Result<(), KeysDamaged> {
+        let (today, oldest) = (Day::of_unix(now), Day::of_unix(now.min(steady)).minus(KEPT));
+        for day in self.days()?.into_iter().filter(|day| *day < oldest) {
             self.destroy(day)?;
         }
         for day in (today.minus(1).number()..=today.plus(AHEAD).number()).map(Day::new) {
@@ -109,7 +112,8 @@ impl ServiceKeys {
         }
         let days = self.days()?;
         let known: Vec<_> = self.private().iter().map(|key| key.number).collect();
-        if known != days.iter().map(|day| day.number()).collect::<Vec<_>>() {
+        let is_known = known == days.iter().map(|day| day.number()).collect::<Vec<_>>();
+        if !is_known || self.current().offered_from != Some(today.minus(1)) {
             let private = days.into_iter().map(|day| self.read(day)).collect::<Result<Vec<_>, _>>()?;
             self.publish(private, now)?;
         }
@@ -129,8 +133,8 @@ impl ServiceKeys {
     }
 
     fn publish(&self, private: Vec<DailyKey<PrivateKey>>, now: u64) -> Result<(), KeysDamaged> {
-        let yesterday = Day::of_unix(now).minus(1).number();
-        let offered = private.iter().filter(|key| key.number >= yesterday);
+        let yesterday = Day::of_unix(now).minus(1);
+        let offered = private.iter().filter(|key| key.number >= yesterday.number());
         let keys = offered.map(|key| (key.number, key.key.public())).collect::<Vec<_>>();
         let octets = list::seal(self.authority, now, &keys, &self.signing);
         if let Some(public) = &self.public {
@@ -140,7 +144,7 @@ impl ServiceKeys {
         let count = keys.len();
         let etag = format!("\"{}\"", hex::encode(&sha256(&octets)[..8])).into();
         let published = Published { octets: octets.into(), etag };
-        *self.current() = Current { private: Arc::new(private), published };
+        *self.current() = Current { private: Arc::new(private), published, offered_from: Some(yesterday) };
         info!(keys = count, "keys for service tokens published");
         Ok(())
     }
@@ -179,10 +183,10 @@ impl ServiceKeys {
 }
 
 /// Rotates until the stop.
-pub async fn run(keys: Arc<ServiceKeys>, clock: Clock, stop: CancellationToken) {
+pub async fn run(keys: Arc<ServiceKeys>, clock: Arc<SteadyClock>, stop: CancellationToken) {
     while stop.run_until_cancelled(tokio::time::sleep(EVERY)).await.is_some() {
-        let (keys, now) = (keys.clone(), clock.now());
-        if let Err(cause) = blocking(move || keys.rotate(now)).await {
+        let (keys, clock) = (keys.clone(), clock.clone());
+        if let Err(cause) = blocking(move || keys.rotate(clock.clock().now(), clock.now()?)).await {
             error!(error = %outage::chain(&cause), "the keys for service tokens were not rotated; it is tried again");
         }
     }
@@ -223,7 +227,7 @@ mod tests {
     fn keys_are_there_from_yesterday_until_two_weeks_ahead() {
         let place = Place::new();
         let keys = place.open(Disk::default());
-        keys.rotate(NOW).unwrap();
+        keys.rotate(NOW, NOW).unwrap();
         let today = Day::of_unix(NOW).number();
         assert_eq!(place.numbers(&keys), (today - 1..=today + 14).collect::<Vec<_>>());
         assert_eq!(keys.private().len(), 16);
@@ -235,7 +239,7 @@ mod tests {
     fn a_key_stays_the_same_over_restarts_and_opens_until_15_days_after_its_day() {
         let place = Place::new();
         let keys = place.open(Disk::default());
-        keys.rotate(NOW).unwrap();
+        keys.rotate(NOW, NOW).unwrap();
         let today = Day::of_unix(NOW).number();
         let id = |keys: &ServiceKeys, number: u16| {
             keys.private().iter().find(|key| key.number == number).map(|key| key.key.id())
@@ -244,13 +248,28 @@ mod tests {
         assert!(first.is_some());
         let keys = place.open(Disk::default());
         for days in [0, 1, 15] {
-            keys.rotate(NOW + days * 86_400).unwrap();
+            let now = NOW + days * 86_400;
+            keys.rotate(now, now).unwrap();
             assert_eq!(id(&keys, today), first, "{days}");
         }
         assert!(!place.numbers(&keys).contains(&today), "no longer offered to phones");
-        keys.rotate(NOW + 16 * 86_400).unwrap();
+        keys.rotate(NOW + 16 * 86_400, NOW + 16 * 86_400).unwrap();
         assert_eq!(id(&keys, today), None);
         assert!(!place.dir.path().join(format!("service-keys/{today}.key")).exists());
+    }
+
+    #[test]
+    fn a_clock_that_leaps_destroys_no_key_and_is_forgotten_when_it_is_set_right() {
+        let place = Place::new();
+        let keys = place.open(Disk::default());
+        keys.rotate(NOW, NOW).unwrap();
+        let (today, before) = (Day::of_unix(NOW).number(), place.numbers(&keys));
+        let leapt = NOW + 40 * 86_400;
+        keys.rotate(leapt, NOW).unwrap();
+        assert_eq!(place.numbers(&keys)[0], today + 39, "phones whose clocks are right get what they need");
+        keys.rotate(NOW, NOW).unwrap();
+        assert!(before.iter().all(|number| place.numbers(&keys).contains(number)));
+        assert!((today - 1..=today + 14).all(|number| keys.private().iter().any(|key| key.number == number)));
     }
 
     #[test]
@@ -260,9 +279,9 @@ mod tests {
             let disk = Disk::dying_after(steps);
             let dir = place.dir.path().join("service-keys");
             std::fs::create_dir_all(&dir).unwrap();
-            let killed = place.open(disk).rotate(NOW);
+            let killed = place.open(disk).rotate(NOW, NOW);
             let keys = place.open(Disk::default());
-            keys.rotate(NOW).unwrap();
+            keys.rotate(NOW, NOW).unwrap();
             assert_eq!(keys.private().len(), 16, "killed after step {steps}: {killed:?}");
         }
     }
@@ -271,10 +290,10 @@ mod tests {
     fn a_file_that_is_no_key_is_named() {
         let place = Place::new();
         let keys = place.open(Disk::default());
-        keys.rotate(NOW).unwrap();
+        keys.rotate(NOW, NOW).unwrap();
         let today = Day::of_unix(NOW).number();
         std::fs::write(place.dir.path().join(format!("service-keys/{today}.key")), [0; 32]).unwrap();
-        let refused = place.open(Disk::default()).rotate(NOW).unwrap_err().to_string();
+        let refused = place.open(Disk::default()).rotate(NOW, NOW).unwrap_err().to_string();
         assert!(refused.contains(&format!("{today}.key is no private key")), "{refused}");
     }
 
@@ -282,7 +301,7 @@ mod tests {
     fn keys_are_nobody_elses_business() {
         use std::os::unix::fs::PermissionsExt;
         let place = Place::new();
-        place.open(Disk::default()).rotate(NOW).unwrap();
+        place.open(Disk::default()).rotate(NOW, NOW).unwrap();
         let dir = place.dir.path().join("service-keys");
         for name in durable::names(&dir).unwrap() {
             let mode = std::fs::metadata(dir.join(&name)).unwrap().permissions().mode();

@@ -55,7 +55,7 @@ impl ConfigError {
     /// A problem that showed when what the file names was used: blames the line that names it.
     #[must_use]
     pub fn blame(path: &Path, problem: &str) -> Self {
-        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let text = redacted(&std::fs::read_to_string(path).unwrap_or_default());
         let help = "put this right and run `gateway check` again";
         Wrong::at(&path.display().to_string(), &text, (problem.to_owned(), help), blamed(&text, problem))
     }
@@ -78,6 +78,32 @@ fn blamed(text: &str, problem: &str) -> Option<SourceSpan> {
     None
 }
 
+/// The text with every password in an address of a database covered, octet for octet.
+pub(super) fn redacted(text: &str) -> String {
+    text.split_inclusive(['\n', '"']).map(covered).collect()
+}
+
+fn is_database(scheme: &str) -> bool {
+    scheme.ends_with("postgres") || scheme.ends_with("postgresql")
+}
+
+fn covered(piece: &str) -> String {
+    let Some((scheme, rest)) = piece.split_once("://").filter(|(scheme, _)| is_database(scheme)) else {
+        return piece.to_owned();
+    };
+    let stars = |secret: &str| "*".repeat(secret.len());
+    let (user, host) = rest.rsplit_once('@').map_or(("", rest), |(user, host)| (user, host));
+    let (name, password) = user.split_once(':').unwrap_or((user, ""));
+    let colon = if user.contains(':') { ":" } else { "" };
+    let at = if rest.contains('@') { "@" } else { "" };
+    let host = host.split_once("password=").map_or(host.to_owned(), |(before, secret)| {
+        let secret = secret.trim_end_matches(['"', '\n']);
+        let end = &host[before.len() + "password=".len() + secret.len()..];
+        format!("{before}password={}{end}", stars(secret))
+    });
+    format!("{scheme}://{name}{colon}{}{at}{host}", stars(password))
+}
+
 /// Where a key or table stands in the file.
 pub(super) fn place(text: &str, key: &str) -> Option<SourceSpan> {
     let mut offset = 0;
@@ -94,8 +120,11 @@ pub(super) fn place(text: &str, key: &str) -> Option<SourceSpan> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Config, Limits, LogConfig, PullConfig, Quota, Retention};
+    use super::super::{
+        Config, Limits, LogConfig, PostgresConfig, PullConfig, Quota, Retention, StoreConfig,
+    };
     use super::*;
+    use crate::store::postgres::Encryption;
 
     const EXAMPLE: &str = include_str!("../../../deploy/gateway.example.toml");
 
@@ -123,6 +152,68 @@ mod tests {
         assert_eq!(format!("{:?}", example.log), format!("{log:?}"));
     }
 
+    /// The example with a database for its store, as its comments say.
+    fn with_a_database() -> String {
+        let lines = EXAMPLE.lines().map(|line| match line.strip_prefix('#') {
+            Some(key) if key.starts_with(|first: char| first == '[' || first.is_ascii_lowercase()) => key,
+            _ => line,
+        });
+        let text = lines.collect::<Vec<_>>().join("\n");
+        text.replace("store = \"store\"\n", "")
+    }
+
+    #[test]
+    fn the_example_names_a_database_too_and_shows_the_defaults() {
+        let example = Config::parse(&with_a_database(), "gateway.example.toml").unwrap();
+        let StoreConfig::Postgres(address) = example.store else { panic!("{:?}", example.store) };
+        assert_eq!(address.encryption(), Encryption::VerifyFull);
+        let (shown, default) = (example.postgres.unwrap(), PostgresConfig::default());
+        assert_eq!(shown.connections, default.connections);
+        assert_eq!(shown.statement_seconds, default.statement_seconds);
+        assert!(shown.ca.is_some() && shown.password_file.is_some());
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_database_is_said_on_its_line() {
+        for (from, to, expected) in [
+            ("connections = 8", "connections = 1", "2 to 100"),
+            ("statement_seconds = 10", "statement_seconds = 0", "1 to 60"),
+            ("ca = \"postgres-ca.crt\"\n", "", "postgres.ca is missing"),
+            ("sslmode=verify-full", "sslmode=require", "sslmode that protects nothing"),
+        ] {
+            let text = with_a_database();
+            assert!(text.contains(from), "{from}");
+            let Err(ConfigError::Wrong(wrong)) = Config::parse(&text.replace(from, to), "gateway.toml")
+            else {
+                panic!("{to}");
+            };
+            let said = format!("{}; {}", wrong.message, wrong.help);
+            assert!(said.contains(expected) && wrong.place.is_some(), "{said}");
+        }
+        let (message, _) = refusal("[limits]", "[postgres]\n[limits]");
+        assert!(message.starts_with("postgres is set, and store is a folder"), "{message}");
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_refused_and_covered_wherever_the_file_is_shown() {
+        for address in [
+            "postgres://exchange:canary@db.example/exchange",
+            "postgres://exchange:can@ary@db.example/exchange",
+            "postgres://exchange@db.example/exchange?password=canary&sslmode=verify-full",
+        ] {
+            let text = with_a_database()
+                .replace("postgres://exchange@db.example:5432/exchange?sslmode=verify-full", address);
+            assert!(text.contains(address));
+            for wrong in [text.clone(), text.replace("country = 826", "contry = 826")] {
+                let error = Config::parse(&wrong, "gateway.toml").unwrap_err();
+                let said = format!("{:?}", miette::Report::new(error));
+                assert!(!said.contains("canary") && !said.contains("ary@"), "{said}");
+            }
+            assert_eq!(redacted(&text).len(), text.len());
+        }
+        assert_eq!(redacted(EXAMPLE), EXAMPLE);
+    }
+
     #[test]
     fn an_unknown_key_is_named_with_its_line() {
         let (message, line) = refusal("country = 826", "contry = 826");
@@ -141,6 +232,31 @@ mod tests {
         );
         assert_eq!(line("signing_key 0011 is none of country 826's"), Some("signing_key = \"signing.key\""));
         assert_eq!(line("something else"), None);
+    }
+
+    #[test]
+    fn each_number_is_taken_up_to_its_limits_and_not_one_past_them() {
+        for (key, default, least, most) in [
+            ("country", 826, 1, 999),
+            ("pushes_at_work", 8, 1, 1_024),
+            ("connections", 1_024, 1, 100_000),
+            ("calls_per_second", 10_000, 10, 1_000_000),
+            ("reports_per_second", 5_000_000, 5_000, 100_000_000),
+            ("kibibytes_per_second", 1_048_576, 8_192, 100_000_000),
+            ("calls_in_flight", 64, 2, 10_000),
+            ("wait_seconds", 30, 1, 30),
+            ("page_bytes", 2_097_152, 65_536, 2_097_152),
+            ("unacknowledged_days", 14, 1, 21),
+            ("acknowledged_hours", 24, 1, 168),
+        ] {
+            let with = |value: u64| {
+                let (from, to) = (format!("\n{key} = {default}"), format!("\n{key} = {value}"));
+                assert!(EXAMPLE.contains(&from), "{from}");
+                Config::parse(&EXAMPLE.replacen(&from, &to, 1), "gateway.toml")
+            };
+            assert!(with(least).is_ok() && with(most).is_ok(), "{key}: {least} to {most}");
+            assert!(with(least - 1).is_err() && with(most + 1).is_err(), "{key}: beyond {least} to {most}");
+        }
     }
 
     #[test]

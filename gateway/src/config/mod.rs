@@ -1,6 +1,7 @@
 //! The one configuration file: every key, its default, and what is wrong with it.
 
 mod file;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -12,8 +13,11 @@ use pki::trust::TrustConfig;
 use serde::Deserialize;
 
 pub use file::{ConfigError, Wrong};
+pub use store::{PostgresConfig, StoreConfig};
 
-use file::place;
+use file::{place, redacted};
+
+use crate::store::postgres::Encryption;
 
 /// The gateway's configuration; `deploy/gateway.example.toml` explains each key.
 #[derive(Debug, Clone, Deserialize)]
@@ -21,9 +25,11 @@ use file::place;
 pub struct Config {
     /// Our country, ISO 3166-1 numeric.
     pub country: u16,
-    /// Where entries, cursors and push ids are kept: a folder.
-    pub store: PathBuf,
-    /// A folder for key lists, receipts, evidence, and the last accepted trust list.
+    /// Where entries, cursors and push ids are kept: a folder, or the address of a database.
+    pub store: StoreConfig,
+    /// How the database is used, if it is one.
+    pub postgres: Option<PostgresConfig>,
+    /// A folder for evidence and the last accepted trust list; each replica has one of its own.
     pub state: PathBuf,
     /// Addresses to listen on.
     pub listen: Listen,
@@ -100,7 +106,7 @@ pub struct QuotaConfig {
     pub reports_per_second: u32,
     /// KiB of pushes, or of pages served, 8,192 to 100,000,000 a second.
     pub kibibytes_per_second: u32,
-    /// Calls that have begun and not ended, 2 to 10,000.
+    /// Calls that have begun and not ended, 2 to 10,000; each may hold a whole push or page in memory.
     pub calls_in_flight: usize,
 }
 
@@ -110,7 +116,7 @@ impl Default for QuotaConfig {
             calls_per_second: 10_000,
             reports_per_second: 5_000_000,
             kibibytes_per_second: 1 << 20,
-            calls_in_flight: 256,
+            calls_in_flight: 64,
         }
     }
 }
@@ -203,18 +209,42 @@ impl Config {
 
     /// Parses the text; `name` is for messages.
     pub fn parse(text: &str, name: &str) -> Result<Self, ConfigError> {
+        // What is shown with an error must not show a password.
+        let shown = &redacted(text);
         let config: Self = toml::from_str(text).map_err(|error| {
             let help = "every key stands in deploy/gateway.example.toml with its default";
-            Wrong::at(name, text, (error.message().to_owned(), help), error.span().map(SourceSpan::from))
+            Wrong::at(name, shown, (error.message().to_owned(), help), error.span().map(SourceSpan::from))
         })?;
         match config.problem() {
-            Some((key, message, help)) => Err(Wrong::at(name, text, (message, help), place(text, key))),
+            Some((key, message, help)) => Err(Wrong::at(name, shown, (message, help), place(text, key))),
             None => Ok(config),
+        }
+    }
+
+    fn store_problem(&self) -> Option<(&'static str, String, &'static str)> {
+        match (&self.store, &self.postgres) {
+            (StoreConfig::Folder(_), None) => None,
+            (StoreConfig::Folder(_), Some(_)) => {
+                let message = "postgres is set, and store is a folder".to_owned();
+                Some(("postgres", message, "leave [postgres] out, or set store to a database's address"))
+            }
+            (StoreConfig::Postgres(address), postgres) => {
+                let postgres = postgres.clone().unwrap_or_default();
+                if address.encryption() == Encryption::VerifyFull && postgres.ca.is_none() {
+                    let message =
+                        "postgres.ca is missing, and nothing else tells the right server".to_owned();
+                    return Some(("store", message, "the PEM file of who issued the database's certificate"));
+                }
+                postgres.problem()
+            }
         }
     }
 
     /// The first value that parses and still cannot be meant.
     fn problem(&self) -> Option<(&'static str, String, &'static str)> {
+        if let Some(problem) = self.store_problem() {
+            return Some(problem);
+        }
         let Retention { unacknowledged_days, acknowledged_hours } = self.retention;
         if self.country == 0 || self.country > 999 {
             let message = format!("country is {}", self.country);
@@ -275,8 +305,14 @@ impl Config {
 
     fn resolve(&mut self, folder: &Path) {
         let identity = &mut self.identity;
+        let store = match &mut self.store {
+            StoreConfig::Folder(folder) => Some(folder),
+            StoreConfig::Postgres(_) => None,
+        };
+        let postgres = self.postgres.iter_mut();
+        let database =
+            postgres.flat_map(|postgres| postgres.ca.iter_mut().chain(&mut postgres.password_file));
         let single = [
-            &mut self.store,
             &mut self.state,
             &mut self.signing_key,
             &mut self.trust.list,
@@ -285,7 +321,7 @@ impl Config {
         ];
         let several =
             self.trust.anchors.iter_mut().chain(&mut identity.hpke_keys).chain(&mut identity.passphrase_file);
-        for path in single.into_iter().chain(several) {
+        for path in single.into_iter().chain(several).chain(store).chain(database) {
             *path = folder.join(&*path);
         }
     }

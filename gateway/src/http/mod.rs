@@ -1,18 +1,22 @@
-//! The admin listener, for loopback only: health and metrics.
+//! The admin listener, for loopback only: health, metrics, and the peers' receipts.
 
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
+use bytes::Bytes;
+use proto::batch::Stage;
+use proto::ids::CountryCode;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use crate::node::Node;
-use crate::{backlog, health};
+use crate::outbound::receipts;
+use crate::{backlog, expiry, health};
 
 const METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -22,6 +26,7 @@ pub async fn serve(node: Arc<Node>, listener: TcpListener, stop: CancellationTok
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
+        .route("/receipts/{peer}/{stage}", get(receipt))
         .with_state(node);
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await
 }
@@ -38,8 +43,23 @@ async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
     if let Err(cause) = backlog::show(&node).await {
         debug!(%cause, "the backlog is not known; /readyz says why");
     }
+    node.metrics.key_lists(node.key_lists.ready(node.clock.now()));
     node.metrics.store_size(node.store.size().bytes);
-    let certificate = u64::try_from(node.certificate.not_after()).unwrap_or_default();
-    node.metrics.expiries(node.trust_list().expires, certificate);
+    node.metrics.expiries(&expiry::all(&node));
     ([(header::CONTENT_TYPE, METRICS)], node.metrics.text())
+}
+
+/// The last receipt of a peer for a stage, `stored` or `delivered`: an `exchange.v1.AcknowledgeRequest` as it was signed.
+async fn receipt(
+    State(node): State<Arc<Node>>,
+    Path((peer, stage)): Path<(u16, String)>,
+) -> Result<Bytes, StatusCode> {
+    let peer = CountryCode::new(peer).map_err(|_| StatusCode::NOT_FOUND)?;
+    let stage = match stage.as_str() {
+        "stored" => Stage::Stored,
+        "delivered" => Stage::Delivered,
+        _ => return Err(StatusCode::NOT_FOUND),
+    };
+    let last = receipts::last(&node, peer, stage).await;
+    last.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?.ok_or(StatusCode::NOT_FOUND)
 }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use proto::batch::{Receipt, Stage};
 use proto::ids::{CountryCode, Sequence};
 use proto::wire;
-use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::pull::PullError;
@@ -39,28 +38,23 @@ impl Acknowledge {
         Self { node, peers, origin, sent: HashMap::new() }
     }
 
-    /// Steps whenever something moved, until it is stopped.
-    pub async fn run(mut self, stop: CancellationToken) {
-        let work = async {
-            let mut backoff = Backoff::default();
-            loop {
-                let node = self.node.clone();
-                let rung = node.progress.notified();
-                match self.step().await {
-                    Ok(()) => {
-                        backoff.succeeded();
-                        let _ = tokio::time::timeout(AT_LEAST_EVERY, rung).await;
-                    }
-                    Err(error) => {
-                        debug!(origin = %self.origin, %error, "receipts could not be sent");
-                        tokio::time::sleep(backoff.failed()).await;
-                    }
+    /// Steps whenever something moved, until it is dropped.
+    pub async fn run(mut self) {
+        let mut backoff = Backoff::default();
+        loop {
+            let node = self.node.clone();
+            let rung = node.progress.notified();
+            match self.step().await {
+                Ok(()) => {
+                    backoff.succeeded();
+                    let _ = tokio::time::timeout(AT_LEAST_EVERY, rung).await;
+                }
+                Err(error) => {
+                    debug!(origin = %self.origin, %error, "receipts could not be sent");
+                    self.node.metrics.retried(self.origin, "acknowledge");
+                    tokio::time::sleep(backoff.failed().max(error.pause())).await;
                 }
             }
-        };
-        tokio::select! {
-            () = work => {}
-            () = stop.cancelled() => {}
         }
     }
 

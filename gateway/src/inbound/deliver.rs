@@ -133,7 +133,7 @@ impl Delivery {
 
     /// Moves the adapter's cursor, and with it what can be told to each origin.
     async fn acknowledge(&self, authority: Authority, position: u64) -> Result<(), DeliverError> {
-        let last = self.node.store.tail(names::inbox(authority)).borrow().last;
+        let last = page::last(&self.node, names::inbox(authority), position).await?;
         if position > last {
             return Err(DeliverError::NeverDelivered { position, last });
         }
@@ -193,7 +193,6 @@ impl wire::delivery_server::Delivery for Delivery {
         request: Request<wire::DeliveryPullRequest>,
     ) -> Result<Response<wire::DeliveryPullReply>, Status> {
         let authority = self.node.calling_adapter(request.extensions())?;
-        let _place = self.node.begin_backend(authority)?;
         let wire::DeliveryPullRequest { after, max_bytes, wait_ms, manifest_hash } = request.into_inner();
         self.check_history(authority, after, &manifest_hash).await?;
         let delivered = self.page(authority, PageRequest { after, max_bytes, wait_ms }).await?;
@@ -205,7 +204,6 @@ impl wire::delivery_server::Delivery for Delivery {
         request: Request<wire::DeliveryAcknowledgeRequest>,
     ) -> Result<Response<wire::DeliveryAcknowledgeReply>, Status> {
         let authority = self.node.calling_adapter(request.extensions())?;
-        let _place = self.node.begin_backend(authority)?;
         let wire::DeliveryAcknowledgeRequest { position, manifest_hash } = request.into_inner();
         self.check_history(authority, position, &manifest_hash).await?;
         Delivery::acknowledge(self, authority, position).await?;
@@ -217,10 +215,9 @@ impl wire::delivery_server::Delivery for Delivery {
         request: Request<wire::SignedKeyList>,
     ) -> Result<Response<wire::PublishKeysReply>, Status> {
         let authority = self.node.calling_adapter(request.extensions())?;
-        let _place = self.node.begin_backend(authority)?;
         let signed = SignedKeyList::parse(request.into_inner()).map_err(|cause| status::malformed(&cause))?;
         let (trust, now) = (self.node.trust_list(), self.node.clock.now());
-        if self.node.key_lists.take(authority, &signed, &trust, now)? {
+        if self.node.key_lists.take(authority, &signed, &trust, now).await? {
             info!(%authority, "key list published");
         }
         Ok(Response::new(wire::PublishKeysReply {}))

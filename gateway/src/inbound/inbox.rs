@@ -8,13 +8,13 @@ use proto::ids::{Authority, CountryCode};
 use super::verify::VerifiedBatch;
 use crate::names;
 use crate::node::Node;
-use crate::store::{Advance, Append, Change, Cursor, CursorName, Numbered, StoreError};
+use crate::store::{Advance, Append, Change, Cursor, CursorName, Fence, Numbered, StoreError};
 
-/// Keeps the batches of one page of an origin, which follow `from`.
+/// Keeps the batches of one page of an origin, which follow `from`, while we hold the lease for it.
 pub async fn keep(
     node: &Node,
     origin: CountryCode,
-    from: Cursor,
+    (from, fence): (Cursor, Fence),
     batches: &[VerifiedBatch],
 ) -> Result<Cursor, StoreError> {
     let Some(last) = batches.last() else { return Ok(from) };
@@ -24,7 +24,9 @@ pub async fn keep(
         advances.push(advance(node, names::stored(origin, authority), to).await?);
     }
     let appends = batches.iter().map(append).collect();
-    node.store.commit(Change { at: node.clock.now(), once: None, advances, appends }).await?;
+    node.store
+        .commit(Change { at: node.clock.now(), fence: Some(fence), advances, appends, ..Change::default() })
+        .await?;
     Ok(to)
 }
 

@@ -7,7 +7,6 @@ use pki::keylist::SignedKeyList;
 use pki::trust::Status;
 use proto::ids::{Authority, CountryCode};
 use proto::wire;
-use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use crate::node::Node;
@@ -33,24 +32,19 @@ impl Keys {
         Self { node, peers }
     }
 
-    /// Steps until it is stopped; at once when the trust list changes, and often while a list is missing.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Steps until it is dropped; at once when the trust list changes, and often while a list is missing.
+    pub async fn run(self) {
         let mut trust = self.node.trust.clone();
         let mut missing_for: u32 = 0;
         loop {
-            let missing = tokio::select! {
-                missing = self.step() => missing,
-                () = stop.cancelled() => return,
-            };
+            let missing = self.step().await;
             missing_for = if missing == 0 { 0 } else { missing_for + 1 };
             let pause = if missing == 0 { REFRESH } else { (MISSING * missing_for).min(REFRESH) };
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 _ = trust.changed() => {
                     missing_for = 0;
-                    self.node.key_lists.recheck(&self.node.trust_list(), self.node.clock.now());
-                }
-                () = stop.cancelled() => return,
+                    }
             }
         }
     }
@@ -80,12 +74,18 @@ async fn fetch(node: &Node, peers: &Peers, country: CountryCode, authority: Auth
     let Ok(mut client) = peers.exchange(country) else { return };
     let reply = match peers.call(country, DEADLINE, client.key_list(request)).await {
         Ok(reply) => reply,
-        Err(error) => return debug!(%authority, %error, "no key list"),
+        Err(error) => {
+            node.metrics.retried(country, "key_list");
+            return debug!(%authority, %error, "no key list");
+        }
     };
     let (trust, now) = (node.trust_list(), node.clock.now());
-    let taken = SignedKeyList::parse(reply).map_err(|malformed| malformed.to_string()).and_then(|list| {
-        node.key_lists.take(authority, &list, &trust, now).map_err(|error| error.to_string())
-    });
+    let taken = match SignedKeyList::parse(reply) {
+        Ok(list) => {
+            node.key_lists.take(authority, &list, &trust, now).await.map_err(|error| error.to_string())
+        }
+        Err(malformed) => Err(malformed.to_string()),
+    };
     match taken {
         Ok(true) => info!(%authority, "new key list"),
         Ok(false) => {}

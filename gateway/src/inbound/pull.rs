@@ -7,7 +7,6 @@ use pki::trust::{Status, TrustList};
 use proto::batch::SignedBatch;
 use proto::ids::CountryCode;
 use proto::wire;
-use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, debug, error, info, info_span, warn};
 
 use super::verify::{Expected, HOLE, Refused, VerifiedBatch, verify};
@@ -16,7 +15,7 @@ use crate::backoff::Backoff;
 use crate::names;
 use crate::node::Node;
 use crate::peers::{Gone, PeerError, Peers};
-use crate::store::{Advance, Change, Cursor, StoreError};
+use crate::store::{Advance, Change, Cursor, Fence, StoreError};
 
 /// The time that an answer may take beyond the wait that we asked for.
 const GRACE: Duration = Duration::from_secs(15);
@@ -26,6 +25,7 @@ pub struct Pull {
     node: Arc<Node>,
     peers: Arc<Peers>,
     origin: CountryCode,
+    fence: Fence,
 }
 
 /// Why a step brought nothing.
@@ -47,7 +47,7 @@ pub enum PullError {
 
 impl PullError {
     /// The least pause before the next try.
-    fn pause(&self) -> Duration {
+    pub(super) fn pause(&self) -> Duration {
         match self {
             Self::Peer(error) => error.pause(),
             Self::Store(_) | Self::Refused(_) | Self::NotActive => Duration::ZERO,
@@ -56,14 +56,15 @@ impl PullError {
 }
 
 impl Pull {
-    /// A loop for one origin. Our own country is one too: tokens for another state go the same way, by loopback.
+    /// A loop for one origin, under the lease for it. Our own country is one too: tokens for another state go the
+    /// same way, by loopback.
     #[must_use]
-    pub fn new(node: Arc<Node>, peers: Arc<Peers>, origin: CountryCode) -> Self {
-        Self { node, peers, origin }
+    pub fn new(node: Arc<Node>, peers: Arc<Peers>, origin: CountryCode, fence: Fence) -> Self {
+        Self { node, peers, origin, fence }
     }
 
-    /// Steps until it is stopped.
-    pub async fn run(self, stop: CancellationToken) {
+    /// Steps until it is dropped.
+    pub async fn run(self) {
         let span = info_span!("pull", origin = %self.origin);
         let work = async {
             let mut backoff = Backoff::default();
@@ -79,16 +80,20 @@ impl Pull {
                             warn!(%error, "pulling fails; it is tried again with growing pauses");
                         }
                         debug!(%error, "pull failed");
-                        self.node.metrics.pull_failed(self.origin);
-                        tokio::time::sleep(backoff.failed().max(error.pause())).await;
+                        tokio::time::sleep(self.pause(&error, &mut backoff)).await;
                     }
                 }
             }
         };
-        tokio::select! {
-            () = work.instrument(span) => {}
-            () = stop.cancelled() => {}
+        work.instrument(span).await;
+    }
+
+    fn pause(&self, error: &PullError, backoff: &mut Backoff) -> Duration {
+        if let PullError::Peer(PeerError::Resting { again, .. }) = error {
+            return *again;
         }
+        self.node.metrics.retried(self.origin, "pull");
+        backoff.failed().max(error.pause())
     }
 
     /// Pulls one page, and gives how many batches of it were kept.
@@ -109,7 +114,7 @@ impl Pull {
         let trust = self.node.trust_list();
         let (verified, refused) = self.verify(batches, &trust, from)?;
         let octets = verified.iter().map(|batch| batch.batch().sealed.len()).sum();
-        inbox::keep(&self.node, self.origin, from, &verified).await?;
+        inbox::keep(&self.node, self.origin, (from, self.fence), &verified).await?;
         if !verified.is_empty() {
             self.node.metrics.pulled(self.origin, verified.len(), octets);
             self.node.progress.notify_waiters();
@@ -129,17 +134,23 @@ impl Pull {
         self.node.metrics.refused(self.origin, why.name());
         let advance =
             Advance { cursor: names::pulled(self.origin), from, to: Cursor { through, link: HOLE } };
-        let change = Change { at: self.node.clock.now(), advances: vec![advance], ..Change::default() };
+        let change = Change {
+            at: self.node.clock.now(),
+            fence: Some(self.fence),
+            advances: vec![advance],
+            ..Change::default()
+        };
         self.node.store.commit(change).await?;
         Ok(0)
     }
 
     async fn fetch(&self, after: u64) -> Result<Vec<wire::SignedBatch>, PullError> {
         let pull = &self.node.config.pull;
-        let wait_ms = u32::try_from(pull.wait().as_millis()).unwrap_or(30_000);
-        let request = wire::PullRequest { after, max_bytes: pull.page_bytes, wait_ms };
         let mut client = self.peers.exchange(self.origin)?;
-        let call = self.peers.call(self.origin, pull.wait() + GRACE, client.pull(request));
+        let wait = if self.peers.is_trial(self.origin) { Duration::ZERO } else { pull.wait() };
+        let wait_ms = u32::try_from(wait.as_millis()).unwrap_or(30_000);
+        let request = wire::PullRequest { after, max_bytes: pull.page_bytes, wait_ms };
+        let call = self.peers.call(self.origin, wait + GRACE, client.pull(request));
         let reply = call.await?;
         Ok(reply.batches)
     }

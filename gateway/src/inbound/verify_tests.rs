@@ -159,6 +159,9 @@ fn another_body_than_the_signed_one_is_refused() {
 
 #[test]
 fn a_batch_from_the_future_or_from_long_ago_is_refused() {
-    assert_eq!(refused_manifest(|manifest| manifest.header.sealed_at += 12), Refused::FromTheFuture);
+    assert_eq!(
+        refused_manifest(|manifest| manifest.header.sealed_at += CLOCK_SKEW + 2),
+        Refused::FromTheFuture
+    );
     assert_eq!(refused_manifest(|manifest| manifest.header.sealed_at -= OLDEST + 1), Refused::TooOld);
 }

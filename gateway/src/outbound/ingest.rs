@@ -57,7 +57,9 @@ impl Ingest {
     }
 
     async fn accept(&self, pusher: Authority, push: Push) -> Result<wire::PushReply, PushError> {
+        let waits = self.node.metrics.push_waits();
         let at_work = self.at_work.clone().acquire_owned().await.map_err(|_| PushError::Internal)?;
+        drop(waits);
         let (id, digest) = (outbox::once_id(pusher, &push.id), digest(&push, pusher));
         if let Some(before) = self.node.store.once(&id).await? {
             return earlier(digest, before.digest, &before.answer);
@@ -121,7 +123,6 @@ impl Ingest {
 impl wire::ingest_server::Ingest for Ingest {
     async fn push(&self, request: Request<wire::PushRequest>) -> Result<Response<wire::PushReply>, Status> {
         let pusher = self.node.calling_adapter(request.extensions())?;
-        let _place = self.node.begin_backend(pusher)?;
         let push = Push::parse(request.into_inner()).map_err(|cause| status::malformed(&cause))?;
         self.node.counted(&pusher, self.node.backends.reports(pusher, push.envelopes()))?;
         self.node.counted(&pusher, self.node.backends.octets(pusher, push.sealed.len()))?;
@@ -134,8 +135,7 @@ impl wire::ingest_server::Ingest for Ingest {
         &self,
         request: Request<wire::IngressKeysRequest>,
     ) -> Result<Response<wire::SignedKeyList>, Status> {
-        let caller = self.node.calling_adapter(request.extensions())?;
-        let _place = self.node.begin_backend(caller)?;
+        self.node.calling_adapter(request.extensions())?;
         Ok(Response::new(self.ingress_keys()))
     }
 }

@@ -28,7 +28,7 @@ pub async fn keep(node: &Node, push: (OnceId, [u8; 32]), resealed: Resealed) -> 
     let (id, digest) = push;
     let once = Once { id, digest, answer: reply.encode_to_vec().into() };
     let appends = resealed.batches.into_iter().map(|batch| append(&node.signing, batch)).collect();
-    let change = Change { at: node.clock.now(), once: Some(once), advances: Vec::new(), appends };
+    let change = Change { at: node.clock.now(), once: Some(once), appends, ..Change::default() };
     Ok(match node.store.commit(change).await? {
         Committed::Done { .. } => Kept::Now(reply),
         Committed::Before(answered) => Kept::Before { digest: answered.digest, answer: answered.answer },

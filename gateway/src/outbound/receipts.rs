@@ -1,25 +1,18 @@
-//! The proofs that our batches arrived: of every country, the last receipt for each stage, in a file of its own.
+//! The proofs that our batches arrived: of every country the last receipt for each stage, in a stream of its own.
 
-use std::collections::BTreeMap;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use pki::disk::{self, DiskError};
+use bytes::Bytes;
 use pki::sign::BadSignature;
 use pki::trust::Country;
-use prost::Message;
 use proto::batch::{self, Receipt, Stage};
 use proto::ids::{CountryCode, KeyId};
 use proto::malformed::Malformed;
 use proto::wire;
 
-use crate::damage;
-use crate::names;
 use crate::node::Node;
-use crate::store::{Advance, Change, Cursor, StoreError};
-
-/// Where receipts are kept, below the state folder.
-const FOLDER: &str = "receipts";
+use crate::store::{Advance, Append, Change, Cursor, Numbered, Room, StoreError};
+use crate::{damage, names, page};
 
 /// Why a receipt is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -67,9 +60,6 @@ pub enum ReceiptError {
         /// What we have.
         known: u64,
     },
-    /// It could not be kept.
-    #[error("the receipt could not be kept")]
-    Disk(#[from] DiskError),
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -82,9 +72,31 @@ pub async fn take(
     message: wire::AcknowledgeRequest,
 ) -> Result<(), ReceiptError> {
     let receipt = check(node, caller, &message)?;
+    let octets = Bytes::from(prost::Message::encode_to_vec(&message));
+    loop {
+        match keep(node, caller, (&receipt, &octets)).await {
+            // Another one came at the same time, here or to another replica.
+            Err(ReceiptError::Store(StoreError::Moved)) => {}
+            done => return done,
+        }
+    }
+}
+
+/// The last receipt of a country for a stage, as it was signed.
+pub async fn last(node: &Node, peer: CountryCode, stage: Stage) -> Result<Option<Bytes>, StoreError> {
+    let stream = names::receipts(peer, stage);
+    let last = node.store.latest(stream).await?.last;
+    Ok(node.store.find(stream, last).await?.map(|entry| entry.body))
+}
+
+async fn keep(
+    node: &Node,
+    caller: CountryCode,
+    (receipt, octets): (&Receipt, &Bytes),
+) -> Result<(), ReceiptError> {
     let through = receipt.through.number();
     let stream = names::outbox(caller);
-    let last = node.store.tail(stream).borrow().last;
+    let last = page::last(node, stream, through).await?;
     if through > last {
         return Err(ReceiptError::NeverSent { through, last });
     }
@@ -101,27 +113,24 @@ pub async fn take(
     if through == from.through {
         return Ok(());
     }
-    write(node, caller, receipt.stage, &message)?;
-    let advances = vec![Advance { cursor, from, to: Cursor { through, link: receipt.manifest_hash } }];
-    node.store.commit(Change { at: node.clock.now(), advances, ..Change::default() }).await?;
+    // Kept with the move: nothing is purged on an acknowledgement that cannot be shown. Each receipt covers all
+    // before it, so the last one of each stage proves everything.
+    let to = Cursor { through, link: receipt.manifest_hash };
+    let numbered = Numbered { head: Bytes::new(), link: to.link };
+    let change = Change {
+        at: node.clock.now(),
+        // A full store is purged by what peers acknowledge.
+        room: Room::Reserve,
+        advances: vec![Advance { cursor, from, to }],
+        appends: vec![Append {
+            stream: names::receipts(caller, receipt.stage),
+            number: Arc::new(move |_| numbered.clone()),
+            body: octets.clone(),
+        }],
+        ..Change::default()
+    };
+    node.store.commit(change).await?;
     Ok(())
-}
-
-/// How far each country has acknowledged our batches, as the receipts below a state folder prove. Those that do not
-/// parse prove nothing.
-#[must_use]
-pub fn kept(state: &Path) -> BTreeMap<CountryCode, u64> {
-    let mut proven = BTreeMap::new();
-    for file in fs::read_dir(state.join(FOLDER)).into_iter().flatten().flatten() {
-        let message = fs::read(file.path()).ok();
-        let message = message.and_then(|octets| wire::AcknowledgeRequest::decode(octets.as_slice()).ok());
-        let Some(receipt) = message.and_then(|message| Receipt::parse(&message.receipt).ok()) else {
-            continue;
-        };
-        let through = proven.entry(receipt.destination).or_insert(0);
-        *through = receipt.through.number().max(*through);
-    }
-    proven
 }
 
 fn check(
@@ -142,23 +151,4 @@ fn check(
         return Err(ReceiptError::OtherStream { origin, destination });
     }
     Ok(receipt)
-}
-
-// Kept before the cursor moves: nothing is purged on an acknowledgement that cannot be shown. Each receipt covers
-// all before it, so the last one of each stage proves everything.
-fn write(
-    node: &Node,
-    caller: CountryCode,
-    stage: Stage,
-    message: &wire::AcknowledgeRequest,
-) -> Result<(), ReceiptError> {
-    let name = match stage {
-        Stage::Stored => "stored",
-        Stage::Delivered => "delivered",
-    };
-    let folder = node.state_folder(FOLDER);
-    let unwritable = |source| DiskError::Write { path: PathBuf::from(&folder), source };
-    fs::create_dir_all(&folder).map_err(unwritable)?;
-    let octets = message.encode_to_vec();
-    Ok(disk::replace_public(&folder.join(format!("{caller}-{name}.receipt")), &octets)?)
 }

@@ -191,6 +191,34 @@ fn every_envelope_gets_its_true_verdict() {
     assert_eq!(told, refused.map(|(index, verdict)| (index, *verdict)).collect::<Vec<_>>());
 }
 
+// `herald.md` 4.5, phase 3: a token of Secured is 119 octets for the authority, 16 for the phone, and a receipt of 16.
+#[test]
+fn a_token_of_secured_has_one_length() {
+    let world = World::new();
+    let header = EnvelopeHeader::new(0x20, "250/0".parse().unwrap()).unwrap();
+    let of_length = |len: usize| {
+        let token = [7; 151];
+        let mut octets = Vec::new();
+        Report::Contact(Contact {
+            token: Token::new(header, &token).unwrap(),
+            day: today(),
+            start: None,
+            duration: Minutes::default(),
+            proximity: [Minutes::default(); 4],
+            risk: Risk::default(),
+            extended: ExtendedData::default().leaving(Recipient::Issuer).unwrap(),
+        })
+        .encode(&mut octets);
+        // Token length and token stand before the two octets of empty extended data.
+        let at = octets.len() - 2 - 151 - 2;
+        let framed = [&u16::try_from(len).unwrap().to_be_bytes()[..], &vec![7; len]].concat();
+        octets.splice(at..octets.len() - 2, framed);
+        (header, octets)
+    };
+    let verdicts = world.verdicts(&[150, 151, 152].map(of_length));
+    assert_eq!(verdicts, [Verdict::Malformed, Verdict::Accepted, Verdict::Malformed]);
+}
+
 // Invariant 2: a problem says which field of a report is wrong, never what it says.
 #[test]
 fn a_problem_tells_nothing_of_a_sealed_report() {

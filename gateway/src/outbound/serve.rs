@@ -6,7 +6,6 @@ use proto::batch::SignedBatch;
 use proto::ids::{Authority, CountryCode};
 use proto::malformed::Malformed;
 use proto::wire;
-use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 use tracing::{debug, error};
 
@@ -19,15 +18,13 @@ use crate::status;
 /// The service that peers call.
 pub struct Exchange {
     node: Arc<Node>,
-    /// Receipts are taken one after the other: the last one kept is the newest.
-    receipts: Mutex<()>,
 }
 
 impl Exchange {
     /// Serves this node's outbox.
     #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node, receipts: Mutex::new(()) }
+        Self { node }
     }
 
     /// A peer that has more than we ever numbered: our store went back, and what we number now it will refuse. Or one
@@ -69,7 +66,6 @@ pub enum ServeError {
 impl wire::exchange_server::Exchange for Exchange {
     async fn pull(&self, request: Request<wire::PullRequest>) -> Result<Response<wire::PullReply>, Status> {
         let peer = self.node.calling_gateway(request.extensions())?;
-        let _place = self.node.begin_peer(peer)?;
         let wire::PullRequest { after, max_bytes, wait_ms } = request.into_inner();
         let page = self.page(peer, PageRequest { after, max_bytes, wait_ms }).await;
         let batches = page.inspect_err(|cause| self.alarm(peer, cause))?;
@@ -85,8 +81,6 @@ impl wire::exchange_server::Exchange for Exchange {
         request: Request<wire::AcknowledgeRequest>,
     ) -> Result<Response<wire::AcknowledgeReply>, Status> {
         let peer = self.node.calling_gateway(request.extensions())?;
-        let _place = self.node.begin_peer(peer)?;
-        let _in_turn = self.receipts.lock().await;
         receipts::take(&self.node, peer, request.into_inner()).await?;
         Ok(Response::new(wire::AcknowledgeReply {}))
     }
@@ -95,8 +89,7 @@ impl wire::exchange_server::Exchange for Exchange {
         &self,
         request: Request<wire::KeyListRequest>,
     ) -> Result<Response<wire::SignedKeyList>, Status> {
-        let peer = self.node.calling_gateway(request.extensions())?;
-        let _place = self.node.begin_peer(peer)?;
+        self.node.calling_gateway(request.extensions())?;
         let authority = Authority::parse(&request.into_inner().authority);
         let authority = authority.map_err(|cause| status::malformed(&cause))?;
         let trust = self.node.trust_list();

@@ -36,6 +36,9 @@ pub enum StoreError {
     /// A change would move a cursor backwards.
     #[error("a cursor cannot move backwards; read it again")]
     Backwards,
+    /// Another holder has taken the lease over.
+    #[error("another process has taken over what this change belongs to; stop, and take the lease again")]
+    Fenced,
     /// What is on disk is not what was written there.
     #[error("the store is damaged at {what}; run `gateway store verify` to see what can be done")]
     Corrupt {
@@ -67,6 +70,32 @@ pub enum StoreError {
     /// An earlier failure left it unknown what is on disk. The change may turn out to be kept: repeat it under its once id.
     #[error("the store failed earlier and has stopped; restart the process, and see its log for the cause")]
     Broken,
+    /// The database does not answer, or is not let do what is asked.
+    #[error(
+        "the database {database} does not serve us: {cause}; check that it runs, its address, `postgres.ca` and `postgres.password_file`"
+    )]
+    Unreachable {
+        /// Which, without options.
+        database: String,
+        /// What the driver says.
+        cause: String,
+    },
+    /// The database went away while it committed. The change may turn out to be kept: repeat it under its once id,
+    /// or read its cursor again.
+    #[error("the database went away during a commit, and whether it is kept is not known; repeat it")]
+    Unknown,
+    /// The database refuses a statement.
+    #[error("the database refused: {cause}; see its log, and deploy/runbooks/postgres.md")]
+    Database {
+        /// What it says.
+        cause: String,
+    },
+    /// The database is none that this release can trust with entries.
+    #[error("the database cannot be used: {why}")]
+    Unfit {
+        /// What is wrong, and what would do.
+        why: String,
+    },
     /// The store was closed.
     #[error("the store is closed; open it again")]
     Closed,

@@ -8,10 +8,12 @@ pub mod archive;
 #[cfg(test)]
 pub mod contract;
 mod error;
+pub mod postgres;
 pub mod sled;
+mod tails;
 pub mod upkeep;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -77,6 +79,48 @@ impl OnceId {
     pub fn octets(&self) -> &[u8] {
         &self.0
     }
+}
+
+/// Names a lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseName([u8; 8]);
+
+impl LeaseName {
+    /// The lease of this name.
+    pub const fn new(octets: [u8; 8]) -> Self {
+        Self(octets)
+    }
+
+    /// Its name.
+    pub const fn octets(self) -> [u8; 8] {
+        self.0
+    }
+}
+
+/// Who asks for leases: one process, told from every other one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Holder([u8; 16]);
+
+impl Holder {
+    /// A holder that nobody else is, by chance of 1 to 2^128.
+    pub fn random() -> Self {
+        Self(rand::random())
+    }
+
+    /// Its octets.
+    pub const fn octets(self) -> [u8; 16] {
+        self.0
+    }
+}
+
+/// A lease as it was given. When another holder takes the lease over, the fence no longer stands: a [`Change`]
+/// under it is refused as [`StoreError::Fenced`], however late it comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fence {
+    /// Which lease.
+    pub name: LeaseName,
+    /// Under which it was given; no other holder ever gets the same.
+    pub token: u64,
 }
 
 /// Where a stream ends: number and link of its last entry; 0 and zeros before the first one.
@@ -153,11 +197,25 @@ pub struct Advance {
     pub to: Cursor,
 }
 
+/// What a change does to a disk that is nearly full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Room {
+    /// It is refused as [`StoreError::Full`] below the floor, if it keeps an entry or an answer.
+    #[default]
+    Common,
+    /// It is small, and lets more be removed than it takes: it may use what is kept free.
+    Reserve,
+}
+
 /// What is kept as a whole, or not at all.
 #[derive(Debug, Clone, Default)]
 pub struct Change {
     /// When: Unix seconds by the caller's clock.
     pub at: u64,
+    /// Refuses it, unless the lease is still held as it was given.
+    pub fence: Option<Fence>,
+    /// Whether it may use what is kept free on the disk.
+    pub room: Room,
     /// Keeps it from happening twice.
     pub once: Option<Once>,
     /// The cursors it moves, in this order.
@@ -223,8 +281,8 @@ pub trait Store: Send + Sync + 'static {
     /// Who drops the future does not stop a commit that has begun: it is then kept as a whole.
     ///
     /// # Errors
-    /// [`StoreError::Moved`] and [`StoreError::Backwards`] for a cursor, [`StoreError::TooLarge`] for an entry,
-    /// [`StoreError::Full`] for the disk.
+    /// [`StoreError::Moved`] and [`StoreError::Backwards`] for a cursor, [`StoreError::Fenced`] for a lease that
+    /// another holder has taken over, [`StoreError::TooLarge`] for an entry, [`StoreError::Full`] for the disk.
     async fn commit(&self, change: Change) -> Result<Committed, StoreError>;
 
     /// The answer that was kept under `id`, unless it was forgotten.
@@ -234,14 +292,20 @@ pub trait Store: Send + Sync + 'static {
     async fn find(&self, stream: Stream, sequence: u64) -> Result<Option<Entry>, StoreError>;
 
     /// The entries that follow number `after`, in order: one if there is one, then as many as fit into
-    /// `max_bytes` octets of heads and bodies. Purged entries are skipped, damaged ones never: a page ends before one.
+    /// `max_bytes` octets of heads and bodies; a store may end a page of 1,000 entries and more earlier. Purged
+    /// entries are skipped, damaged ones never: a page ends before one.
     async fn after(&self, stream: Stream, after: u64, max_bytes: usize) -> Result<Vec<Entry>, StoreError>;
 
     /// Where a cursor stands.
     async fn cursor(&self, name: CursorName) -> Result<Cursor, StoreError>;
 
-    /// The stream's tail now, and every later one. [`Store::after`] shows an entry before this does.
+    /// The stream's tail as far as this process knows, and every later one. [`Store::after`] shows an entry before
+    /// this does. What another process appends shows soon after its commit.
     fn tail(&self, stream: Stream) -> watch::Receiver<Tail>;
+
+    /// The stream's tail, asked anew: with all that any process has committed before. [`Store::tail`] then shows
+    /// no less.
+    async fn latest(&self, stream: Stream) -> Result<Tail, StoreError>;
 
     /// Number and time of the first entry that is still kept.
     async fn oldest(&self, stream: Stream) -> Result<Option<(u64, u64)>, StoreError>;
@@ -265,9 +329,35 @@ pub trait Store: Send + Sync + 'static {
         None
     }
 
+    /// Gives a lease to `holder` for `time`, or leaves it longer to it; gives nothing if another holder has it and
+    /// its time is not over. The store's clock decides, and no holder's. Who asks again while it holds the lease
+    /// gets the same fence.
+    async fn lease(
+        &self,
+        name: LeaseName,
+        holder: Holder,
+        time: Duration,
+    ) -> Result<Option<Fence>, StoreError>;
+
+    /// Gives a lease back before its time; no effect if it is held under another fence by now.
+    async fn release(&self, fence: Fence) -> Result<(), StoreError>;
+
+    /// Changes when another process may have committed something.
+    fn elsewhere(&self) -> watch::Receiver<u64>;
+
     /// What the store takes up; from memory, so it costs nothing to ask.
     fn size(&self) -> StoreSize;
 
     /// Finishes what was asked for before, and stops. Later calls get [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
+}
+
+/// Refuses what is too large before it waits for its turn; heads are not known yet.
+fn check_lengths(change: &Change) -> Result<(), StoreError> {
+    let bodies = change.appends.iter().map(|append| append.body.len());
+    let answers = change.once.iter().map(|once| once.answer.len());
+    match bodies.chain(answers).max() {
+        Some(found) if found > ENTRY_LIMIT => Err(StoreError::TooLarge { found, limit: ENTRY_LIMIT }),
+        _ => Ok(()),
+    }
 }

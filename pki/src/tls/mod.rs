@@ -17,7 +17,7 @@ use rustls::{ClientConfig, ServerConfig, version};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 
 pub(crate) use name::canonical_serial;
-pub use name::{BadCertificate, Identity, NotAdmitted, PeerCertificate, Role};
+pub use name::{BadCertificate, Identity, NotAdmitted, PeerCertificate, Role, not_after};
 use verifiers::{ClientVerifier, ServerVerifier};
 
 use crate::secret::Secret;

@@ -145,6 +145,13 @@ pub enum NotAdmitted {
     Expired,
 }
 
+/// When a certificate ends, seconds since 1970; nothing if it does not parse.
+#[must_use]
+pub fn not_after(der: &[u8]) -> Option<i64> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(der).ok()?;
+    Some(parsed.validity().not_after.timestamp())
+}
+
 /// A serial number without leading zeros: DER puts one in front of a high first bit, and people leave it out.
 pub(crate) fn canonical_serial(octets: &[u8]) -> Vec<u8> {
     octets.iter().copied().skip_while(|octet| *octet == 0).collect()

@@ -124,6 +124,18 @@ impl TrustList {
         self.countries().find_map(|country| Some((country, country.authorities.get(&authority)?)))
     }
 
+    /// The authority that answers for what carries this issuer's header, and its country: the issuer, or the national
+    /// one of its country if the issuer is in no list (Herald interop: state 0).
+    #[must_use]
+    pub fn answering(&self, issuer: Authority) -> Option<(&Country, Authority)> {
+        let national = match issuer {
+            Authority::State(country, _) => Some(Authority::national(country)),
+            Authority::Opaque(_) => None,
+        };
+        let listed = |authority| self.authority(authority).map(|(country, _)| (country, authority));
+        listed(issuer).or_else(|| listed(national?))
+    }
+
     /// SHA-256 of the signed octets: two lists with the same digest are the same list.
     #[must_use]
     pub fn digest(&self) -> &[u8; 32] {

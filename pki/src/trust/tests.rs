@@ -246,3 +246,14 @@ mod keeper {
         assert!(refused.contains("trust.threshold is 4 of 3 anchors"), "{refused}");
     }
 }
+
+#[test]
+fn a_file_is_read_up_to_its_limit_and_not_one_octet_past_it() {
+    let federation = federation();
+    let mut file = federation.signed(&federation.draft(1)).file().into_bytes();
+    file.resize(FILE_LEN, b' ');
+    assert!(SignedTrustList::parse(&file).is_ok(), "space behind it is JSON");
+    file.push(b' ');
+    let refused = SignedTrustList::parse(&file).unwrap_err().to_string();
+    assert!(refused.contains("longer than"), "{refused}");
+}

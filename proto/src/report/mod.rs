@@ -116,12 +116,18 @@ impl<'a> Report<'a> {
 
     /// Refuses what is more than 15 days old or later than tomorrow.
     pub fn check_age(&self, today: Day) -> Result<(), DateOut> {
-        let day = self.day();
-        if day < today.minus(Self::MAX_AGE) {
-            return Err(DateOut::TooOld);
+        DateOut::check(self.day(), today)
+    }
+}
+
+impl DateOut {
+    /// Refuses a day more than 15 days ago or later than tomorrow.
+    pub fn check(day: Day, today: Day) -> Result<(), Self> {
+        if day < today.minus(Report::MAX_AGE) {
+            return Err(Self::TooOld);
         }
         if day > today.plus(1) {
-            return Err(DateOut::FromTheFuture);
+            return Err(Self::FromTheFuture);
         }
         Ok(())
     }

@@ -154,13 +154,18 @@ impl Home {
     /// An authority that nobody answers for.
     pub(super) fn unreachable(authority: Authority) -> Self {
         let key = pki::sign::SigningKey::from_pkcs8(&pki::sign::SigningKey::generate()).unwrap();
+        Self::pinning(authority, *key.public())
+    }
+
+    /// The same, by the key that it signs its lists with.
+    pub(super) fn pinning(authority: Authority, list_key: VerifyingKey) -> Self {
         let tls = ClientConfig::builder_with_provider(tls::provider())
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_root_certificates(Arc::new(RootCertStore::empty()))
             .with_no_client_auth();
         let client = client(tls);
-        Self { authority, url: "https://127.0.0.1:9".into(), list_key: *key.public(), client }
+        Self { authority, url: "https://127.0.0.1:9".into(), list_key, client }
     }
 }
 

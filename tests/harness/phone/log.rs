@@ -1,8 +1,10 @@
 //! What a phone has detected: the tokens of other phones, and how near they were. It stays on the phone until its
 //! owner falls ill.
 
+use country_adapter::herald::simple::Period;
 use proto::day::Day;
 use proto::header::EnvelopeHeader;
+use proto::registry::Family;
 use proto::report::Report;
 use serde::{Deserialize, Serialize};
 
@@ -45,9 +47,17 @@ impl Log {
     }
 
     /// Another estimate for a token that was heard before, or its first.
+    ///
+    /// An identifier of Simple lasts six minutes. Whoever is heard with it later has replayed it: that is a contact of
+    /// its own, so that it adds nothing to the true one.
     pub fn sample(&mut self, header: EnvelopeHeader, token: &[u8], (at, metres): (u64, f64)) {
+        let is_simple = header.assignment().family == Family::Simple;
         let header = header.octets();
-        match self.0.iter_mut().find(|known| known.header == header && known.token == token) {
+        let is_same = |known: &&mut Detected| {
+            let lasts = !is_simple || at <= known.near.first() + Period::SECONDS;
+            known.header == header && known.token == token && lasts
+        };
+        match self.0.iter_mut().find(is_same) {
             Some(known) => known.near.sample(at, metres),
             None => {
                 let near = Near::begin(at, metres);
@@ -68,6 +78,12 @@ impl Log {
 }
 
 impl Detected {
+    /// The header of the other phone's authority; nothing if a saved log holds none.
+    #[must_use]
+    pub fn header(&self) -> Option<EnvelopeHeader> {
+        EnvelopeHeader::parse(&self.header).ok()
+    }
+
     /// The UTC day on which the contact began.
     #[must_use]
     pub fn day(&self) -> Day {
@@ -117,6 +133,18 @@ mod tests {
         log.sample(header, &[8; 16], (90, 1.5));
         let minutes: Vec<_> = log.iter().map(|met| met.near.duration().number()).collect();
         assert_eq!(minutes, [2, 1]);
+    }
+
+    #[test]
+    fn an_identifier_that_is_heard_after_its_time_is_another_contact() {
+        let header = |code| EnvelopeHeader::new(code, "36/2".parse().unwrap()).unwrap();
+        let contacts = |code, token: &[u8]| {
+            let mut log = Log::default();
+            [0, 330, 360, 390, 7_200].into_iter().for_each(|at| log.sample(header(code), token, (at, 1.5)));
+            log.iter().map(|met| met.near.first()).collect::<Vec<_>>()
+        };
+        assert_eq!(contacts(0x10, &[7; 16]), [0, 390, 7_200]);
+        assert_eq!(contacts(0x91, b"AB123456"), [0], "other payloads say themselves how long they last");
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! loaded, as over a restart.
 
 mod air;
+mod asking;
 mod case;
 mod diary;
 mod https;
@@ -31,9 +32,11 @@ use proto::day::Day;
 use proto::ids::Authority;
 use zeroize::Zeroizing;
 
+use asking::Asking;
 use polling::Place;
 
 pub use air::{Air, Stay};
+pub use asking::CodeWanted;
 pub use case::Case;
 pub use diary::{Diary, Visit};
 pub use https::{Answer, Home};
@@ -64,6 +67,10 @@ pub struct Phone {
     counted: BTreeSet<String>,
     /// How far it has read each list.
     places: BTreeMap<String, Place>,
+    /// When it asks for the lists next.
+    due: Option<u64>,
+    /// Whether its owner was told by the national system, and whether the phone has asked for a case code since.
+    asking: Asking,
 }
 
 /// Which of Herald's payloads a phone speaks.
@@ -99,6 +106,8 @@ impl Phone {
             warnings: Warnings::default(),
             counted: BTreeSet::new(),
             places: BTreeMap::new(),
+            due: None,
+            asking: Asking::default(),
         })
     }
 
@@ -123,6 +132,12 @@ impl Phone {
     /// When it asks for the lists next, behind a Unix time, whatever has happened meanwhile.
     pub fn next_poll(&self, after: u64) -> Result<u64> {
         self.rhythm.next(after)
+    }
+
+    /// When it asks next, once it was awake.
+    #[must_use]
+    pub fn due(&self) -> Option<u64> {
+        self.due
     }
 
     /// What it has detected.
@@ -171,16 +186,22 @@ impl Phone {
     pub fn like_new(&self, home: Home) -> Result<Self> {
         match &self.speaks {
             Speaks::Secured(own) => Self::secured(&self.name, home, *own.area.octets(), *own.model.octets()),
-            Speaks::Simple(own) => Self::simple(&self.name, home, own.epoch().unix()),
+            Speaks::Simple(own) => Self::simple(&self.name, home, own.chains().0.epoch().unix()),
         }
     }
 
-    /// Forgets on a day what is too old to be of use.
-    pub fn forget(&mut self, today: Day) {
+    /// What a phone does once a day: it forgets what is too old to be of use, and takes another name or begins the next
+    /// chain of keys when the time has come.
+    pub fn forget(&mut self, today: Day) -> Result<()> {
         self.log.forget(today);
-        if let Speaks::Secured(secured) = &mut self.speaks {
-            secured.forget(today);
+        match &mut self.speaks {
+            Speaks::Secured(secured) => {
+                secured.forget(today);
+                secured.renew(today);
+            }
+            Speaks::Simple(simple) => simple.renew(today)?,
         }
+        Ok(())
     }
 }
 

@@ -54,10 +54,15 @@ impl Near {
         self.last
     }
 
-    /// Minutes in each range, rounded.
+    /// Minutes in each range, rounded; of more than six hours in all, the nearest six.
     #[must_use]
     pub fn minutes(&self) -> [Minutes; 4] {
-        self.seconds.map(rounded)
+        let mut left = u64::from(Minutes::MOST.number());
+        self.seconds.map(|seconds| {
+            let minutes = Minutes::capped(u64::from(rounded(seconds).number()).min(left));
+            left -= u64::from(minutes.number());
+            minutes
+        })
     }
 
     /// Minutes in all.
@@ -99,6 +104,16 @@ mod tests {
         near.sample(1_110, 40.0);
         assert_eq!(numbers(&near), [1, 1, 1, 1]);
         assert_eq!((near.duration().number(), near.start().number()), (4, 1));
+    }
+
+    #[test]
+    fn of_a_long_contact_the_nearest_six_hours_are_told() {
+        let hours = |hours: u64| hours * 3_600;
+        let near = Near { first: 0, last: hours(9), seconds: [0, hours(4), hours(3), hours(2)] };
+        assert_eq!(numbers(&near), [0, 240, 120, 0]);
+        assert_eq!(near.duration(), Minutes::MOST);
+        let halves = Near { first: 0, last: 150, seconds: [30, 30, 30, 30] };
+        assert_eq!((numbers(&halves), halves.duration().number()), ([1, 1, 1, 1], 2), "rounded one by one");
     }
 
     #[test]

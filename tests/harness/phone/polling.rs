@@ -1,11 +1,11 @@
 //! A phone reads what its authority has posted since it asked last: every entry, for everybody, and finds its own.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use country_adapter::lists::reader::{Reader, Refused};
-use country_adapter::lists::{Advice, Entry, ListKind};
+use country_adapter::lists::{Advice, Entry, ListKind, Parameters};
 use http::StatusCode;
 use proto::day::Day;
 use serde::{Deserialize, Serialize};
@@ -20,6 +20,14 @@ pub(super) struct Place {
     last: u32,
     hash: [u8; 32],
     etag: Option<String>,
+}
+
+/// What an authority answers.
+enum Answered {
+    /// What is new.
+    Increments(Bytes),
+    /// It has lost its lists and begun new ones.
+    Restarted,
 }
 
 /// What a phone has found in what was new.
@@ -39,12 +47,14 @@ pub struct Found {
     pub heard: usize,
     /// What its authority advises it.
     pub advice: Vec<Advice>,
+    /// Lists that it could not read, and why.
+    pub missed: BTreeMap<ListKind, String>,
 }
 
 impl Found {
     /// Adds what another look has found.
     pub fn add(&mut self, other: Self) {
-        let Self { entries, octets, own, silent, venue_minutes, heard, advice } = other;
+        let Self { entries, octets, own, silent, venue_minutes, heard, advice, missed } = other;
         entries.into_iter().for_each(|(kind, count)| *self.entries.entry(kind).or_default() += count);
         self.octets += octets;
         self.own += own;
@@ -52,19 +62,51 @@ impl Found {
         self.venue_minutes += venue_minutes;
         self.heard += heard;
         self.advice.extend(advice);
+        self.missed.extend(missed);
     }
 }
 
 impl Phone {
-    /// Asks for all lists and reads what is new.
+    /// Looks at the clock: asks for the lists if the time has come that the phone has set itself, and sets the next.
+    /// Nothing else decides when a phone asks.
+    pub async fn wake(&mut self, now: u64) -> Result<Option<Found>> {
+        let is_due = self.due.is_some_and(|due| due <= now);
+        if is_due || self.due.is_none() {
+            self.due = Some(self.next_poll(now)?);
+        }
+        Ok(if is_due { Some(self.poll(now).await?) } else { None })
+    }
+
+    /// Asks for all lists and reads what is new. What is wrong with one does not concern the others.
     pub async fn poll(&mut self, now: u64) -> Result<Found> {
+        self.forget(Day::of_unix(now))?;
         let mut found = Found::default();
         for kind in ListKind::ALL {
-            let body = self.ask_for(kind).await?;
-            found.octets += body.len();
-            self.read(kind, &body, now, &mut found)?;
+            if let Err(error) = self.poll_one(kind, now, &mut found).await {
+                found.missed.insert(kind, format!("{error:#}"));
+            }
         }
         Ok(found)
+    }
+
+    async fn poll_one(&mut self, kind: ListKind, now: u64, found: &mut Found) -> Result<()> {
+        let answer = self.ask_for(kind).await?;
+        let read = match answer {
+            Answered::Increments(body) => {
+                found.octets += body.len();
+                self.read(kind, &body, now, found)
+            }
+            Answered::Restarted => Ok(()),
+        };
+        // Once more, from the beginning. What was counted stays counted.
+        if self.places.contains_key(kind.name()) {
+            return Ok(read?);
+        }
+        let Answered::Increments(body) = self.ask_for(kind).await? else {
+            bail!("{}: it was begun anew, and cannot be read from its beginning", kind.name())
+        };
+        found.octets += body.len();
+        Ok(self.read(kind, &body, now, found)?)
     }
 
     /// Reads the octets of a list, wherever they come from: the authority, or a network that carries static files.
@@ -75,21 +117,20 @@ impl Phone {
         Ok(found)
     }
 
-    async fn ask_for(&mut self, kind: ListKind) -> Result<Bytes> {
-        let place = self.places.entry(kind.name().into()).or_default().clone();
+    async fn ask_for(&mut self, kind: ListKind) -> Result<Answered> {
+        let place = self.places.get(kind.name()).cloned().unwrap_or_default();
         let path = format!("/v1/{}?since={}", kind.name(), place.last);
         let answer = self.home.get(&path, place.etag.as_deref()).await?;
         match answer.status {
             StatusCode::OK => {
                 let place = self.places.entry(kind.name().into()).or_default();
                 place.etag = answer.etag().map(str::to_owned);
-                Ok(answer.body)
+                Ok(Answered::Increments(answer.body))
             }
-            StatusCode::NOT_MODIFIED => Ok(Bytes::new()),
-            // The authority has lost its lists: from the beginning at the next question. What was counted stays counted.
+            StatusCode::NOT_MODIFIED => Ok(Answered::Increments(Bytes::new())),
             StatusCode::NOT_FOUND if answer.problem().as_deref() == Some("list-restarted") => {
                 self.places.remove(kind.name());
-                Ok(Bytes::new())
+                Ok(Answered::Restarted)
             }
             _ => bail!("{}: {}", kind.name(), answer.in_a_word()),
         }
@@ -99,36 +140,44 @@ impl Phone {
         let place = self.places.get(kind.name()).cloned().unwrap_or_default();
         let reader = Reader::new(kind, self.authority(), *self.home.list_key());
         let mut reader = reader.behind(place.last, place.hash);
-        let (mut entries, mut policy) = (Vec::new(), None);
+        let mut increments = Vec::new();
         let read = reader.read(octets, |increment| {
-            entries.extend(increment.entries());
-            policy = Some(increment.head.parameters.threshold);
+            increments.push((increment.head.parameters, increment.entries().collect::<Vec<_>>()));
         });
-        // What stands before a wrong increment is good.
-        let (last, hash) = reader.place();
-        // A validator is good for the same question only.
-        let etag = place.etag.filter(|_| last == place.last);
-        self.places.insert(kind.name().into(), Place { last, hash, etag });
-        policy.into_iter().for_each(|policy| self.warnings.take_policy(policy));
-        *found.entries.entry(kind).or_default() += entries.len();
-        match kind {
-            ListKind::Contacts => self.contacts(&entries, now, found),
-            ListKind::DailyKeys => self.daily_keys(&entries, found),
-            ListKind::Venues => self.venues(&entries, found),
-            ListKind::Advice => self.advice(&entries, found),
+        if let Err(Refused::Gap { .. } | Refused::Forked { .. }) = read {
+            // The phone was away for longer than a list reaches back, or the list was begun anew, or somebody leaves
+            // increments out: whatever it was, only the beginning leads on.
+            self.places.remove(kind.name());
+        } else {
+            // What stands before a wrong increment is good.
+            let (last, hash) = reader.place();
+            // A validator is good for the same question only.
+            let etag = place.etag.filter(|_| last == place.last);
+            self.places.insert(kind.name().into(), Place { last, hash, etag });
+        }
+        for (parameters, entries) in increments {
+            self.warnings.take_policy(parameters.mechanism, parameters.threshold);
+            *found.entries.entry(kind).or_default() += entries.len();
+            match kind {
+                ListKind::Contacts => self.contacts(&entries, parameters, now, found),
+                ListKind::DailyKeys => self.daily_keys(&entries, found),
+                ListKind::Venues => self.venues(&entries, found),
+                ListKind::Advice => self.advice(&entries, found),
+            }
         }
         read
     }
 
-    fn contacts(&mut self, entries: &[Entry], now: u64, found: &mut Found) {
+    fn contacts(&mut self, entries: &[Entry], parameters: Parameters, now: u64, found: &mut Found) {
         let advertised = match &self.speaks {
             Speaks::Simple(simple) => simple.advertised(Day::of_unix(now)).unwrap_or_default(),
-            Speaks::Secured(_) => HashSet::new(),
+            Speaks::Secured(_) => HashMap::new(),
         };
         for (entry, subtotal) in entries.iter().filter_map(Entry::as_contact) {
+            let adds = (subtotal, parameters.mechanism);
             let recognised = match self.speaks {
-                Speaks::Secured(_) => self.take_contact(&entry, subtotal),
-                Speaks::Simple(_) => self.take_identifier(&advertised, &entry, subtotal),
+                Speaks::Secured(_) => self.take_contact(&entry, adds),
+                Speaks::Simple(_) => self.take_identifier(&advertised, &entry, adds),
             };
             match recognised {
                 Recognised::Own => found.own += 1,
@@ -139,9 +188,8 @@ impl Phone {
     }
 
     fn daily_keys(&mut self, entries: &[Entry], found: &mut Found) {
-        for (key, day) in entries.iter().filter_map(Entry::as_daily_key) {
-            found.heard += self.take_daily_key(&key, day);
-        }
+        let keys: Vec<_> = entries.iter().filter_map(Entry::as_daily_key).collect();
+        found.heard += self.take_daily_keys(&keys);
     }
 
     fn venues(&mut self, entries: &[Entry], found: &mut Found) {
@@ -153,5 +201,95 @@ impl Phone {
     fn advice(&self, entries: &[Entry], found: &mut Found) {
         let own = entries.iter().filter_map(Entry::as_advice).filter(|advice| self.is_own_advice(advice));
         found.advice.extend(own.map(|(.., advice)| advice));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use country_adapter::lists::Head;
+    use country_adapter::risk::Threshold;
+    use pki::sign::SigningKey;
+
+    use super::super::Home;
+    use super::super::testing::NOW;
+    use super::*;
+
+    /// An authority's lists, and a phone that pins its key.
+    fn list_and_phone() -> (SigningKey, Phone) {
+        let key = SigningKey::from_pkcs8(&SigningKey::generate()).unwrap();
+        let home = Home::pinning(crate::authority("826/0"), *key.public());
+        (key, Phone::simple("Gwen", home, NOW).unwrap())
+    }
+
+    fn increment(number: u32, previous: [u8; 32], key: &SigningKey) -> (Vec<u8>, [u8; 32]) {
+        let parameters = Parameters {
+            authority: crate::authority("826/0"),
+            mechanism: 1,
+            threshold: Threshold::default(),
+        };
+        let head = Head { kind: ListKind::Contacts, number, posted_at: NOW, previous, parameters };
+        let sealed = head.seal(&[Entry::new([7; Entry::LEN]); 64], key);
+        let length = u32::try_from(sealed.octets.len()).unwrap().to_be_bytes();
+        ([&length[..], &sealed.octets].concat(), sealed.hash)
+    }
+
+    #[test]
+    fn after_a_gap_or_a_fork_a_phone_begins_at_the_beginning() {
+        let (key, mut phone) = list_and_phone();
+        let mut read =
+            |octets: &[u8]| phone.read_list(ListKind::Contacts, octets, NOW).map(|found| found.entries);
+        let (one, hash) = increment(1, [0; 32], &key);
+        assert!(read(&one).is_ok());
+        // It was away, and what came next is not served any more.
+        let (twenty, _) = increment(20, [9; 32], &key);
+        assert_eq!(read(&twenty).unwrap_err(), Refused::Gap { found: 20, last: 1 });
+        assert_eq!(read(&twenty).unwrap(), [(ListKind::Contacts, 64)].into());
+
+        let (key, mut phone) = list_and_phone();
+        let mut read =
+            |octets: &[u8]| phone.read_list(ListKind::Contacts, octets, NOW).map(|found| found.entries);
+        let (first, _) = increment(1, [0; 32], &key);
+        assert!(read(&first).is_ok());
+        // The list was begun anew, and has grown beyond what the phone has read.
+        let (one, other) = increment(1, [0; 32], &key);
+        let (two, _) = increment(2, [8; 32], &key);
+        assert_eq!(read(&two).unwrap_err(), Refused::Forked { number: 2 });
+        assert!(other == hash || read(&one).is_ok());
+    }
+
+    #[test]
+    fn what_somebody_else_signed_does_not_move_a_phone() {
+        let (key, mut phone) = list_and_phone();
+        let (one, hash) = increment(1, [0; 32], &key);
+        phone.read_list(ListKind::Contacts, &one, NOW).unwrap();
+        let (forged, _) = increment(9, hash, &SigningKey::from_pkcs8(&SigningKey::generate()).unwrap());
+        assert!(phone.read_list(ListKind::Contacts, &forged, NOW).is_err());
+        assert_eq!(phone.places["exposures"].last, 1);
+    }
+
+    #[tokio::test]
+    async fn an_authority_that_does_not_answer_leaves_every_list_where_it_is() {
+        let (key, mut phone) = list_and_phone();
+        phone.read_list(ListKind::Contacts, &increment(1, [0; 32], &key).0, NOW).unwrap();
+        let places = phone.places.clone();
+        let found = phone.poll(NOW).await.unwrap();
+        assert_eq!((found.missed.len(), &phone.places), (ListKind::ALL.len(), &places), "each was asked for");
+    }
+
+    #[tokio::test]
+    async fn a_phone_asks_at_the_time_that_it_has_set_itself_and_at_no_other() {
+        let (_, mut phone) = list_and_phone();
+        assert_eq!(phone.wake(NOW).await.unwrap(), None, "not when it is switched on");
+        let due = phone.due.unwrap();
+        assert!((NOW + 1..=NOW + 3_960).contains(&due), "within an hour and a tenth");
+        let again = Phone::load(&phone.save().unwrap(), phone.home().clone()).unwrap();
+        assert_eq!(again.due, Some(due), "nor after a restart");
+        for early in [NOW, due - 1] {
+            assert_eq!(phone.wake(early).await.unwrap(), None);
+        }
+        assert!(
+            phone.wake(due).await.unwrap().is_some_and(|found| found.missed.len() == ListKind::ALL.len())
+        );
+        assert!(phone.due.unwrap() > due);
     }
 }

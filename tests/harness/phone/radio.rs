@@ -118,6 +118,7 @@ mod tests {
         use super::super::Mismatch;
         use country_adapter::herald::secured::Receipt;
         use country_adapter::herald::secured::confirmation::Entry;
+        use country_adapter::herald::secured::totp::TimeCode;
 
         let (mut air, mut alice, mut bruno) = (Air::default(), secured("826/0"), secured("250/0"));
         meet(&mut air, [&mut alice, &mut bruno], &Stay::new(NOW, 20, 1.5)).unwrap();
@@ -127,6 +128,9 @@ mod tests {
         let entry = Entry { confirmation: token.confirmation, code: given.code, receipt: token.receipt, day };
         let own = bruno.in_secured_mut().unwrap();
         let silent = |entry: Entry, own: &mut Secured| own.recognise(&entry);
+        let other_code = TimeCode::new(entry.code.number() ^ 1).unwrap();
+        let unopened = Entry { code: other_code, ..entry };
+        assert_eq!(silent(unopened, own), Recognised::Silent(Mismatch::Code));
         let receipt = Entry { receipt: Receipt::new([1; 16]), ..entry };
         assert_eq!(silent(receipt, own), Recognised::Silent(Mismatch::Receipt));
         assert_eq!(silent(Entry { day: day.plus(2), ..entry }, own), Recognised::Silent(Mismatch::Day));
@@ -144,7 +148,7 @@ mod tests {
         let met: Vec<_> = gwen.log().iter().map(|met| met.near.duration().number()).collect();
         assert_eq!(met, [6, 6, 3]);
         let advertised = mia.in_simple().unwrap().advertised(proto::day::Day::of_unix(NOW)).unwrap();
-        assert!(gwen.log().iter().all(|met| advertised.contains(&met.token[..])));
+        assert!(gwen.log().iter().all(|met| advertised.contains_key(&met.token[..])));
     }
 
     #[test]

@@ -1,19 +1,22 @@
 //! What a phone makes of what its authority publishes: is it I, or somebody I met, or where I was? If so, its risk is
 //! added up; if not, or if anything does not fit, the phone stays silent.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
+use country_adapter::herald::matching::{Heard, HeardLog};
 use country_adapter::herald::secured::ConfirmationToken;
 use country_adapter::herald::secured::confirmation::Entry;
 use country_adapter::herald::secured::totp::TimeCode;
-use country_adapter::herald::simple;
 use country_adapter::lists::{Advice, Visit};
 use country_adapter::risk::{Mechanism, Subtotal};
 use proto::day::Day;
 use proto::ids::Authority;
+use proto::registry::Family;
 use proto::report::SimpleKey;
 
-use super::secured::Recognised;
+use super::log::Detected;
+use super::secured::{Mismatch, Recognised};
+use super::simple::is_day_of;
 use super::{Phone, Speaks};
 
 /// A time at a venue at which somebody ill was there.
@@ -45,28 +48,42 @@ impl Exposure {
 }
 
 impl Phone {
-    /// An entry of the list of contacts, on Secured.
-    pub(super) fn take_contact(&mut self, entry: &Entry, subtotal: Subtotal) -> Recognised {
+    /// An entry of the list of contacts, on Secured, with what it adds by the weights of a number.
+    pub(super) fn take_contact(
+        &mut self,
+        entry: &Entry,
+        (subtotal, mechanism): (Subtotal, u16),
+    ) -> Recognised {
         let Speaks::Secured(secured) = &mut self.speaks else { return Recognised::NotMine };
+        if !is_possible(subtotal, mechanism) && secured.given(&entry.confirmation).is_some() {
+            return Recognised::Silent(Mismatch::Bounds);
+        }
         let recognised = secured.recognise(entry);
         if recognised == Recognised::Own {
-            self.warnings.add(entry.day, subtotal);
+            self.warnings.add(entry.day, subtotal, mechanism);
         }
         recognised
     }
 
-    /// The same on Simple: `advertised` is what the phone has said itself.
+    /// The same on Simple: `advertised` is what the phone has said itself, and since when.
     pub(super) fn take_identifier(
         &mut self,
-        advertised: &HashSet<[u8; 16]>,
+        advertised: &HashMap<[u8; 16], u64>,
         entry: &Entry,
-        subtotal: Subtotal,
+        (subtotal, mechanism): (Subtotal, u16),
     ) -> Recognised {
         let identifier = entry.confirmation.octets();
-        if !advertised.contains(identifier) || !self.counted.insert(hex::encode(identifier)) {
-            return Recognised::NotMine;
+        let Some(begin) = advertised.get(identifier) else { return Recognised::NotMine };
+        if !is_day_of(entry.day, *begin) {
+            return Recognised::Silent(Mismatch::Day);
         }
-        self.warnings.add(entry.day, subtotal);
+        if !is_possible(subtotal, mechanism) {
+            return Recognised::Silent(Mismatch::Bounds);
+        }
+        if !self.counted.insert(hex::encode(identifier)) {
+            return Recognised::Silent(Mismatch::Counted);
+        }
+        self.warnings.add(entry.day, subtotal, mechanism);
         Recognised::Own
     }
 
@@ -80,24 +97,35 @@ impl Phone {
         let minutes = there.map(|visit| visit.minutes_within(exposure.from, exposure.to)).sum();
         let name = format!("{} {} {}", exposure.authority, exposure.location, exposure.from);
         if minutes > 0 && self.counted.insert(name) {
-            let weight = u64::from(Mechanism::default().weights[2]);
-            let own = || u16::try_from(minutes * weight).unwrap_or(u16::MAX);
-            let subtotal = Subtotal::new(exposure.score.unwrap_or_else(own));
-            self.warnings.add(Day::of_unix(exposure.from), subtotal);
+            let own = Mechanism::default();
+            let weight = u64::from(own.weights[2]);
+            let counted = || u16::try_from(minutes * weight).unwrap_or(u16::MAX);
+            let subtotal = Subtotal::new(exposure.score.unwrap_or_else(counted));
+            self.warnings.add(Day::of_unix(exposure.from), subtotal, own.number);
         }
         minutes
     }
 
-    /// An ill person's key of a day. Each identifier of it that this phone has heard counts once, by what the phone
-    /// measured itself. Gives how many there are.
-    pub(super) fn take_daily_key(&mut self, key: &SimpleKey, day: Day) -> usize {
-        let ill: HashSet<_> =
-            simple::identifiers(key).iter().map(|identifier| *identifier.octets()).collect();
+    /// Ill persons' keys of days. Each identifier of them that this phone has heard in its own time counts once, by what
+    /// the phone measured itself. Gives how many there are.
+    pub(super) fn take_daily_keys(&mut self, keys: &[(SimpleKey, Day)]) -> usize {
+        let is_simple =
+            |met: &&Detected| met.header().is_some_and(|header| header.assignment().family == Family::Simple);
+        let heard = self.log.iter().filter(is_simple).filter_map(|met| {
+            let times = Heard { first: met.near.first(), last: met.near.last() };
+            Some(((*met.token).try_into().ok()?, times))
+        });
+        let (mut matched, log) = (Vec::new(), HeardLog::new(heard));
+        log.search(keys, |identifier, times| matched.push((*identifier, times.first)));
+        let own = Mechanism::default();
         let mut found = 0;
-        for met in self.log.iter().filter(|met| met.day().number().abs_diff(day.number()) <= 1) {
-            if ill.contains(&met.token[..]) && self.counted.insert(hex::encode(&met.token)) {
+        for (identifier, first) in matched {
+            let met = self.log.iter().find(|met| met.token == identifier && met.near.first() == first);
+            if let Some(met) = met
+                && self.counted.insert(hex::encode(identifier))
+            {
                 found += 1;
-                self.warnings.add(met.day(), Mechanism::default().subtotal(&met.near.minutes()));
+                self.warnings.add(met.day(), own.subtotal(&met.near.minutes()), own.number);
             }
         }
         found
@@ -115,29 +143,71 @@ impl Phone {
     }
 }
 
+/// Whether a contact may add this by weights that the app knows; of others it knows no bound.
+fn is_possible(subtotal: Subtotal, mechanism: u16) -> bool {
+    let own = Mechanism::default();
+    mechanism != own.number || subtotal <= own.most()
+}
+
 #[cfg(test)]
 mod tests {
     use country_adapter::herald::secured::Receipt;
+    use country_adapter::herald::secured::report::ReportToken;
 
     use super::super::testing::{NOW, secured, simple};
     use super::super::{Air, Stay, meet, visit};
     use super::*;
 
+    /// An entry that says nothing but a token and a day.
+    fn entry(token: [u8; 16], day: Day) -> Entry {
+        let (code, receipt) = (TimeCode::new(1).unwrap(), Receipt::new([1; 16]));
+        Entry { confirmation: ConfirmationToken::new(token), code, receipt, day }
+    }
+
     #[test]
-    fn an_own_identifier_counts_once() {
+    fn an_own_identifier_counts_once_on_its_day_and_within_bounds() {
         let mut phone = simple("36/2");
         let day = Day::of_unix(NOW);
         let own = phone.in_simple().unwrap().advertised(day).unwrap();
         let identifier = *phone.in_simple().unwrap().identifier(NOW).unwrap().octets();
-        let (code, receipt) = (TimeCode::new(1).unwrap(), Receipt::new([1; 16]));
-        let mut take = |identifier| {
-            let entry = Entry { confirmation: ConfirmationToken::new(identifier), code, receipt, day };
-            phone.take_identifier(&own, &entry, Subtotal::new(40))
+        let mut take = |identifier, day, subtotal| {
+            phone.take_identifier(&own, &entry(identifier, day), (Subtotal::new(subtotal), 1))
         };
-        assert_eq!(take([9; 16]), Recognised::NotMine);
-        assert_eq!(take(identifier), Recognised::Own);
-        assert_eq!(take(identifier), Recognised::NotMine);
+        assert_eq!(take([9; 16], day, 40), Recognised::NotMine);
+        for other in [day.minus(1), day.plus(1)] {
+            assert_eq!(take(identifier, other, 40), Recognised::Silent(Mismatch::Day));
+        }
+        assert_eq!(take(identifier, day, 3_621), Recognised::Silent(Mismatch::Bounds));
+        assert_eq!(take(identifier, day, 40), Recognised::Own);
+        assert_eq!(take(identifier, day, 40), Recognised::Silent(Mismatch::Counted));
         assert_eq!(phone.warnings().risk(day), 40);
+    }
+
+    #[test]
+    fn a_subtotal_that_no_contact_adds_is_met_with_silence() {
+        let (mut alice, mut bruno) = (secured("826/0"), secured("250/0"));
+        meet(&mut Air::default(), [&mut alice, &mut bruno], &Stay::new(NOW, 20, 1.5)).unwrap();
+        let token = ReportToken::parse(&alice.log().iter().next().unwrap().token).unwrap();
+        let given = bruno.in_secured().unwrap().given(&token.confirmation).unwrap().given;
+        let (code, day) = (given.code, given.step.day());
+        let entry = Entry { confirmation: token.confirmation, code, receipt: token.receipt, day };
+        let mut take = |subtotal, mechanism| bruno.take_contact(&entry, (Subtotal::new(subtotal), mechanism));
+        // Six hours below one metre, and two minutes by which rounded parts may be more than the whole.
+        assert_eq!(take(3_621, 1), Recognised::Silent(Mismatch::Bounds));
+        assert_eq!(take(3_620, 1), Recognised::Own);
+        assert_eq!(alice.take_contact(&entry, (Subtotal::new(3_621), 1)), Recognised::NotMine);
+    }
+
+    #[test]
+    fn subtotals_by_other_weights_are_kept_apart() {
+        let (mut phone, day) = (simple("36/2"), Day::of_unix(NOW));
+        let own = phone.in_simple().unwrap().advertised(day).unwrap();
+        for (at, mechanism) in [(NOW, 1), (NOW + 360, 2)] {
+            let identifier = *phone.in_simple().unwrap().identifier(at).unwrap().octets();
+            let taken = phone.take_identifier(&own, &entry(identifier, day), (Subtotal::new(40), mechanism));
+            assert_eq!(taken, Recognised::Own);
+        }
+        assert_eq!((phone.warnings().contacts(), phone.warnings().is_reached(day)), (2, false));
     }
 
     #[test]
@@ -170,10 +240,24 @@ mod tests {
         let (mut gwen, mut mia, harry) = (simple("826/0"), simple("36/2"), simple("826/0"));
         meet(&mut Air::default(), [&mut gwen, &mut mia], &Stay::new(NOW, 12, 1.5)).unwrap();
         let day = Day::of_unix(NOW);
-        let key = mia.in_simple().unwrap().key(day).unwrap();
-        assert_eq!(gwen.take_daily_key(&key, day), 2, "two identifiers of six minutes each");
-        assert_eq!(gwen.take_daily_key(&key, day), 0);
-        assert_eq!(gwen.take_daily_key(&harry.in_simple().unwrap().key(day).unwrap(), day), 0);
+        let of = |phone: &Phone| [(phone.in_simple().unwrap().key(day).unwrap(), day)];
+        assert_eq!(gwen.take_daily_keys(&of(&mia)), 2, "two identifiers of six minutes each");
+        assert_eq!(gwen.take_daily_keys(&of(&mia)), 0);
+        assert_eq!(gwen.take_daily_keys(&of(&harry)), 0);
         assert_eq!(gwen.warnings().risk(Day::of_unix(NOW)), 48);
+    }
+
+    #[test]
+    fn what_is_replayed_hours_later_is_no_contact_and_adds_nothing_to_one() {
+        let (mut air, mut gwen, mut mia) = (Air::default(), simple("826/0"), simple("36/2"));
+        let (mut far, day) = (simple("826/0"), Day::of_unix(NOW));
+        meet(&mut air, [&mut gwen, &mut mia], &Stay::new(NOW, 6, 1.5)).unwrap();
+        let advert = mia.advert(NOW).unwrap();
+        for at in (NOW + 3 * 3_600..NOW + 4 * 3_600).step_by(30) {
+            [&mut gwen, &mut far].into_iter().for_each(|phone| phone.detect(&advert, (at, 0.5)).unwrap());
+        }
+        let key = [(mia.in_simple().unwrap().key(day).unwrap(), day)];
+        assert_eq!((far.take_daily_keys(&key), gwen.take_daily_keys(&key)), (0, 1));
+        assert_eq!((far.warnings().risk(day), gwen.warnings().risk(day)), (0, 24), "six minutes at 1-2 m");
     }
 }

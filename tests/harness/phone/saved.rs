@@ -13,12 +13,13 @@ use proto::header::EnvelopeHeader;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use super::asking::Asking;
 use super::diary::Diary;
 use super::log::Log;
 use super::polling::Place;
 use super::rhythm::Rhythm;
 use super::secured::{GivenAway, Secured};
-use super::simple::Simple;
+use super::simple::{Chain, Simple};
 use super::warnings::Warnings;
 use super::{Home, Phone, Speaks, from_hex};
 
@@ -33,18 +34,29 @@ struct Saved {
     warnings: Warnings,
     counted: BTreeSet<String>,
     places: BTreeMap<String, Place>,
+    due: Option<u64>,
+    asking: Asking,
 }
 
 #[derive(Serialize, Deserialize)]
 enum SavedSpeaks {
     Secured(SavedSecured),
-    Simple { secret: String, day: u16 },
+    Simple { chain: SavedChain, former: Option<SavedChain> },
+}
+
+/// A secret in hex, and a day of its generation.
+#[derive(Serialize, Deserialize)]
+struct SavedChain {
+    secret: String,
+    day: u16,
 }
 
 /// Octets in hex.
 #[derive(Serialize, Deserialize)]
 struct SavedSecured {
     uuid: String,
+    named: Option<u16>,
+    former: Option<String>,
     area: String,
     model: String,
     code_ahead: i32,
@@ -75,29 +87,42 @@ impl Phone {
         let speaks = match &self.speaks {
             Speaks::Secured(secured) => SavedSpeaks::Secured(SavedSecured::of(secured)),
             Speaks::Simple(simple) => {
-                SavedSpeaks::Simple { secret: hex::encode(simple.secret()), day: simple.epoch().number() }
+                let (chain, former) = simple.chains();
+                SavedSpeaks::Simple { chain: SavedChain::of(chain), former: former.map(SavedChain::of) }
             }
         };
         let (log, diary, warnings) = (self.log.clone(), self.diary.clone(), self.warnings.clone());
         let (name, counted, places) = (self.name.clone(), self.counted.clone(), self.places.clone());
         let client = hex::encode(*self.client);
-        let rhythm = self.rhythm;
-        let saved = Saved { name, client, speaks, rhythm, log, diary, warnings, counted, places };
+        let (rhythm, due, asking) = (self.rhythm, self.due, self.asking);
+        let saved =
+            Saved { name, client, speaks, rhythm, log, diary, warnings, counted, places, due, asking };
         Ok(serde_json::to_vec_pretty(&saved)?)
     }
 
     /// The phone that was saved. What it pins is not part of that: it belongs to the app.
     pub fn load(octets: &[u8], home: Home) -> Result<Self> {
-        let Saved { name, client, speaks, rhythm, log, diary, warnings, counted, places } =
+        let Saved { name, client, speaks, rhythm, log, diary, warnings, counted, places, due, asking } =
             serde_json::from_slice(octets)?;
         let speaks = match speaks {
             SavedSpeaks::Secured(saved) => Speaks::Secured(Box::new(saved.into_secured()?)),
-            SavedSpeaks::Simple { secret, day } => {
-                Speaks::Simple(Box::new(Simple::with(hex::decode(secret)?, Day::new(day))?))
+            SavedSpeaks::Simple { chain, former } => {
+                let former = former.map(SavedChain::into_chain).transpose()?;
+                Speaks::Simple(Box::new(Simple::of(chain.into_chain()?, former)))
             }
         };
         let client = Zeroizing::new(from_hex(&client)?);
-        Ok(Self { name, home, client, speaks, rhythm, log, diary, warnings, counted, places })
+        Ok(Self { name, home, client, speaks, rhythm, log, diary, warnings, counted, places, due, asking })
+    }
+}
+
+impl SavedChain {
+    fn of(chain: &Chain) -> Self {
+        Self { secret: hex::encode(chain.secret()), day: chain.epoch().number() }
+    }
+
+    fn into_chain(self) -> Result<Chain> {
+        Chain::with(hex::decode(self.secret)?, Day::new(self.day))
     }
 }
 
@@ -118,6 +143,8 @@ impl SavedSecured {
         });
         Self {
             uuid: hex::encode(phone.uuid.octets()),
+            named: phone.named.map(Day::number),
+            former: phone.former.as_ref().map(|uuid| hex::encode(uuid.octets())),
             area: hex::encode(phone.area.octets()),
             model: hex::encode(phone.model.octets()),
             code_ahead: phone.code_ahead,
@@ -130,6 +157,8 @@ impl SavedSecured {
         let area = Area::new(from_hex(&self.area)?)?;
         let (uuid, model) = (Uuid::new(from_hex(&self.uuid)?), ModelHash::new(from_hex(&self.model)?));
         let mut phone = Secured::with(uuid, area, model);
+        phone.named = self.named.map(Day::new);
+        phone.former = self.former.map(|uuid| anyhow::Ok(Uuid::new(from_hex(&uuid)?))).transpose()?;
         phone.code_ahead = self.code_ahead;
         phone.take_keys(self.keys.into_iter().map(SavedKey::into_key).collect::<Result<_>>()?);
         phone.given = self.given.into_iter().map(SavedGiven::into_given).collect::<Result<_>>()?;
@@ -172,7 +201,11 @@ mod tests {
         assert_eq!(again.save().unwrap(), saved);
         assert_eq!(again.in_secured().unwrap().given, alice.in_secured().unwrap().given);
         assert_eq!(again.diary().visits().count(), 1);
-        let gwen = simple("826/0");
+        let mut gwen = simple("826/0");
+        // Into the next generation, so that there is a chain before.
+        let next = country_adapter::herald::simple::Generation::of(Day::of_unix(NOW)).unwrap().last().plus(1);
+        gwen.forget(next).unwrap();
+        assert!(gwen.in_simple().unwrap().chains().1.is_some());
         let again = Phone::load(&gwen.save().unwrap(), home("826/0")).unwrap();
         assert_eq!(again.advert(NOW).unwrap(), gwen.advert(NOW).unwrap());
     }

@@ -26,9 +26,16 @@ const RSSI: f64 = -61.0;
 /// See [`RSSI`].
 const POWER: f64 = 12.0;
 
+/// Days for which a phone seals one name for its authority (`herald.md` D8).
+const NAME_LASTS: u16 = 28;
+
 /// What a phone on Secured keeps.
 pub struct Secured {
     pub(super) uuid: Uuid,
+    /// The day on which it was first sealed.
+    pub(super) named: Option<Day>,
+    /// The name before, as long as anybody may report of it. Tokens remember their own time codes.
+    pub(super) former: Option<Uuid>,
     pub(super) area: Area,
     pub(super) model: ModelHash,
     /// Steps by which the generator of time codes runs ahead of the phone's clock; 0 in a good phone.
@@ -71,6 +78,8 @@ pub enum Mismatch {
     Receipt,
     /// Another day.
     Day,
+    /// A subtotal that no contact adds.
+    Bounds,
 }
 
 impl Secured {
@@ -81,7 +90,8 @@ impl Secured {
 
     pub(super) fn with(uuid: Uuid, area: Area, model: ModelHash) -> Self {
         let given = BTreeMap::new();
-        Self { uuid, area, model, code_ahead: 0, keys: Vec::new(), confirming: None, given }
+        let (named, former) = (None, None);
+        Self { uuid, named, former, area, model, code_ahead: 0, keys: Vec::new(), confirming: None, given }
     }
 
     /// Takes the keys that its authority has published.
@@ -135,6 +145,22 @@ impl Secured {
         hex::encode(self.uuid.octets())
     }
 
+    /// The names by which its authority may know it, in hex: its own, and the one before.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        [Some(&self.uuid), self.former.as_ref()].into_iter().flatten().map(|uuid| hex::encode(uuid.octets()))
+    }
+
+    /// Takes another name when the one that it has was sealed for 28 days, and forgets the one before 15 days later.
+    pub(super) fn renew(&mut self, today: Day) {
+        let Some(named) = self.named else { return };
+        if today >= named.plus(NAME_LASTS) {
+            self.former = Some(std::mem::replace(&mut self.uuid, Uuid::random()));
+            self.named = Some(today);
+        } else if today > named.plus(Report::MAX_AGE) {
+            self.former = None;
+        }
+    }
+
     /// Asks another phone.
     pub fn ask(&self, home: Authority) -> Result<Asking> {
         Ok(Asking::new(home)?)
@@ -144,6 +170,7 @@ impl Secured {
     pub fn answer(&mut self, request: &[u8], home: Authority, at: u64) -> Result<Vec<u8>> {
         let request = Request::parse(request)?;
         let (to, step) = (request.header(), Step::of_unix(at));
+        self.named.get_or_insert(step.day());
         let answering = Answering::new(request, home)?;
         let confirmation = self.confirming(step.day()).token(answering.transcript(), step);
         let (service, code) = self.service(answering.transcript().header(), &confirmation, step)?;
@@ -233,5 +260,48 @@ fn mismatch(given: &Given, entry: &Entry) -> Mismatch {
         (false, _) => Mismatch::Code,
         (true, false) => Mismatch::Receipt,
         (true, true) => Mismatch::Day,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{NOW, secured};
+    use super::super::{Air, Stay, meet};
+    use super::*;
+
+    #[test]
+    fn a_phone_seals_another_name_every_28_days_and_still_knows_what_it_gave() {
+        let (mut dan, mut clara) = (secured("826/0"), secured("250/0"));
+        let today = Day::of_unix(NOW);
+        dan.forget(today.plus(400)).unwrap();
+        let own = |phone: &super::super::Phone| phone.in_secured().unwrap().names().collect::<Vec<_>>();
+        let first = own(&dan);
+        assert_eq!(first.len(), 1);
+        meet(&mut Air::default(), [&mut clara, &mut dan], &Stay::new(NOW, 20, 1.5)).unwrap();
+        assert_eq!(own(&dan), first, "28 days count from its first use");
+
+        dan.forget(today.plus(27)).unwrap();
+        assert_eq!(own(&dan), first);
+        dan.forget(today.plus(28)).unwrap();
+        let both = own(&dan);
+        assert_eq!((both.len(), &both[1]), (2, &first[0]));
+        dan.forget(today.plus(28 + 15)).unwrap();
+        assert_eq!(own(&dan), both, "somebody may still report of it");
+        dan.forget(today.plus(28 + 16)).unwrap();
+        assert_eq!(own(&dan), both[..1]);
+    }
+
+    #[test]
+    fn a_token_of_the_name_before_counts() {
+        let (mut dan, mut clara) = (secured("826/0"), secured("250/0"));
+        meet(&mut Air::default(), [&mut clara, &mut dan], &Stay::new(NOW, 20, 1.5)).unwrap();
+        let token = ReportToken::parse(&clara.log().iter().next().unwrap().token).unwrap();
+        let own = dan.in_secured_mut().unwrap();
+        let Given { step, code, .. } = own.given(&token.confirmation).unwrap().given;
+        own.named = Some(step.day().minus(27));
+        own.renew(step.day().plus(1));
+        assert!(own.former.is_some());
+        let entry = Entry { confirmation: token.confirmation, code, receipt: token.receipt, day: step.day() };
+        assert_eq!(own.recognise(&entry), Recognised::Own);
     }
 }

@@ -1,4 +1,8 @@
 //! What a phone has counted: each contact's day and subtotal, and whether the sum is to be told to its owner.
+//!
+//! Subtotals of different weights cannot be added: those of each mechanism have a sum and a threshold of their own.
+
+use std::collections::BTreeMap;
 
 use country_adapter::risk::{Reached, Subtotal, Threshold};
 use proto::day::Day;
@@ -7,20 +11,21 @@ use serde::{Deserialize, Serialize};
 /// The risk that a phone has added up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Warnings {
-    counted: Vec<(u16, u16)>,
-    /// The threshold that its authority has signed: the least sum, and days.
-    policy: Option<(u16, u16)>,
+    /// Day, subtotal, and the number of the weights that it was computed with.
+    counted: Vec<(u16, u16, u16)>,
+    /// The thresholds that its authority has signed, by the number of the weights: the least sum, and days.
+    policies: BTreeMap<u16, (u16, u16)>,
 }
 
 impl Warnings {
-    /// Adds what a contact counts.
-    pub fn add(&mut self, day: Day, subtotal: Subtotal) {
-        self.counted.push((day.number(), subtotal.number()));
+    /// Adds what a contact counts by the weights with this number.
+    pub fn add(&mut self, day: Day, subtotal: Subtotal, mechanism: u16) {
+        self.counted.push((day.number(), subtotal.number(), mechanism));
     }
 
-    /// Takes the threshold that stands in a list.
-    pub fn take_policy(&mut self, threshold: Threshold) {
-        self.policy = Some((threshold.least, threshold.days));
+    /// Takes the threshold that stands in a list, and the number of the weights that it is for.
+    pub fn take_policy(&mut self, mechanism: u16, threshold: Threshold) {
+        self.policies.insert(mechanism, (threshold.least, threshold.days));
     }
 
     /// Contacts that were counted.
@@ -29,23 +34,28 @@ impl Warnings {
         self.counted.len()
     }
 
-    /// The sum on a day.
+    /// The sum on a day, the highest of any mechanism.
     #[must_use]
     pub fn risk(&self, today: Day) -> u16 {
-        self.sum(today).0.number()
+        self.sums(today).map(|(sum, _)| sum.number()).max().unwrap_or(0)
     }
 
-    /// Whether the owner is to be told.
+    /// Whether the owner is to be told: the sum of some mechanism reaches its threshold.
     #[must_use]
     pub fn is_reached(&self, today: Day) -> bool {
-        self.sum(today).1 == Reached::Yes
+        self.sums(today).any(|(_, reached)| reached == Reached::Yes)
     }
 
-    fn sum(&self, today: Day) -> (Subtotal, Reached) {
-        let contacts = self.counted.iter().map(|(day, subtotal)| (Day::new(*day), Subtotal::new(*subtotal)));
-        let threshold =
-            self.policy.map_or_else(Threshold::default, |(least, days)| Threshold { least, days });
-        threshold.sum(today, &contacts.collect::<Vec<_>>())
+    fn sums(&self, today: Day) -> impl Iterator<Item = (Subtotal, Reached)> {
+        let mut contacts: BTreeMap<u16, Vec<(Day, Subtotal)>> = BTreeMap::new();
+        for (day, subtotal, mechanism) in &self.counted {
+            contacts.entry(*mechanism).or_default().push((Day::new(*day), Subtotal::new(*subtotal)));
+        }
+        contacts.into_iter().map(move |(mechanism, contacts)| {
+            let signed =
+                self.policies.get(&mechanism).map(|(least, days)| Threshold { least: *least, days: *days });
+            signed.unwrap_or_default().sum(today, &contacts)
+        })
     }
 }
 
@@ -56,14 +66,26 @@ mod tests {
     #[test]
     fn the_owner_is_told_at_the_signed_threshold() {
         let (today, mut warnings) = (Day::new(20_000), Warnings::default());
-        warnings.add(today, Subtotal::new(40));
-        warnings.add(today.minus(13), Subtotal::new(20));
-        warnings.add(today.minus(14), Subtotal::new(500));
+        warnings.add(today, Subtotal::new(40), 1);
+        warnings.add(today.minus(13), Subtotal::new(20), 1);
+        warnings.add(today.minus(14), Subtotal::new(500), 1);
         assert!(warnings.is_reached(today));
         assert_eq!((warnings.risk(today), warnings.contacts()), (60, 3));
-        warnings.take_policy(Threshold { least: 61, days: 14 });
+        warnings.take_policy(1, Threshold { least: 61, days: 14 });
         assert!(!warnings.is_reached(today));
-        warnings.take_policy(Threshold { least: 61, days: 15 });
+        warnings.take_policy(1, Threshold { least: 61, days: 15 });
         assert!(warnings.is_reached(today));
+    }
+
+    #[test]
+    fn subtotals_of_different_weights_are_not_added() {
+        let (today, mut warnings) = (Day::new(20_000), Warnings::default());
+        warnings.add(today, Subtotal::new(40), 1);
+        warnings.add(today, Subtotal::new(500), 2);
+        warnings.take_policy(2, Threshold { least: 600, days: 14 });
+        assert!(!warnings.is_reached(today), "neither sum reaches its own threshold");
+        assert_eq!(warnings.risk(today), 500);
+        warnings.add(today, Subtotal::new(20), 1);
+        assert!(warnings.is_reached(today), "60 by the weights with the number 1");
     }
 }

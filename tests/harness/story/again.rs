@@ -1,6 +1,6 @@
 //! Chapter 3: the exposed citizen falls ill himself, and the process repeats, at home and towards another country.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use proto::day::Day;
 
 use super::cast::Cast;
@@ -33,21 +33,29 @@ fn meeting(stage: &mut Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
     Ok(())
 }
 
-async fn case(stage: &mut Stage, cast: &Cast, told: &mut Told) -> Result<()> {
-    let warned = cast.dan.warnings().is_reached(Day::of_unix(unix_now()));
+async fn case(stage: &mut Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
+    let today = Day::of_unix(unix_now());
+    let warned = cast.dan.warnings().is_reached(today);
+    let others = [&mut cast.alice, &mut cast.emma].map(|phone| phone.wants_code(today));
+    let wanted = cast.dan.wants_code(today).context("Dan was warned, and his phone asks for no case code")?;
+    let again = cast.dan.wants_code(today);
     let events = stage.national.events().len();
-    let answer = stage.case(&cast.dan, cast.dan.case(stage.now)?).await?;
+    let case = cast.dan.case(stage.now)?;
+    let answer = stage.case_wanted(&wanted, &cast.dan, case).await?;
     let arrived = async || (stage.national.events().len() >= events + 2).then_some(());
     let ((), took) = stage.wait("France has Dan's two contacts", arrived).await?;
     told.end(
         told.step("third-case", Phase::Case, "Dan (826/0)")
             .what(format!(
-                "Warned, he gets a test: it is positive. His phone asks for a case code and uploads; {:.1} s later \
-                 France has its two contacts.",
+                "His phone asks for a case code, and he calls the health service of {}. The test is positive, a health \
+                 worker makes the code, and his phone uploads; {:.1} s later France has its two contacts.",
+                wanted.authority(),
                 took.as_secs_f64()
             ))
             .knows("authority 826/0", "one contact of its own phones, and two that it sends to 250/0")
             .check("his phone had crossed the threshold", warned)
+            .check("phones that had not ask for none", others.iter().all(Option::is_none))
+            .check("it asks once", again.is_none())
             .check("the upload is accepted", Fact::same(&answer.status.is_success(), &true))
             .check("France gets two and no more", Fact::same(&stage.national.events().len(), &(events + 2))),
     );
@@ -71,8 +79,11 @@ async fn at_home(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> 
     Ok(())
 }
 
-async fn abroad(stage: &Stage, cast: &Cast, told: &mut Told) -> Result<()> {
+async fn abroad(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
+    let today = Day::of_unix(unix_now());
+    let before = cast.felix.wants_code(today);
     let status = cast.felix.ask_national(stage.national.address()).await?;
+    let after = cast.felix.wants_code(today);
     let refused = stage.metric(UK, "adapter_tokens_refused_total", &[]).await?;
     told.end(
         told.step("warned-abroad", Phase::Recognition, "Felix (250/0)")
@@ -83,6 +94,7 @@ async fn abroad(stage: &Stage, cast: &Cast, told: &mut Told) -> Result<()> {
             )
             .check("16 minutes at 1-2 m are added", Fact::same(&status.risk, &SUBTOTAL))
             .check("he is told", status.exposed)
+            .check("his phone asks for a case code, and did not before", before.is_none() && after.is_some())
             .check("nobody has refused anything so far", Fact::same(&refused, &0)),
     );
     Ok(())

@@ -16,7 +16,7 @@ use crate::federation::Federation;
 use crate::leaks::files_below;
 use crate::members::{CountryPlan, KeyFiles, authority};
 use crate::national::National;
-use crate::phone::{Air, Answer, Case, Found, Home, Phone};
+use crate::phone::{Air, Answer, Case, CodeWanted, Found, Home, Phone};
 use crate::place::AdapterPlace;
 
 /// How long anything may take to arrive.
@@ -93,9 +93,20 @@ impl Stage {
         Phone::simple(name, self.home(place)?, self.now - 7 * Day::SECONDS)
     }
 
-    /// The owner of a phone tests positive: the authority makes a code, and the phone uploads a case with it.
+    /// The owner of a phone feels ill and tests positive: a health worker makes a code, and the phone uploads with it.
     pub async fn case(&mut self, phone: &Phone, case: Case) -> Result<Answer> {
         let code = self.federation.case_code(phone.authority(), Degree::First).await?;
+        self.upload(code, phone, case).await
+    }
+
+    /// A phone has asked for a case code. Its owner calls the authority's health service and is tested; a health worker
+    /// makes the code, and the phone uploads with it.
+    pub async fn case_wanted(&mut self, wanted: &CodeWanted, phone: &Phone, case: Case) -> Result<Answer> {
+        let code = self.federation.case_code(wanted.authority(), Degree::First).await?;
+        self.upload(code, phone, case).await
+    }
+
+    async fn upload(&mut self, code: String, phone: &Phone, case: Case) -> Result<Answer> {
         let answer = phone.upload(&code, &case).await?;
         self.uploaded.push((code, case));
         Ok(answer)
@@ -109,13 +120,29 @@ impl Stage {
     ) -> Result<(Found, Duration)> {
         let (began, mut all) = (Instant::now(), Found::default());
         while began.elapsed() < SOON {
+            all.missed.clear();
             all.add(phone.poll(unix_now()).await?);
             if is_enough(&all) {
                 return Ok((all, began.elapsed()));
             }
             tokio::time::sleep(POLL).await;
         }
-        bail!("{phone} finds nothing in what {} posts, within {} s", phone.authority(), SOON.as_secs())
+        let (authority, seconds) = (phone.authority(), SOON.as_secs());
+        bail!(
+            "{phone} finds nothing in what {authority} posts, within {seconds} s; lists not read: {:?}",
+            all.missed
+        )
+    }
+
+    /// Lets a phone sleep until the time that it has set itself, and no longer. Gives what it found then, and how many
+    /// times it asked before.
+    pub async fn sleep(&self, phone: &mut Phone) -> Result<(Found, usize)> {
+        let now = unix_now();
+        let mut early = usize::from(phone.wake(now).await?.is_some());
+        let due = phone.due().context("a phone that was awake knows when it asks next")?;
+        early += usize::from(phone.wake(due - 1).await?.is_some());
+        let found = phone.wake(due).await?.context("a phone asks when its time has come")?;
+        Ok((found, early))
     }
 
     /// A phone's way to an authority.

@@ -94,7 +94,7 @@ async fn crossing(stage: &Stage, told: &mut Told) -> Result<()> {
     Ok(())
 }
 
-async fn recognition(stage: &Stage, cast: &Cast, told: &mut Told) -> Result<()> {
+async fn recognition(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
     let status = cast.bruno.ask_national(stage.national.address()).await?;
     let list = stage.home(FRANCE)?.get("/v1/exposures?since=0", None).await?;
     told.end(

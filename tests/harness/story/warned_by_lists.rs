@@ -73,7 +73,9 @@ async fn case(stage: &mut Stage, cast: &Cast, told: &mut Told) -> Result<()> {
 }
 
 async fn crossing(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<Found> {
-    let (found, took) = stage.poll_until(&mut cast.dan, |found| found.own > 0).await?;
+    let is_posted = async || stage.posted(UK).is_ok_and(|posted| !posted.is_empty()).then_some(());
+    let ((), took) = stage.wait("826/0 posts the contact", is_posted).await?;
+    let (found, early) = stage.sleep(&mut cast.dan).await?;
     let entries = found.entries.get(&ListKind::Contacts).copied().unwrap_or(0);
     let passed = stage.metric(UK, "adapter_events_total", &[]).await?;
     told.end(
@@ -85,6 +87,7 @@ async fn crossing(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<Fou
             .knows("authority 826/0", "for a moment, the name that Dan's phone seals for it; then the posted entry alone")
             .knows("all phones of 826/0", "tokens that say nothing to any phone but one, days, and subtotals")
             .check("a contact and a visit pass its checks", Fact::same(&passed, &2))
+            .check("Dan's phone asks at its own time within the hour, and not before", Fact::same(&early, &0))
             .check("the list is filled up to a multiple of 64", entries > 0 && entries % 64 == 0),
     );
     Ok(found)

@@ -135,3 +135,17 @@ fn the_longest_block_fills_the_longest_frame() {
     assert_eq!(answered.frame.len(), Frame::MAX_LEN);
     assert!(asking().open(&answered.frame).is_ok_and(|heard| heard.block == block(&extended)));
 }
+
+#[test]
+fn a_block_that_does_not_parse_is_refused_though_its_tag_is_good() {
+    let good = block(b"\x40\x01\xc8").octets();
+    let infinity = [&[0x7c, 0][..], &good[2..]].concat();
+    let zero_section = [&good[..], &[0x41, 0]].concat();
+    for text in [&good[..good.len() - 1], &infinity, &zero_section] {
+        let Answering { key, transcript } = answering(asking().request());
+        let keys = Derived::new(&key.0.diffie_hellman(&transcript.request.point), &transcript);
+        let (sealed, tag) = keys.close(&transcript.octets(), Zeroizing::new(text.to_vec()));
+        let frame = frame(transcript.header, &[&transcript.x, &sealed, &tag]).unwrap();
+        assert!(matches!(refusal(asking().open(&frame)), ExchangeError::Malformed(_)));
+    }
+}

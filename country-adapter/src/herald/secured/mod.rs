@@ -17,6 +17,8 @@ pub mod validate;
 #[cfg(test)]
 mod journey_tests;
 #[cfg(test)]
+mod property_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 pub(crate) mod vectors;

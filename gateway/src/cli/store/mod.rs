@@ -56,7 +56,7 @@ pub(crate) enum Command {
     /// Make the index anew from the segments; says what would be lost, and does it only if that is accepted
     #[command(after_help = REBUILD_HELP)]
     Rebuild {
-        /// The configuration file: receipts and the trust list say how our numbers have to go on
+        /// The configuration file: the state folder and the trust list say how our numbers have to go on
         config: PathBuf,
         /// Go on without what is lost; it is named on the screen and in lost.log of the state folder
         #[arg(long)]
@@ -119,7 +119,7 @@ impl Which {
             (Some(store), _) => Ok((store.clone(), SledOptions::default())),
             (None, Some(path)) => {
                 let config = read(path)?;
-                Ok((config.store.clone(), embedded::options(&config)))
+                Ok((folder(&config)?, embedded::options(&config)))
             }
             (None, None) => Err(Broken::Other("name a configuration file, or --store DIR".into())),
         }
@@ -138,6 +138,12 @@ impl Which {
 
 fn read(path: &Path) -> Result<Config, Broken> {
     Config::read(path).map_err(|wrong| Broken::Config(Box::new(wrong)))
+}
+
+/// The folder of the embedded store.
+fn folder(config: &Config) -> Result<PathBuf, Broken> {
+    let none = || Broken::Other("the store is a database; its own tools check, move and back it up".into());
+    config.store.folder().map(Path::to_owned).ok_or_else(none)
 }
 
 /// Does what was asked, and says how it went.

@@ -7,13 +7,13 @@ use std::path::Path;
 
 use gateway::clock::Clock;
 use gateway::config::Config;
-use gateway::outbound::receipts;
 use gateway::store::Store;
 use gateway::store::sled::SledStore;
 use gateway::store::sled::rebuild::{self, Losses};
 use gateway::store::sled::survey::{Missing, Survey};
-use gateway::{embedded, names, recover};
+use gateway::{embedded, names, recover, witness};
 use pki::trust::TrustKeeper;
+use proto::batch::Stage;
 use proto::ids::CountryCode;
 
 use super::report::table;
@@ -21,12 +21,12 @@ use super::{Broken, DAMAGED};
 
 pub(super) async fn run(path: &Path, accept_losses: bool, clock: &Clock) -> Result<u8, Broken> {
     let config = super::read(path)?;
-    let receipts = receipts::kept(&config.state);
-    let survey = if config.store.is_dir() { rebuild::survey(&config.store)? } else { Survey::default() };
-    let losses = losses(&survey, &receipts, config.store.is_dir());
+    let (folder, proven) = (super::folder(&config)?, witness::read(&config.state));
+    let survey = if folder.is_dir() { rebuild::survey(&folder)? } else { Survey::default() };
+    let losses = losses(&survey, &proven, folder.is_dir());
     show(&survey, &losses);
     if losses.is_empty() {
-        let rebuilt = rebuild::rebuild(&config.store, Losses::Refuse, &embedded::stamp(clock))?;
+        let rebuilt = rebuild::rebuild(&folder, Losses::Refuse, &embedded::stamp(clock))?;
         let Ok(rebuilt) = rebuilt else { return Err(Broken::Other("the segments changed meanwhile".into())) };
         println!("made anew, nothing is lost; the old index is in {}", rebuilt.aside.display());
         return Ok(0);
@@ -35,32 +35,28 @@ pub(super) async fn run(path: &Path, accept_losses: bool, clock: &Clock) -> Resu
         println!("nothing was changed; to go on without it: gateway store rebuild --accept-losses");
         return Ok(DAMAGED);
     }
-    if config.store.is_dir() {
-        let rebuilt = rebuild::rebuild(&config.store, Losses::Accept, &embedded::stamp(clock))?;
+    if folder.is_dir() {
+        let rebuilt = rebuild::rebuild(&folder, Losses::Accept, &embedded::stamp(clock))?;
         let Ok(rebuilt) = rebuilt else { return Err(Broken::Other("the segments changed meanwhile".into())) };
         println!("made anew; what there was is in {}", rebuilt.aside.display());
     }
     write_down(&config, &losses)?;
-    recover(&config, &receipts, clock).await?;
+    recover(&config, &proven, clock).await?;
     Ok(0)
 }
 
-async fn recover(
-    config: &Config,
-    receipts: &BTreeMap<CountryCode, u64>,
-    clock: &Clock,
-) -> Result<(), Broken> {
-    let countries: BTreeSet<CountryCode> = match TrustKeeper::check(&config.trust, clock.now()) {
-        Ok(list) => list.countries().map(|country| country.code).collect(),
-        Err(cause) => {
-            let what =
-                format!("the trust list says for whom numbers were given, and it is not good: {cause}");
-            return Err(Broken::Other(what));
-        }
+async fn recover(config: &Config, proven: &BTreeMap<CountryCode, u64>, clock: &Clock) -> Result<(), Broken> {
+    let not_good = |cause| {
+        Broken::Other(format!("the trust list says for whom numbers were given, and it is not good: {cause}"))
     };
-    let store = SledStore::open(&config.store, embedded::options(config))?;
-    let outboxes = recover::outboxes(&store, &countries, receipts).await?;
+    let trust = TrustKeeper::check(&config.trust, clock.now()).map_err(not_good)?;
+    let countries: BTreeSet<CountryCode> = trust.countries().map(|country| country.code).collect();
+    let authorities: Vec<_> =
+        trust.countries().flat_map(|country| country.authorities.keys().copied()).collect();
+    let store = SledStore::open(&super::folder(config)?, embedded::options(config))?;
+    let outboxes = recover::outboxes(&store, &countries, proven).await?;
     let inboxes = recover::inboxes(&store, &countries).await?;
+    recover::key_lists(&store, &authorities).await?;
     store.close().await?;
     let mut table = table(&["country", "our last known number", "goes on with", "pulled again from"]);
     for outbox in outboxes {
@@ -74,12 +70,12 @@ async fn recover(
 }
 
 /// What cannot be brought back from here, a line each.
-fn losses(survey: &Survey, receipts: &BTreeMap<CountryCode, u64>, is_there: bool) -> Vec<String> {
+fn losses(survey: &Survey, proven: &BTreeMap<CountryCode, u64>, is_there: bool) -> Vec<String> {
     let mut losses = Vec::new();
     if !is_there {
         losses.push("the whole store: it is not there".to_owned());
     }
-    losses.extend(survey.missing.iter().map(|missing| loss(missing, receipts)));
+    losses.extend(survey.missing.iter().map(|missing| loss(missing, survey)));
     for stretch in &survey.damaged {
         let (segment, offset, octets) = (stretch.segment, stretch.offset, stretch.octets);
         losses.push(format!("segment {segment} offset {offset}: {octets} octets are damaged; an entry that is missing, or the answer of a push"));
@@ -91,28 +87,29 @@ fn losses(survey: &Survey, receipts: &BTreeMap<CountryCode, u64>, is_there: bool
         losses.push("the first segments are gone: answers of pushes and cursors may be".to_owned());
     }
     let tails: BTreeMap<_, _> = survey.tails().collect();
-    for (country, proven) in receipts {
+    for (country, proven) in proven {
         let last = tails.get(&names::outbox(*country)).map_or(0, |tail| tail.last);
         if is_there && last < *proven {
             losses.push(format!(
-                "outbox {country} ends at {last}, and a receipt proves {proven}: it is an older copy"
+                "outbox {country} ends at {last}, and the state folder says that it has been {proven}: it is an older copy"
             ));
         }
     }
     losses
 }
 
-fn loss(missing: &Missing, receipts: &BTreeMap<CountryCode, u64>) -> String {
-    let (first, last) = (missing.first, missing.last);
-    let name = names::of_stream(missing.stream);
-    let fate = match names::outbox_country(missing.stream) {
-        Some(country) if receipts.get(&country).is_some_and(|proven| last <= *proven) => {
-            "its peer has them: nothing is lost"
+fn loss(missing: &Missing, survey: &Survey) -> String {
+    let (stream, first, last) = (missing.stream, missing.first, missing.last);
+    let stored = |country| survey.cursor(names::acknowledged(country, Stage::Stored)).through;
+    let fate = match (names::outbox_country(stream), names::inbox_authority(stream)) {
+        (Some(country), _) if last <= stored(country) => "its peer has them: nothing is lost",
+        (Some(_), _) => "LOST unless the peer has them: their authorities publish again",
+        (None, Some(_)) => {
+            "pulled again from their origins, which keep them until a day after their delivery"
         }
-        Some(_) => "LOST unless the peer has them: their authorities publish again",
-        None => "pulled again from their origins, which keep them until a day after their delivery",
+        (None, None) => "receipts and key lists: whoever made them sends newer ones",
     };
-    format!("{name} {first} to {last}: {fate}")
+    format!("{} {first} to {last}: {fate}", names::of_stream(stream))
 }
 
 fn show(survey: &Survey, losses: &[String]) {

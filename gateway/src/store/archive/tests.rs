@@ -29,6 +29,7 @@ async fn filled(directory: &Path) -> SledStore {
             once: Some(contract::once(&[n, 1], n, b"the answer")),
             advances: vec![advance],
             appends: appends.into(),
+            ..Change::default()
         };
         store.commit(change).await.unwrap();
     }

@@ -19,7 +19,7 @@ use super::{
     sweep::{self, Carry, Step, Sweep, What},
     writer::Writer,
 };
-use crate::store::{Change, Committed, StoreError, upkeep::Piece};
+use crate::store::{Change, Committed, Room, StoreError, upkeep::Piece};
 
 /// A group takes no more changes when it has this many octets; each entry counts for [`ENTRY_COST`] at least.
 const GROUP_OCTETS: usize = 32 << 20;
@@ -139,11 +139,15 @@ impl Committer {
     fn keep(&mut self, changes: Vec<Change>) -> Result<Vec<Result<Staged, StoreError>>, StoreError> {
         self.parts.health.check()?;
         // Moving a cursor takes next to nothing, and is what lets a full store be purged.
-        if changes.iter().any(needs_space) {
-            self.writer.check_space()?;
-        }
-        let mut group = Group::new(&self.parts, self.writer.draft()?);
-        let staged = changes.into_iter().map(|change| group.stage(change)).collect();
+        let full = changes.iter().any(needs_space).then(|| self.writer.check_space().err()).flatten();
+        // No lease changes hands between the look at a fence and the disk.
+        let held = self.parts.leases.hold();
+        let mut group = Group::new(&self.parts, &held, self.writer.draft()?);
+        let staged = changes.into_iter().map(|change| match &full {
+            Some(full) if needs_space(&change) => Err(full.clone()),
+            _ => group.stage(change),
+        });
+        let staged = staged.collect();
         if let Some(plan) = group.plan() {
             self.writer.keep(plan.draft, plan.effects)?;
             self.parts.tails.publish(plan.tails);
@@ -210,7 +214,7 @@ impl Committer {
 }
 
 fn needs_space(change: &Change) -> bool {
-    change.once.is_some() || !change.appends.is_empty()
+    change.room == Room::Common && (change.once.is_some() || !change.appends.is_empty())
 }
 
 fn cost(change: &Change) -> usize {

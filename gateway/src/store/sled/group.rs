@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use sled::Batch;
 
 use super::{
+    leases::{self, Held},
     parts::Parts,
     record::{Label, Record},
     row::{EntryRow, OnceRow, Row, cursor_key, entry_key, once_keys, tail_key},
@@ -18,6 +19,7 @@ use crate::store::{Advance, Append, Change, Cursor, CursorName, Once, OnceId, St
 /// What is staged on top of what is on disk.
 pub(super) struct Group<'a> {
     parts: &'a Parts,
+    held: &'a Held,
     draft: Draft,
     rows: Batch,
     tails: HashMap<Stream, Tail>,
@@ -54,18 +56,21 @@ struct Fresh {
 
 impl<'a> Group<'a> {
     /// A group without changes.
-    pub(super) fn new(parts: &'a Parts, draft: Draft) -> Self {
+    pub(super) fn new(parts: &'a Parts, held: &'a Held, draft: Draft) -> Self {
         let (tails, cursors, once) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { parts, draft, rows: Batch::default(), tails, cursors, once }
+        Self { parts, held, draft, rows: Batch::default(), tails, cursors, once }
     }
 
     /// Takes a change in, or refuses it.
     pub(super) fn stage(&mut self, change: Change) -> Result<Staged, StoreError> {
-        let Change { at, once, advances, appends } = change;
+        let Change { at, fence, once, advances, appends, room: _ } = change;
         if let Some(once) = &once
             && let Some(row) = self.known(&once.id)?
         {
             return Ok(Staged::Before(row));
+        }
+        if fence.is_some_and(|fence| !leases::stands(self.held, fence)) {
+            return Err(StoreError::Fenced);
         }
         let answer = once.map(|once| answer_record(at, &once).map(|record| (once, record))).transpose()?;
         let cursors = self.advanced(&advances)?;

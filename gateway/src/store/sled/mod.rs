@@ -10,6 +10,7 @@ mod group;
 mod health;
 mod index;
 mod layout;
+mod leases;
 mod ledger;
 mod parts;
 pub mod rebuild;
@@ -21,7 +22,6 @@ mod segment;
 mod state;
 pub mod survey;
 mod sweep;
-mod tails;
 #[cfg(test)]
 mod tests;
 mod upkeep;
@@ -34,6 +34,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -45,15 +46,15 @@ use self::{
     health::Health,
     index::Index,
     layout::{Layout, failed},
+    leases::Leases,
     parts::Parts,
     segment::Segments,
     sweep::{Sweep, What},
-    tails::Tails,
     writer::Writer,
 };
 use super::{
-    Answered, Change, Committed, Cursor, CursorName, ENTRY_LIMIT, Entry, OnceId, Store, StoreError,
-    StoreSize, Stream, Tail, upkeep::Upkeep,
+    Answered, Change, Committed, Cursor, CursorName, Entry, Fence, Holder, LeaseName, OnceId, Store,
+    StoreError, StoreSize, Stream, Tail, tails::Tails, upkeep::Upkeep,
 };
 
 /// Jobs that may wait for the thread; more wait in their callers.
@@ -96,15 +97,9 @@ impl SledStore {
         let index = Index::open(layout.index(), options.cache_bytes, Arc::clone(&health))?;
         let segments = Segments::new(layout.segments());
         let tails = Tails::new(index.tails()?);
-        let parts = Arc::new(Parts {
-            index,
-            segments,
-            tails,
-            size: Mutex::default(),
-            damage: Damage::default(),
-            health,
-            layout,
-        });
+        let (leases, damage) = (Leases::default(), Damage::default());
+        let size = Mutex::default();
+        let parts = Arc::new(Parts { index, segments, tails, leases, size, damage, health, layout });
         let writer = Writer::open(Arc::clone(&parts), options)?;
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let committer = Committer::new(Arc::clone(&parts), writer, waiting);
@@ -145,7 +140,7 @@ impl SledStore {
 #[async_trait]
 impl Store for SledStore {
     async fn commit(&self, change: Change) -> Result<Committed, StoreError> {
-        check_lengths(&change)?;
+        super::check_lengths(&change)?;
         self.ask(|reply| Job::Commit(change, reply)).await
     }
 
@@ -168,6 +163,11 @@ impl Store for SledStore {
 
     fn tail(&self, stream: Stream) -> watch::Receiver<Tail> {
         self.parts.tails.watch(stream)
+    }
+
+    async fn latest(&self, stream: Stream) -> Result<Tail, StoreError> {
+        self.parts.health.check()?;
+        Ok(self.parts.tails.now(stream))
     }
 
     async fn oldest(&self, stream: Stream) -> Result<Option<(u64, u64)>, StoreError> {
@@ -193,6 +193,27 @@ impl Store for SledStore {
 
     fn upkeep(&self) -> Option<&dyn Upkeep> {
         Some(self)
+    }
+
+    async fn lease(
+        &self,
+        name: LeaseName,
+        holder: Holder,
+        time: Duration,
+    ) -> Result<Option<Fence>, StoreError> {
+        self.read(move |parts| Ok(parts.leases.take(name, holder, time))).await
+    }
+
+    async fn release(&self, fence: Fence) -> Result<(), StoreError> {
+        let release = move |parts: &Parts| {
+            parts.leases.release(fence);
+            Ok(())
+        };
+        self.read(release).await
+    }
+
+    fn elsewhere(&self) -> watch::Receiver<u64> {
+        self.parts.leases.elsewhere()
     }
 
     fn size(&self) -> StoreSize {
@@ -221,15 +242,5 @@ impl Drop for SledStore {
         {
             let _ = thread.join();
         }
-    }
-}
-
-/// Refuses what is too large before it waits for the thread; heads are not known yet.
-fn check_lengths(change: &Change) -> Result<(), StoreError> {
-    let bodies = change.appends.iter().map(|append| append.body.len());
-    let answers = change.once.iter().map(|once| once.answer.len());
-    match bodies.chain(answers).max() {
-        Some(found) if found > ENTRY_LIMIT => Err(StoreError::TooLarge { found, limit: ENTRY_LIMIT }),
-        _ => Ok(()),
     }
 }

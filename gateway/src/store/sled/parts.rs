@@ -10,13 +10,14 @@ use super::{
     health::Health,
     index::Index,
     layout::Layout,
+    leases::Leases,
     record::{HEADER, Kind, LABEL, Label, Record},
     row::{EntryRow, OnceRow},
     segment::Segments,
-    tails::Tails,
 };
 use crate::store::{
     Answered, Entry, OnceId, StoreError, StoreSize, Stream,
+    tails::Tails,
     upkeep::{Damaged, KeptAnswer},
 };
 
@@ -27,6 +28,7 @@ pub(super) struct Parts {
     pub(super) index: Index,
     pub(super) segments: Segments,
     pub(super) tails: Tails,
+    pub(super) leases: Leases,
     pub(super) size: Mutex<StoreSize>,
     pub(super) damage: Damage,
     pub(super) health: Arc<Health>,

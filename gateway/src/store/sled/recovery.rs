@@ -37,21 +37,25 @@ fn forward(parts: &Parts, ledger: Ledger, segments: &[u32]) -> Result<Ledger, St
     let groups = groups_behind(parts, (newest, end), segments)?;
     let whole = groups.iter().take_while(|group| group.is_whole()).count();
     // A group begins only when the one before it was committed: one that is not whole must be the last.
+    let index = parts.layout.index();
+    let lost = || StoreError::Corrupt {
+        what: format!("{}: it has lost commits that the segments hold", index.display()),
+    };
     if groups.len() > whole + 1 {
-        let index = parts.layout.index();
-        let what = format!("{}: it has lost commits that the segments hold", index.display());
-        return Err(StoreError::Corrupt { what });
+        return Err(lost());
     }
     if whole == 0 {
         return Ok(ledger);
     }
     let mut surveyor = Surveyor::resume(parts, ledger);
     for group in groups.into_iter().take(whole) {
-        surveyor.commit(group)?;
+        if !surveyor.commit(group)? {
+            return Err(lost());
+        }
     }
     info!(groups = whole, "took what was written and not yet in the index");
     let (ledger, state) = surveyor.end();
-    parts.tails.publish(state.tails.into_iter().collect());
+    parts.tails.publish(state.tails);
     Ok(ledger)
 }
 

@@ -15,7 +15,7 @@ use super::{
     state::{Lost, State},
     walk::{Brought, Found, Stretch, Walk},
 };
-use crate::store::{OnceId, StoreError, Stream, Tail};
+use crate::store::{Cursor, CursorName, OnceId, StoreError, Stream, Tail};
 
 /// Entries that were committed, were not purged, and are not there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,12 @@ impl Survey {
     pub(super) fn give_up(&mut self) {
         let missing = self.missing.iter().map(|missing| ((missing.stream, missing.first), missing.last));
         self.state.lost.extend(missing);
+    }
+
+    /// Where a cursor stands, as far as the segments say.
+    #[must_use]
+    pub fn cursor(&self, name: CursorName) -> Cursor {
+        self.state.cursors.get(&name).copied().unwrap_or_default()
     }
 
     /// Puts cursors, tails and losses into a batch.
@@ -133,16 +139,26 @@ impl<'a> Surveyor<'a> {
         }
     }
 
-    /// Takes a group that the index does not have into it, on disk, as its commit would have. What there was before it,
-    /// the index has.
-    pub(super) fn commit(&mut self, group: Brought) -> Result<(), StoreError> {
-        let Some((place, octets)) = group.begins else { return Ok(()) };
+    /// Takes a group that the index does not have into it, on disk, as its commit would have. Gives whether the index
+    /// had all that there was before: if not, nothing is changed.
+    pub(super) fn commit(&mut self, group: Brought) -> Result<bool, StoreError> {
+        let Some((place, octets)) = group.begins else { return Ok(true) };
+        let before = group.before.as_ref().and_then(|record| State::parse(record.body.clone()));
+        if let Some(before) = before {
+            let has = |(name, cursor)| Ok(self.index.cursor(name)? == cursor);
+            let cursors: Vec<bool> =
+                before.cursors.into_iter().map(has).collect::<Result<_, StoreError>>()?;
+            if before.tails != self.survey.state.tails || cursors.contains(&false) {
+                return Ok(false);
+            }
+        }
         self.bring(group)?;
         self.ledger.add_group(place.segment, place.offset + octets);
         let mut rows = std::mem::take(&mut self.rows);
         self.survey.rows(&mut rows);
         self.ledger.settle(place.segment, &mut rows);
-        self.index.apply(rows)
+        self.index.apply(rows)?;
+        Ok(true)
     }
 
     /// What it has come to.

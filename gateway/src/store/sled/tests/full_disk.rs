@@ -3,6 +3,9 @@
 use std::{path::PathBuf, process::Command};
 
 use super::*;
+use crate::store::Room;
+
+const OTHER: Stream = Stream::new(*b"receipts");
 
 #[tokio::test]
 async fn below_the_floor_nothing_is_written_and_reads_go_on() {
@@ -16,6 +19,11 @@ async fn below_the_floor_nothing_is_written_and_reads_go_on() {
     let refused = store.commit(contract::appends(1, vec![contract::append(STREAM, "a")])).await;
     assert!(matches!(refused, Err(StoreError::Full { free: 1.., floor: u64::MAX })), "{refused:?}");
     assert_eq!(store.size(), size);
+    let small = Change { room: Room::Reserve, ..contract::appends(1, vec![contract::append(OTHER, "r")]) };
+    let big = contract::appends(1, vec![contract::append(STREAM, "a")]);
+    let (refused, kept) = tokio::join!(store.commit(big), store.commit(small));
+    assert!(matches!(refused, Err(StoreError::Full { .. })), "{refused:?}");
+    assert_eq!(kept.unwrap(), Committed::Done { sequences: vec![1] }, "what frees space may use the reserve");
     assert_eq!(contract::all(&store, STREAM, 0, 1000).await.len(), 2);
     assert_eq!(store.purge(STREAM, 1).await.unwrap(), 1);
     close(store).await;

@@ -60,15 +60,22 @@ async fn fill(store: &SledStore, lengths: impl IntoIterator<Item = usize>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_contract_holds_with_small_segments() {
     let root = tempfile::tempdir().unwrap();
-    contract::holds(async |name| Arc::new(open(&root.path().join(name))) as Arc<dyn Store>).await;
+    contract::holds(async |name: &str| Arc::new(open(&root.path().join(name))) as Arc<dyn Store>).await;
+}
+
+#[test]
+fn random_operations_do_what_they_do_to_maps_in_memory() {
+    let root = tempfile::tempdir().unwrap();
+    contract::model::holds(48, async |name: &str| Arc::new(open(&root.path().join(name))) as Arc<dyn Store>);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_contract_holds_with_segments_of_usual_size() {
     let root = tempfile::tempdir().unwrap();
     let options = SledOptions { free_floor_bytes: 0, ..SledOptions::default() };
-    let open =
-        async |name| Arc::new(SledStore::open(&root.path().join(name), options).unwrap()) as Arc<dyn Store>;
+    let open = async |name: &str| {
+        Arc::new(SledStore::open(&root.path().join(name), options).unwrap()) as Arc<dyn Store>
+    };
     contract::holds(open).await;
 }
 

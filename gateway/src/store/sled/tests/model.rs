@@ -1,4 +1,5 @@
-//! Random operations do to the store what they do to a few maps in memory, whenever it is closed and opened again.
+//! Random operations do to the store what they do to a few maps in memory, whenever it is closed, dropped, killed or
+//! loses its index. The contract has the same without the last two.
 
 use std::collections::BTreeMap;
 
@@ -141,6 +142,7 @@ fn change(operation: &Operation, turn: usize) -> (Change, Option<u8>) {
             .map(|(from, to)| Advance { cursor: NAME, from: cursor(*from), to: cursor(*to) })
             .collect(),
         appends: appends.collect(),
+        ..Change::default()
     };
     (change, *once)
 }
@@ -214,7 +216,7 @@ async fn play(operations: Vec<Operation>) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     #[test]
-    fn random_operations_do_what_they_do_to_maps_in_memory(operations in vec(operation(), 1..40)) {
+    fn kills_and_lost_indices_change_nothing_of_what_random_operations_do(operations in vec(operation(), 1..40)) {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(play(operations));
     }

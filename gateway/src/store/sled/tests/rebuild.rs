@@ -52,7 +52,10 @@ async fn live(store: &SledStore, from: u8, to: u8) {
         let name = CursorName::new([n % 3; 16]);
         let from = store.cursor(name).await.unwrap();
         let advances = vec![Advance { cursor: name, from, to: cursor(n.into()) }];
-        store.commit(Change { at, once: Some(once), advances, appends: both }).await.unwrap();
+        store
+            .commit(Change { at, once: Some(once), advances, appends: both, ..Change::default() })
+            .await
+            .unwrap();
         if n % 7 == 6 {
             store.purge(STREAM, u64::from(n) - 5).await.unwrap();
             let alone = Advance {

@@ -85,6 +85,7 @@ fn push(task: u8, number: u16) -> Change {
             contract::append(STREAM, body(task, number)),
             contract::append(OTHER, body(task, number)),
         ],
+        ..Change::default()
     }
 }
 

@@ -14,7 +14,7 @@ use crate::store::{Stream, Tail};
 pub(super) struct Tails(Mutex<HashMap<Stream, watch::Sender<Tail>>>);
 
 impl Tails {
-    /// The tails that the index knows.
+    /// The tails that are known at first.
     pub(super) fn new(known: Vec<(Stream, Tail)>) -> Self {
         Self(Mutex::new(known.into_iter().map(|(stream, tail)| (stream, watch::Sender::new(tail))).collect()))
     }
@@ -30,10 +30,15 @@ impl Tails {
     }
 
     /// Wakes who waits. The entries up to the tails must be on disk.
-    pub(super) fn publish(&self, tails: HashMap<Stream, Tail>) {
+    pub(super) fn publish(&self, tails: impl IntoIterator<Item = (Stream, Tail)>) {
         let mut all = self.all();
         for (stream, tail) in tails {
-            all.entry(stream).or_default().send_replace(tail);
+            // News of one tail may come on two ways, the older one last.
+            all.entry(stream).or_default().send_if_modified(|known| {
+                let is_news = tail.last > known.last;
+                *known = if is_news { tail } else { *known };
+                is_news
+            });
         }
     }
 

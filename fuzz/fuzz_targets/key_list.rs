@@ -1,0 +1,8 @@
+//! Feeds octets to the parser `key_list`.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|octets: &[u8]| {
+    let target = targets::named("key_list").expect("this parser is in the list");
+    (target.run)(octets);
+});

@@ -1,0 +1,85 @@
+//! The store in a database, on a real server.
+
+mod outages;
+mod partitions;
+mod refusals;
+mod replicas;
+
+use std::{collections::BTreeMap, sync::Mutex};
+
+use cluster::Database as TestDatabase;
+
+use super::*;
+use crate::store::contract;
+
+const STREAM: Stream = Stream::new(*b"peer 826");
+const OTHER: Stream = Stream::new(*b"peer 250");
+
+/// An empty database of its own on the server that all tests share.
+fn database() -> TestDatabase {
+    cluster::shared().unwrap().database().unwrap()
+}
+
+fn options(database: &TestDatabase) -> PostgresOptions {
+    PostgresOptions {
+        address: database.url.parse().unwrap(),
+        ca: Some(database.ca.clone()),
+        password_file: Some(database.password_file.clone()),
+        connections: 6,
+        statement: Duration::from_secs(5),
+        poll: Duration::from_millis(200),
+    }
+}
+
+async fn open(database: &TestDatabase) -> Arc<dyn Store> {
+    Arc::new(PostgresStore::open(options(database)).await.unwrap())
+}
+
+/// The same database for the same name.
+#[derive(Default)]
+struct Databases(Mutex<BTreeMap<String, TestDatabase>>);
+
+impl Databases {
+    async fn open(&self, name: &str) -> Arc<dyn Store> {
+        let known = self.0.lock().unwrap().entry(name.to_owned()).or_insert_with(database).clone();
+        open(&known).await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_contract_holds() {
+    let databases = Databases::default();
+    contract::holds(async |name: &str| databases.open(name).await).await;
+}
+
+#[test]
+fn random_operations_do_what_they_do_to_maps_in_memory() {
+    let databases = Databases::default();
+    contract::model::holds(24, async |name: &str| databases.open(name).await);
+}
+
+#[tokio::test]
+async fn a_unix_socket_needs_no_certificate() {
+    let database = database();
+    let by_socket =
+        PostgresOptions { address: database.socket_url.parse().unwrap(), ca: None, ..options(&database) };
+    let store = PostgresStore::open(by_socket).await.unwrap();
+    store.commit(contract::appends(1, vec![contract::append(STREAM, "a")])).await.unwrap();
+    assert_eq!(store.find(STREAM, 1).await.unwrap().unwrap().body, "a");
+    store.close().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_number_that_panics_fails_its_own_change_alone() {
+    let store = open(&database()).await;
+    let bomb = crate::store::Append {
+        number: Arc::new(|_| panic!("no key to sign with")),
+        ..contract::append(STREAM, "a")
+    };
+    let (failed, kept) = tokio::join!(
+        store.commit(contract::appends(1, vec![bomb])),
+        store.commit(contract::appends(1, vec![contract::append(STREAM, "b")])),
+    );
+    assert!(matches!(failed, Err(StoreError::Broken)), "{failed:?}");
+    assert_eq!(kept.unwrap(), Committed::Done { sequences: vec![1] });
+}

@@ -1,0 +1,272 @@
+//! Whatever happens in whatever order: nothing is lost, doubled, misdelivered or readable by others. The engine is
+//! `harness::simulation`; a plan that failed once stands here under the name of what it showed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use harness::binaries::Binaries;
+use harness::simulation::{Account, Kind, Plan, Simulation, StoreKind};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, BufReader};
+
+/// The runs of every test run: their seeds, and how many operations each has.
+const SEEDS: std::ops::Range<u64> = 0..30;
+const OPERATIONS: usize = 80;
+
+fn simulation() -> Simulation {
+    Simulation::new(StoreKind::Embedded).unwrap()
+}
+
+/// The same over a database, which takes longer.
+const DATABASE_SEEDS: std::ops::Range<u64> = 100..106;
+
+#[test]
+fn random_operations_over_databases_lose_double_misdeliver_and_leak_nothing() {
+    let simulation = Simulation::new(StoreKind::Postgres).unwrap();
+    for seed in DATABASE_SEEDS {
+        let outcome = simulation.seed(seed, OPERATIONS).unwrap_or_else(|finding| panic!("{finding}"));
+        assert!(outcome.account.accepted > 0, "{outcome:?}");
+    }
+}
+
+#[test]
+fn thousands_of_random_operations_lose_double_misdeliver_and_leak_nothing() {
+    let simulation = simulation();
+    let (mut operations, mut delivered, mut expired) = (0, 0, 0);
+    for seed in SEEDS {
+        let outcome = simulation.seed(seed, OPERATIONS).unwrap_or_else(|finding| panic!("{finding}"));
+        operations += outcome.operations.values().sum::<usize>();
+        delivered += outcome.account.delivered;
+        expired += outcome.account.expired;
+    }
+    assert!(operations >= 2_000, "{operations}");
+    assert!(delivered > 1_000, "{delivered}: the runs say little if little arrives");
+    assert!(expired > 0, "what the protocol allows to go missing does, and is accounted for");
+}
+
+fn plan(text: &str) -> Plan {
+    text.parse().unwrap()
+}
+
+/// Nothing special.
+const QUIET: &str = "countries 2
+    push 826/1 x5 mix 1
+    push 250/0 x5 mix 2
+    pull 250 826
+    receive 250/0";
+
+fn noticed(tamper: impl FnOnce(&Path)) -> Kind {
+    simulation().play_and(&plan(QUIET), tamper).expect_err("the oracle is blind").kind
+}
+
+/// A file that a backend got.
+fn delivered(folder: &Path, authority: &str) -> PathBuf {
+    let files = fs::read_dir(folder.join(authority).join("delivered")).unwrap();
+    let mut files = files.map(|file| file.unwrap().path()).filter(|path| path.is_file());
+    files.next().expect("something was delivered")
+}
+
+#[test]
+fn a_quiet_run_is_as_it_must_be() {
+    let outcome = simulation().play(&plan(QUIET)).unwrap();
+    assert!(outcome.account.delivered > 0 && outcome.account.expired == 0, "{outcome:?}");
+    assert_eq!(outcome.account.delivered, outcome.account.accepted);
+}
+
+#[test]
+fn the_oracle_notices_a_report_that_did_not_arrive() {
+    assert_eq!(noticed(|folder| fs::remove_file(delivered(folder, "250-0")).unwrap()), Kind::Lost);
+}
+
+#[test]
+fn the_oracle_notices_a_report_that_arrived_twice() {
+    let double = |folder: &Path| {
+        let file = delivered(folder, "250-0");
+        fs::copy(&file, file.with_file_name("again.ndjson")).unwrap();
+    };
+    assert_eq!(noticed(double), Kind::Doubled);
+}
+
+#[test]
+fn the_oracle_notices_a_report_that_arrived_elsewhere() {
+    let misdeliver = |folder: &Path| {
+        let file = delivered(folder, "250-0");
+        fs::copy(&file, folder.join("826-0/delivered/stray.ndjson")).unwrap();
+    };
+    assert_eq!(noticed(misdeliver), Kind::Misdelivered);
+}
+
+#[test]
+fn the_oracle_notices_a_report_in_a_gateways_log() {
+    let leak = |folder: &Path| {
+        let text = fs::read(delivered(folder, "250-0")).unwrap();
+        fs::write(folder.join("826/log"), text).unwrap();
+    };
+    assert_eq!(noticed(leak), Kind::Leaked);
+}
+
+#[test]
+fn the_oracle_notices_a_receipt_that_is_not_true() {
+    let boast = plan("countries 2\npush 826/1 x5 mix 1\npull 250 826\nboast 250 826");
+    assert_eq!(simulation().play(&boast).expect_err("nothing was delivered").kind, Kind::Receipt);
+}
+
+#[test]
+fn the_oracle_notices_a_store_that_forgets_what_it_has_answered_and_the_plan_shrinks() {
+    let simulation = simulation();
+    let plan = plan(
+        "countries 2
+        push 250/0 x2 mix 1
+        pull 826 250
+        turn 60
+        forget 826
+        keys 826
+        push 826/0 x4 mix 5
+        receive 250/0
+        push 250/0 x1 mix 2
+        kill 826 now
+        turn 30
+        start 826
+        pull 250 826",
+    );
+    let failure = simulation.play(&plan).expect_err("an answered push is gone");
+    assert_eq!(failure.kind, Kind::Lost, "{failure}");
+    let finding = simulation.shortened(0, &plan, failure);
+    let names: Vec<_> = finding.plan.operations.iter().map(|operation| operation.name()).collect();
+    assert_eq!(names, ["forget", "push", "kill"], "{finding}");
+}
+
+// What the protocol allows to go missing: exactly that does, and the oracle has worked it out.
+
+#[test]
+fn what_nobody_fetches_for_14_days_is_given_up_and_what_follows_is_not() {
+    let account = goes_well(
+        "countries 2
+        push 826/1 x8 mix 3
+        turn 20170
+        purge 826
+        push 826/1 x3 mix 4
+        pull 250 826",
+    );
+    assert!(account.expired > 0 && account.delivered > 0, "{account:?}");
+}
+
+#[test]
+fn what_an_adapter_does_not_take_for_14_days_is_given_up() {
+    let account = goes_well(
+        "countries 2
+        push 826/1 x8 mix 3
+        pull 250 826
+        pull 826 826
+        turn 20170
+        purge 250
+        purge 826",
+    );
+    assert!(account.accepted > 0 && account.expired == account.accepted, "{account:?}");
+}
+
+#[test]
+fn what_is_fetched_after_its_key_was_destroyed_is_set_aside() {
+    let account = goes_well(
+        "countries 2
+        push 826/1 x8 mix 3
+        rotate 250/0
+        turn 18720
+        pull 250 826
+        turn 4320
+        retire 250/0
+        receive 250/0",
+    );
+    assert!(account.closed > 0, "{account:?}");
+}
+
+#[test]
+fn a_gateway_without_room_purges_and_goes_on_when_it_has_room_again() {
+    let account = goes_well(
+        "countries 2
+        push 826/1 x8 mix 3
+        turn 60
+        fill 826
+        push 826/1 x3 mix 5
+        turn 20170
+        purge 826
+        free 826
+        push 826/1 x3 mix 6",
+    );
+    assert!(account.expired > 0 && account.delivered > 0, "{account:?}");
+}
+
+// Plans that showed something. Each goes well now.
+
+/// A plan in which something was found goes well.
+fn goes_well(text: &str) -> Account {
+    simulation().play(&plan(text)).unwrap_or_else(|failure| panic!("{failure}")).account
+}
+
+/// The gateway forgot push ids after 14 days, and took reports that were up to 15 days old.
+#[test]
+fn a_push_that_was_kept_and_not_answered_is_not_kept_again_after_14_days() {
+    let account = goes_well(
+        "countries 2
+        kill 826 after 1
+        push 826/1 x8 mix 3
+        start 826
+        pull 250 826
+        receive 250/0
+        turn 20220
+        purge 826
+        retry 0",
+    );
+    assert!(account.delivered > 0, "{account:?}");
+}
+
+/// Its answer is then that of a push that comes for the first time, and nothing of it is kept.
+#[test]
+fn a_push_that_comes_again_after_its_id_was_forgotten_is_too_old() {
+    let account = goes_well(
+        "countries 4
+        kill 826 after 1
+        push 276/0 x4 mix 60781 | 826/1 x4 mix 18194 | 826/1 x4 mix 50835 | 276/0 x1 mix 62956
+        turn 18720
+        turn 7200",
+    );
+    assert!(account.forgotten > 0, "{account:?}");
+}
+
+fn soak(minutes: &str) -> tokio::process::Command {
+    let federation = Binaries::find().unwrap().federation;
+    let mut command = tokio::process::Command::new(federation);
+    command.args(["soak", "--minutes", minutes, "--seed", "1000", "--json"]);
+    command.stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_soak_tells_what_it_did_and_ends_in_time() {
+    let output = soak("0.05").output().await.unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["ok"], true, "{found}");
+    for fault in ["lost", "duplicated_in_effect", "misdelivered", "leaked"] {
+        assert_eq!(found[fault], 0, "{fault}: {found}");
+    }
+    assert!(found["seeds"].as_u64().unwrap() >= 1 && found["accepted"].as_u64().unwrap() > 0, "{found}");
+    assert_eq!(found["failures"].as_array().map(Vec::len), Some(0), "{found}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_soak_that_is_interrupted_finishes_its_run_and_tells_it() {
+    let soaking = soak("600").stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let mut soaking = soaking.unwrap();
+    let mut told = BufReader::new(soaking.stderr.take().unwrap()).lines();
+    assert_eq!(told.next_line().await.unwrap().as_deref(), Some("seed 1000"));
+    let process = Pid::from_raw(i32::try_from(soaking.id().unwrap()).unwrap()).unwrap();
+    kill_process(process, Signal::INT).unwrap();
+    assert_eq!(told.next_line().await.unwrap().as_deref(), Some("the run that has begun is finished"));
+    let output = soaking.wait_with_output().await.unwrap();
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(output.status.success() && found["seeds"].as_u64().unwrap() <= 1, "{found}");
+}
