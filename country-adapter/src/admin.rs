@@ -95,6 +95,11 @@ impl Admin {
         problems
     }
 
+    fn set_aside(&self) -> u64 {
+        let count = self.poster.as_ref().map_or(0, |poster| poster.set_aside());
+        u64::try_from(count).unwrap_or(u64::MAX)
+    }
+
     fn oldest_waiting(&self) -> Duration {
         self.poster.as_ref().and_then(|poster| poster.oldest_waiting()).unwrap_or_default()
     }
@@ -114,6 +119,11 @@ impl Admin {
             "oldest_unposted_seconds",
             "Age of the oldest entry that is not posted",
             gauge(self.oldest_waiting().as_secs()),
+        );
+        to.register(
+            "postings_damaged",
+            "ALARM: files for the lists that were set aside",
+            gauge(self.set_aside()),
         );
         to.register(
             "webhook_waiting",

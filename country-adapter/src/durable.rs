@@ -9,6 +9,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use pki::disk::DiskError;
 use proto::day::Day;
@@ -158,6 +159,11 @@ impl Disk {
         self.run(path, || File::open(path)?.sync_all())
     }
 
+    /// Sets the time at which a file was written to the beginning of 1970.
+    pub fn without_time(&self, path: &Path) -> Result<(), DiskError> {
+        self.run(path, || OpenOptions::new().write(true).open(path)?.set_modified(SystemTime::UNIX_EPOCH))
+    }
+
     /// Removes a file; one that is gone is fine.
     pub fn remove(&self, path: &Path) -> Result<(), DiskError> {
         self.run(path, || gone_is_fine(fs::remove_file(path)))
@@ -206,6 +212,13 @@ impl Disk {
     #[cfg(test)]
     pub(crate) fn dying_after(steps: isize) -> Self {
         Self { _lock: None, left: Some(Arc::new(steps.into())), fails: Fails::ForGood }
+    }
+
+    /// From now on no step fails.
+    #[cfg(test)]
+    pub(crate) fn heal(&self) {
+        use std::sync::atomic::Ordering;
+        self.left.iter().for_each(|left| left.store(isize::MAX, Ordering::SeqCst));
     }
 
     /// Whether a step has failed.

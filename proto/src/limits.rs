@@ -91,6 +91,6 @@ mod tests {
         // A whole push becomes batches that fit, and the longest batch fits into a message.
         let longest = ENVELOPES_PER_PUSH * body::framed_len(REPORT_LEN);
         assert!(PUSH_LEN <= longest && body::bucket(PUSH_LEN) + 16 <= BATCH_LEN);
-        assert!(BATCH_LEN < MESSAGE_LEN && PAGE_LEN < MESSAGE_LEN && KEY_LIST_LEN < MESSAGE_LEN);
+        const { assert!(BATCH_LEN < MESSAGE_LEN && PAGE_LEN < MESSAGE_LEN && KEY_LIST_LEN < MESSAGE_LEN) };
     }
 }

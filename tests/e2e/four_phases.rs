@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use country_adapter::lists::ListKind;
+use country_adapter::second_degree::lag::LONGEST;
 use harness::citizens::Citizens;
 use harness::desk::Degree;
 use harness::members::CountryPlan;
@@ -50,7 +51,9 @@ async fn a_british_phone_warns_its_owner_itself() {
     assert_eq!((found.own, found.silent.len()), (1, 0));
     let today = Day::of_unix(unix_now());
     assert_eq!(dan.warnings().risk(today), SUBTOTAL);
-    assert!(dan.warnings().is_reached(today));
+    assert!(dan.shown(unix_now() + LONGEST).exposed);
+    let at = dan.all_shown_at().unwrap();
+    assert!(!dan.shown(at - 1).exposed, "nobody beside him sees when the list was read");
 
     let nothing = stranger.poll(unix_now()).await.unwrap();
     assert_eq!((nothing.own, nothing.silent.len()), (0, 0), "the same list says nothing to another phone");
@@ -111,19 +114,20 @@ async fn phase_3_france_opens_the_token(stage: &Stage) -> Value {
 }
 
 async fn phase_4_the_national_system_tells(stage: &Stage, phone: &mut Phone) -> Status {
-    phone.ask_national(stage.national.address()).await.unwrap()
+    phone.ask_national(stage.national.address(), unix_now()).await.unwrap()
 }
 
 /// What a phone has added up makes it ask for a case code; a phone that has nothing to add up does not. Its owner calls,
 /// is tested, and the phone uploads.
 async fn the_process_repeats(stage: &mut Stage, warned: &mut Phone, stranger: &mut Phone) {
-    let today = Day::of_unix(unix_now());
-    assert_eq!(stranger.wants_code(today), None);
-    let wanted = warned.wants_code(today).unwrap();
+    let told = warned.all_shown_at().unwrap();
+    assert_eq!(stranger.wants_code(told), None);
+    assert_eq!(warned.wants_code(told - 1), None);
+    let wanted = warned.wants_code(told).unwrap();
     let case = warned.case(stage.now).unwrap();
     let answer = stage.case_wanted(&wanted, warned, case).await.unwrap();
     assert_eq!((answer.status.as_u16(), answer.member("foreign")), (202, Some(1.into())));
-    assert_eq!(warned.wants_code(today), None, "once");
+    assert_eq!(warned.wants_code(told), None, "once");
     phase_3_france_opens_the_token(stage).await;
 }
 

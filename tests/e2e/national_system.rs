@@ -6,7 +6,7 @@ use harness::citizens::Citizens;
 use harness::members::{CountryPlan, Node};
 use harness::national::National;
 use harness::phone::{Stay, meet};
-use harness::story::{FRANCE, Stage, UK};
+use harness::story::{FRANCE, Stage, UK, unix_now};
 
 /// Cases that are confirmed while it is down.
 const CASES: usize = 4;
@@ -34,7 +34,7 @@ async fn a_national_system_that_was_down_gets_everything_in_order_and_once() {
     stage.wait("the national system has every case", arrived).await.unwrap();
     let subtotals: Vec<_> = stage.national.events().iter().map(|event| event["subtotal"].clone()).collect();
     assert_eq!(subtotals, [4, 8, 12, 16], "in the order in which they came, each once");
-    let status = bruno.ask_national(stage.national.address()).await.unwrap();
+    let status = bruno.ask_national(stage.national.address(), unix_now()).await.unwrap();
     assert_eq!((status.risk, status.exposed), (40, false));
 }
 

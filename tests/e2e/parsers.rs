@@ -33,7 +33,7 @@ fn no_parser_panics_whatever_it_gets() {
         corpus.iter().for_each(|octets| run(octets));
         let (mut mutator, start) = (Mutator::new(&corpus, 0x5eed), Instant::now());
         for _ in 0..MUTATIONS {
-            run(&mutator.next());
+            run(&mutator.another());
             if start.elapsed() > LONGEST {
                 break;
             }

@@ -3,6 +3,8 @@
 
 use std::path::Path;
 
+use country_adapter::herald::secured::report::ReportToken;
+use country_adapter::lists::Entry;
 use harness::desk::Degree;
 use harness::knowledge::Holding;
 use harness::phone::{Phone, Stay, meet};
@@ -25,7 +27,8 @@ async fn each_party_holds_what_the_table_says_and_nothing_else() {
     let arrived = async || (stage.national.events().len() == 1).then_some(());
     stage.wait("the French national system has the contact", arrived).await.unwrap();
     stage.poll_until(&mut dan, |found| found.own == 1).await.unwrap();
-    stage.federation.stop().await.unwrap();
+    stage.close().await.unwrap();
+    an_entry_is_five_fields_and_no_octet_more(&stage, &clara, &dan);
 
     for (ill, contact) in [(&alice, &bruno), (&clara, &dan)] {
         let rows = Meeting::of(&stage, ill, contact).unwrap().search(&stage).unwrap();
@@ -76,6 +79,22 @@ fn the_contacts_side_cannot_tell_who_is_ill(rows: &[(Phase, Holding)]) {
             assert!(!row(rows, party).holds.contains(secret), "{party}: {secret}");
         }
     }
+}
+
+/// Token, day, subtotal, time code and receipt: no reading, distance, home or source country has a place in it.
+fn an_entry_is_five_fields_and_no_octet_more(stage: &Stage, ill: &Phone, contact: &Phone) {
+    let token = ReportToken::parse(&ill.log().iter().next().unwrap().token).unwrap();
+    let given = contact.in_secured().unwrap().given(&token.confirmation).unwrap().given;
+    let posted = stage.posted(UK).unwrap();
+    let at = posted.windows(16).position(|window| window == token.confirmation.octets()).unwrap();
+    let expected = [
+        &token.confirmation.octets()[..],
+        &given.step.day().number().to_be_bytes(),
+        &80_u16.to_be_bytes(),
+        &given.code.number().to_be_bytes(),
+        token.receipt.octets(),
+    ];
+    assert_eq!(posted[at..at + Entry::LEN], expected.concat());
 }
 
 /// The search went through logs that hold all there is.

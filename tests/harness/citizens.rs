@@ -13,6 +13,7 @@ pub struct Citizens {
     pub(crate) national: Option<Webhook>,
     pub(crate) second_degree: Policy,
     pub(crate) contacts_per_case: u32,
+    pub(crate) tokens_a_day: u32,
 }
 
 /// Whether a country keeps the anonymous contact graph.
@@ -62,9 +63,21 @@ impl Citizens {
         Self { contacts_per_case: most, ..self }
     }
 
+    /// The same with another quota of service tokens of one other country in a day.
+    #[must_use]
+    pub fn tokens_a_day(self, most: u32) -> Self {
+        Self { tokens_a_day: most, ..self }
+    }
+
     fn new(approach: Approach, national: Option<&National>) -> Self {
         let national = national
             .map(|national| Webhook { address: national.address(), token: national.bearer_token().into() });
-        Self { approach, national, second_degree: Policy::Off, contacts_per_case: 5_000 }
+        Self {
+            approach,
+            national,
+            second_degree: Policy::Off,
+            contacts_per_case: 5_000,
+            tokens_a_day: 2_000_000,
+        }
     }
 }

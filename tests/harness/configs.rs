@@ -168,6 +168,7 @@ dead_letters = {dead_letters:?}
 fn tables(citizens: &Citizens, place: &PhonesPlace) -> String {
     let PhonesPlace { listen, certificate, key, list_key, lists, exports, admin, .. } = place;
     let (most, enabled) = (citizens.contacts_per_case, citizens.second_degree == Policy::On);
+    let tokens_a_day = citizens.tokens_a_day;
     format!(
         r#"[phones]
 listen = "{listen}"
@@ -181,6 +182,7 @@ interval_s = {POST_S}
 folder = {lists:?}
 
 [secured]
+tokens_per_origin_and_day = {tokens_a_day}
 
 [second_degree]
 enabled = {enabled}

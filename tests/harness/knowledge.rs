@@ -28,6 +28,7 @@ pub struct Party {
     texts: Vec<Vec<u8>>,
     must_not: BTreeSet<&'static str>,
     must: BTreeSet<&'static str>,
+    shows: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// What a party was found to hold.
@@ -58,7 +59,7 @@ impl Party {
     #[must_use]
     pub fn new(name: &'static str) -> Self {
         let (must_not, must) = (BTreeSet::new(), BTreeSet::new());
-        Self { name, places: Vec::new(), texts: Vec::new(), must_not, must }
+        Self { name, places: Vec::new(), texts: Vec::new(), must_not, must, shows: Vec::new() }
     }
 
     /// It keeps things in a folder or a file.
@@ -72,6 +73,15 @@ impl Party {
     #[must_use]
     pub fn with(mut self, text: impl Into<Vec<u8>>) -> Self {
         self.texts.push(text.into());
+        self
+    }
+
+    /// It holds what another party holds too, and the search must come across the same.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        self.places.extend(other.places);
+        self.texts.extend(other.texts);
+        self.shows.extend(other.shows);
         self
     }
 
@@ -89,6 +99,13 @@ impl Party {
         self
     }
 
+    /// Something that is no secret and lies there, by a name: a search that does not come across it looks elsewhere.
+    #[must_use]
+    pub fn shows(mut self, name: &'static str, octets: impl Into<Vec<u8>>) -> Self {
+        self.shows.push((name, octets.into()));
+        self
+    }
+
     /// Searches all that it holds. It is an error if there is nothing to search.
     pub fn search(&self, secrets: &[Secret]) -> Result<Holding> {
         let known: BTreeSet<_> = secrets.iter().map(|secret| secret.name).collect();
@@ -103,7 +120,9 @@ impl Party {
             missing: Vec::new(),
             searched: 0,
         };
+        let mut unseen: Vec<_> = self.shows.iter().collect();
         for (place, text) in self.all()? {
+            unseen.retain(|(_, known)| !contains(&text, known));
             holding.searched += text.len() as u64;
             for name in forms.find(&text).into_iter().map(|number| secrets[number].name) {
                 holding.holds.insert(name);
@@ -114,6 +133,7 @@ impl Party {
         }
         ensure!(holding.searched > 0, "{} holds nothing at all; the search is blind there", self.name);
         holding.missing = self.must.difference(&holding.holds).copied().collect();
+        holding.missing.extend(unseen.into_iter().map(|(name, _)| *name));
         Ok(holding)
     }
 
@@ -129,6 +149,10 @@ impl Party {
         }
         Ok(all)
     }
+}
+
+fn contains(text: &[u8], known: &[u8]) -> bool {
+    text.windows(known.len()).any(|window| window == known)
 }
 
 impl Holding {
@@ -163,6 +187,8 @@ mod tests {
     fn what_should_be_there_and_is_not_makes_the_search_blind() {
         let found = Party::new("somebody").with(*b"nothing").holds(&["token"]).search(&secrets()).unwrap();
         assert_eq!((found.missing, found.searched), (vec!["token"], 7));
+        let party = Party::new("somebody").with(*b"its log").shows("a log", *b"log").shows("keys", *b"key");
+        assert_eq!(party.search(&secrets()).unwrap().missing, ["keys"]);
         assert!(Party::new("somebody").search(&secrets()).is_err(), "nothing to search");
         assert!(Party::new("somebody").with(*b"x").must_not(&["no such"]).search(&secrets()).is_err());
     }

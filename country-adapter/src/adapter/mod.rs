@@ -289,7 +289,7 @@ impl Sweep {
     fn step(&self) -> Result<bool, BackendError> {
         let now = self.steady.now()?;
         self.intake.forget(Day::of_unix(now))?;
-        second_degree::forget(&self.state, now)?;
+        second_degree::sweep(&self.state, now)?;
         self.spool.forget(now)?;
         let released = self.spool.release(now)?;
         if let Some(cases) = &self.cases {

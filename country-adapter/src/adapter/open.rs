@@ -20,7 +20,7 @@ use crate::counters::Counters;
 use crate::diagnosis::FanOut;
 use crate::diagnosis::exports::{self, Exports};
 use crate::durable::Disk;
-use crate::intake::{Folder, Intake, KeySource, Lines, Modes, Outlet, Parts, Postings, Rules};
+use crate::intake::{Folder, Intake, KeySource, Lines, Modes, Outlet, Parts, Postings, Quotas, Rules};
 use crate::lists::{self, Parameters, Places, Poster, queue};
 use crate::phones::cases::{self, Policy};
 use crate::phones::{self, Cases, Phones};
@@ -190,8 +190,11 @@ pub(super) fn intake(
     if config.second_degree.enabled {
         outlets.push(Box::new(Edges::open(&config.state, disk.clone())?));
     }
-    let quota = config.secured.as_ref().map_or(u32::MAX, |secured| secured.tokens_per_origin_and_day);
-    let parts = Parts { rules, clock: clock.clone(), counters, outlets, tokens_per_origin_and_day: quota };
+    let quotas = Quotas {
+        reports: config.receive.reports_per_origin_and_day,
+        tokens: config.secured.as_ref().map_or(u32::MAX, |secured| secured.tokens_per_origin_and_day),
+    };
+    let parts = Parts { rules, clock: clock.clone(), counters, outlets, quotas };
     Ok(Intake::open(&config.state, disk.clone(), parts)?)
 }
 
@@ -202,7 +205,7 @@ fn lines_folder(config: &Config, disk: &Disk) -> Result<Folder, DiskError> {
         }
         (BackendKind::Folder, None) | (BackendKind::Webhook, _) => {
             let queue = webhook_queue(config);
-            Folder::open(&queue, disk.clone(), ".ndjson", Modes::PRIVATE)
+            Folder::numbered(&queue, disk.clone(), ".ndjson", Modes::PRIVATE)
         }
     }
 }

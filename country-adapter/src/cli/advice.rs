@@ -64,6 +64,12 @@ pub(crate) fn run(command: &Advice) -> anyhow::Result<ExitCode> {
     if !second_degree.enabled {
         bail!("second degree is off; set second_degree.enabled = true in {} first", config.display());
     }
+    let problems: Vec<_> =
+        file.config.contradictions().into_iter().filter(|(key, ..)| *key == "second_degree").collect();
+    if !problems.is_empty() {
+        let problems = problems.into_iter().map(|(key, wrong, remedy)| file.problem(key, wrong, remedy));
+        return Ok(crate::invalid(problems));
+    }
     let cases = usize::try_from(second_degree.cases)?;
     let (desk, now) = (Desk::open(&file.config.state, cases, Disk::default())?, Clock::default().now());
     match command {

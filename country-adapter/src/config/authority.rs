@@ -38,8 +38,9 @@ pub struct PhonesConfig {
 pub struct ListsConfig {
     /// The key that signs the lists, ECDSA P-256, used for nothing else.
     pub signing_key: PathBuf,
-    /// How often what has arrived is posted, 1 to 1,800 s; 300 unless given.
-    #[serde(default = "five_minutes", deserialize_with = "within::<_, 1, 1_800>")]
+    /// How often what has arrived is posted, 1 to 840 s; 300 unless given. What has just missed a posting waits for the
+    /// next, and a copy on the way to phones may be as old again: twice this is less than 30 minutes.
+    #[serde(default = "five_minutes", deserialize_with = "within::<_, 1, 840>")]
     pub interval_s: u32,
     /// The lists are also written here as static files, for a content delivery network.
     pub folder: Option<PathBuf>,
@@ -49,8 +50,8 @@ pub struct ListsConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecuredConfig {
-    /// Service tokens that are opened a day for one country, 1,000 to 100,000,000; 2,000,000 unless given.
-    #[serde(default = "two_million", deserialize_with = "within::<_, 1_000, 100_000_000>")]
+    /// Service tokens that are opened a day for one other country, 1 to 100,000,000; 2,000,000 unless given.
+    #[serde(default = "two_million", deserialize_with = "within::<_, 1, 100_000_000>")]
     pub tokens_per_origin_and_day: u32,
 }
 

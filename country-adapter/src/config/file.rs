@@ -111,6 +111,8 @@ mod tests {
         assert_eq!(config.publish.poll_ms, PublishConfig::default().poll_ms);
         assert_eq!(config.receive.max_wait_ms, ReceiveConfig::default().max_wait_ms);
         assert_eq!(config.receive.page_bytes, ReceiveConfig::default().page_bytes);
+        let reports = config.receive.reports_per_origin_and_day;
+        assert_eq!(reports, ReceiveConfig::default().reports_per_origin_and_day);
         assert_eq!((config.log.level, config.log.format), (LogLevel::Info, LogFormat::Text));
         for key in ["poll_ms", "max_wait_ms", "page_bytes", "level", "format", "passphrase_file", "threshold"]
         {
@@ -140,7 +142,7 @@ mod tests {
     }
 
     const SECURED: &str = "[secured]
-# Service tokens that are opened a day for one country, 1000 to 100000000.
+# Service tokens that are opened a day for one other country, 1 to 100000000.
 tokens_per_origin_and_day = 2000000
 ";
 
@@ -153,6 +155,7 @@ tokens_per_origin_and_day = 2000000
             (EXAMPLE, "delivered = ", "# ", "backend"),
             (EXAMPLE, "[publish]", "[secured]\n[publish]", "secured"),
             (DECENTRALISED, SECURED, "", "approach"),
+            (EXAMPLE, "[publish]", "[second_degree]\nenabled = true\n[publish]", "second_degree"),
         ] {
             assert!(text.contains(right), "{right}");
             let text = text.replacen(right, wrong, 1);

@@ -159,6 +159,10 @@ pub struct ReceiveConfig {
     /// Octets of a page, 1,024 to 2,097,152; 2,097,152 unless given.
     #[serde(deserialize_with = "within::<_, 1_024, 2_097_152>")]
     pub page_bytes: u32,
+    /// Reports of one other country that are taken a day, 1 to 100,000,000; 4,000,000 unless given. What is over it is
+    /// kept in quarantine.
+    #[serde(deserialize_with = "within::<_, 1, 100_000_000>")]
+    pub reports_per_origin_and_day: u32,
 }
 
 /// What is logged, to standard error.
@@ -203,7 +207,7 @@ impl Default for PublishConfig {
 
 impl Default for ReceiveConfig {
     fn default() -> Self {
-        Self { max_wait_ms: 30_000, page_bytes: 2 * 1_024 * 1_024 }
+        Self { max_wait_ms: 30_000, page_bytes: 2 * 1_024 * 1_024, reports_per_origin_and_day: 4_000_000 }
     }
 }
 
@@ -364,6 +368,12 @@ impl Config {
                 "secured",
                 "phones learn the daily keys from a signed list, and the table [lists] is missing",
                 "add [lists] with the key that signs",
+            ),
+            (
+                self.second_degree.enabled && (lists.is_none() || self.secured.is_none()),
+                "second_degree",
+                "advice is for phones whose service tokens are opened here, on a list that they download",
+                "add [secured] and [lists], or write enabled = false",
             ),
         ];
         found

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::thread;
 
 use pki::seal::PrivateKey;
+use pki::sign::sha256;
 use proto::day::Day;
 use proto::ids::{Authority, CountryCode};
 use proto::malformed::Malformed;
 use proto::registry::Family;
 use proto::report::{self, Report};
+use zeroize::Zeroizing;
 
 use crate::herald::secured::ConfirmationToken;
 use crate::herald::secured::report::ReportToken;
@@ -57,7 +59,7 @@ pub enum Refused {
     ImpossibleMinutes,
     /// Counted already within 15 days.
     AlreadySeen,
-    /// More than one country's tokens of a day.
+    /// More than one country's reports or tokens of a day.
     OverQuota,
 }
 
@@ -165,12 +167,30 @@ impl Event<'_> {
         }
     }
 
-    /// The token that may count only once, and the day on which it was made.
-    pub(super) fn token(&self) -> Option<(ConfirmationToken, Day)> {
-        let Self::Contact(contact) = self else { return None };
-        let opened = contact.opened.as_ref()?;
-        Some((opened.entry().confirmation, opened.contents().step().day()))
+    /// By what this may count only once, and the day on which it was made.
+    ///
+    /// An identifier of Simple counts once on phones too, whoever reports it. A key that comes again with another report
+    /// type says something new. Two ill persons at the same place look alike, and both were there.
+    pub(super) fn counts_once(&self) -> Option<(ConfirmationToken, Day)> {
+        match self {
+            Self::Contact(contact) => Some(match &contact.opened {
+                Some(opened) => (opened.entry().confirmation, opened.contents().step().day()),
+                None => (name(contact.report.token.octets()), contact.report.day),
+            }),
+            Self::Key(_) => {
+                let (report, mut octets) = (self.report(), Zeroizing::new(Vec::new()));
+                report.encode(&mut octets);
+                Some((name(&octets), report.day()))
+            }
+            Self::Visit(_) | Self::Closed(_) => None,
+        }
     }
+}
+
+/// What has no confirmation token is named by a hash, so that nobody can choose another's name.
+fn name(octets: &[u8]) -> ConfirmationToken {
+    let hash = sha256(&[b"exchange/v1 counts once", octets].concat());
+    ConfirmationToken::new(*hash.first_chunk().expect("a hash has more than 16 octets"))
 }
 
 /// What there is to do with a report before it is assessed.

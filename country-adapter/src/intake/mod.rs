@@ -37,7 +37,8 @@ use crate::counters::Counters;
 use crate::durable::Disk;
 use crate::phones::case_code::Degree;
 use crate::receive::OpenedBatch;
-use quota::Quota;
+pub use quota::Quotas;
+use quota::{Allowed, Used};
 use seen::{Claim, Seen};
 use state::State;
 
@@ -54,7 +55,7 @@ pub struct Intake {
 struct Desk {
     state: State,
     seen: Seen,
-    quota: Quota,
+    used: Used,
 }
 
 /// What an intake is made of, beside its directory.
@@ -67,8 +68,8 @@ pub struct Parts {
     pub counters: Arc<Counters>,
     /// Where events go.
     pub outlets: Vec<Box<dyn Outlet>>,
-    /// Service tokens that are opened a day for one country.
-    pub tokens_per_origin_and_day: u32,
+    /// What is taken of each other country in a day.
+    pub quotas: Quotas,
 }
 
 /// What became of the contacts of one case.
@@ -83,10 +84,10 @@ pub enum Taken {
 impl Intake {
     /// Opens the desk in the adapter's directory, and finishes what a kill has interrupted.
     pub fn open(state: &Path, disk: Disk, parts: Parts) -> Result<Self, BackendError> {
-        let Parts { rules, clock, counters, outlets, tokens_per_origin_and_day } = parts;
+        let Parts { rules, clock, counters, outlets, quotas } = parts;
         let seen = Seen::open(&state.join("seen"), disk.clone())?;
         let state = State::open(state, disk)?;
-        let desk = Mutex::new(Desk { state, seen, quota: Quota::new(tokens_per_origin_and_day) });
+        let desk = Mutex::new(Desk { state, seen, used: Used::new(quotas) });
         let intake = Self { rules, clock, counters, outlets, desk };
         intake.settle(&intake.desk())?;
         Ok(intake)
@@ -107,7 +108,8 @@ impl Intake {
         let mut desk = self.desk();
         self.settle(&desk)?;
         let mut cursor = desk.state.cursor()?;
-        let (mut accepted, mut names) = (Accepted::default(), Vec::new());
+        let (mut accepted, mut pieces) = (Accepted::default(), Vec::new());
+        let mut used = desk.used.clone();
         for batch in batches {
             let known = cursor.origins.get(&batch.origin()).copied();
             if known.is_some_and(|known| batch.sequence() <= known) {
@@ -117,14 +119,21 @@ impl Intake {
             cursor.origins.insert(batch.origin(), batch.sequence());
             accepted.batches += 1;
             accepted.reports += batch.reports().len();
-            let piece = self.assess(&mut desk, Source::batch(batch), &batch.reports().collect::<Vec<_>>());
+            let (source, reports) = (Source::batch(batch), batch.reports().collect::<Vec<_>>());
+            let tokens = |within| self.service_tokens(&reports[..within]);
+            let allowed = used.take(source.origin(), self.clock.today(), reports.len(), tokens);
+            let piece = self.assess(&mut desk.seen, source, &reports, allowed);
             accepted.over_quota += piece.refused(Refused::OverQuota);
-            names.push(self.stage(&piece)?);
+            self.stage(&piece)?;
+            pieces.push(piece);
         }
         cursor.at = through;
         desk.seen.settle()?;
         desk.state.put(&cursor)?;
-        names.iter().try_for_each(|name| self.publish(name))?;
+        // Before this nothing has happened: what comes again is counted once.
+        desk.used = used;
+        pieces.iter().for_each(|piece| self.counters.assessed(piece));
+        pieces.iter().try_for_each(|piece| self.publish(piece.name()))?;
         Ok(accepted)
     }
 
@@ -141,11 +150,12 @@ impl Intake {
             return Ok(Taken::Before);
         }
         let source = Source::Upload { id: upload, origin: self.rules.country, degree };
-        let piece = self.assess(&mut desk, source, reports);
-        let name = self.stage(&piece)?;
+        let piece = self.assess(&mut desk.seen, source, reports, Allowed::ALL);
+        self.stage(&piece)?;
         desk.seen.settle()?;
         desk.state.mark(upload, self.clock.today())?;
-        self.publish(&name)?;
+        self.counters.assessed(&piece);
+        self.publish(piece.name())?;
         Ok(Taken::Now)
     }
 
@@ -167,16 +177,21 @@ impl Intake {
         self.rules.own
     }
 
-    fn assess<'a>(&self, desk: &mut Desk, source: Source, reports: &[Report<'a>]) -> Piece<'a> {
-        let tokens = reports.iter().filter(|report| self.rules.opens(report)).count();
-        let allowed = desk.quota.take(source.origin(), self.clock.today(), tokens);
-        let opened = self.rules.open_all(reports, allowed);
+    fn assess<'a>(
+        &self,
+        seen: &mut Seen,
+        source: Source,
+        reports: &[Report<'a>],
+        allowed: Allowed,
+    ) -> Piece<'a> {
+        let (reports, over) = reports.split_at(allowed.reports.min(reports.len()));
+        let opened = self.rules.open_all(reports, allowed.tokens);
         let mut piece = Piece::new(source);
         for (place, (report, opened)) in (0_u32..).zip(reports.iter().zip(opened)) {
             let assessed = self.rules.assess(*report, opened).and_then(|event| {
                 let claim = Claim::new(source, place);
-                let mut is_new = |(token, day)| desk.seen.claim((token, source.degree()), day, claim);
-                let is_new = event.token().is_none_or(&mut is_new);
+                let mut is_new = |(token, day)| seen.claim((token, source.degree()), day, claim);
+                let is_new = event.counts_once().is_none_or(&mut is_new);
                 if is_new { Ok(event) } else { Err(Refused::AlreadySeen) }
             });
             match assessed {
@@ -184,14 +199,17 @@ impl Intake {
                 Err(refused) => piece.refuse(refused),
             }
         }
-        self.counters.assessed(&piece);
+        over.iter().for_each(|_| piece.refuse(Refused::OverQuota));
         piece
     }
 
+    fn service_tokens(&self, reports: &[Report<'_>]) -> usize {
+        reports.iter().filter(|report| self.rules.opens(report)).count()
+    }
+
     /// Writes a piece aside for every outlet.
-    fn stage(&self, piece: &Piece<'_>) -> Result<PieceName, DiskError> {
-        self.outlets.iter().try_for_each(|outlet| outlet.stage(piece))?;
-        Ok(piece.name().clone())
+    fn stage(&self, piece: &Piece<'_>) -> Result<(), DiskError> {
+        self.outlets.iter().try_for_each(|outlet| outlet.stage(piece))
     }
 
     fn publish(&self, name: &PieceName) -> Result<(), DiskError> {

@@ -7,7 +7,11 @@ use pki::secret::Secret;
 use proto::day::Day;
 use proto::extended::LeavingData;
 use proto::header::EnvelopeHeader;
-use proto::report::{Contact as Reported, Minutes, QuarterHour, Risk, Token};
+use proto::ids::StateCode;
+use proto::report::{
+    Contact as Reported, DiagnosisKey, IllKey, Minutes, QuarterHour, ReportType, Risk, SimpleKey, Token,
+    TransmissionRisk,
+};
 
 use super::*;
 use crate::config::Approach;
@@ -17,6 +21,8 @@ use crate::herald::secured::totp::Step;
 use crate::herald::secured::{Area, ConfirmationToken, ModelHash, Receipt, Uuid};
 use crate::lists::{Entry, ListKind, queue};
 use crate::phones::case_code::Degree;
+use crate::receive::verify;
+use crate::second_degree::{Edges, edge_folder};
 use crate::testing::{World, report};
 
 /// A key of today, again and again the same one.
@@ -46,6 +52,11 @@ impl Key {
     }
 }
 
+/// The octets of a phone's name, which are no octets of its tokens.
+fn uuid(number: u8) -> u8 {
+    number.wrapping_add(100)
+}
+
 /// A Secured contact with a phone of 826/1, twenty minutes long, that began at a step; `code_step` is the phone's clock.
 struct Made {
     token: [u8; ReportToken::LEN],
@@ -57,7 +68,7 @@ fn made(key: &DailyKey<PublicKey>, number: u8, step: Step, clock: Step) -> Made 
     let header = EnvelopeHeader::new(0x20, World::own()).unwrap();
     let confirmation = ConfirmationToken::new([number; 16]);
     let contents = ServiceContents::with_clock(
-        Uuid::new([number; 16]),
+        Uuid::new([uuid(number); 16]),
         Area::new(*b"S41\0").unwrap(),
         ModelHash::new([2; 8]),
         (step, clock),
@@ -181,7 +192,7 @@ async fn the_backend_learns_what_the_phone_told_its_authority() {
     let line = &place.world.lines("delivered")[0].1[0];
     assert_eq!((line["batch"].as_str(), line["origin"].as_u64()), (Some("upload"), Some(826)));
     assert_eq!((line["subtotal"].as_u64(), line["mechanism"].as_u64()), (Some(80), Some(1)));
-    assert_eq!(line["phone"]["uuid"], hex::encode([7; 16]));
+    assert_eq!(line["phone"]["uuid"], hex::encode([uuid(7); 16]));
     assert_eq!(
         (line["phone"]["area"].as_str(), line["phone"]["step"].as_u64()),
         (Some("S41"), Some(place.step.number().into()))
@@ -204,7 +215,12 @@ async fn an_entry_is_what_the_phone_will_recognise_and_nothing_of_who_reported()
         (ConfirmationToken::new([7; 16]), Receipt::new([!7; 16]))
     );
     assert_eq!((contact.day, subtotal.number()), (place.step.day(), 80));
-    assert!(!octets.windows(4).any(|window| window == b"S41\0"), "the area stays at the authority");
+    for (secret, stays) in [(&b"S41\0"[..], "area"), (&[uuid(7); 3], "UUID"), (&[2; 3], "model")] {
+        assert!(
+            !octets.windows(secret.len()).any(|window| window == secret),
+            "the {stays} stays at the authority"
+        );
+    }
     let _: Entry = entry;
 }
 
@@ -306,6 +322,30 @@ async fn killed_between_any_two_steps_each_outlet_has_each_event_once() {
 }
 
 #[tokio::test]
+async fn what_is_kept_of_a_case_for_the_analysis_cannot_be_told_to_be_of_its_upload() {
+    let place = Place::new().await;
+    let edges =
+        |disk| vec![Box::new(Edges::open(&place.world.path("state"), disk).unwrap()) as Box<dyn Outlet>];
+    let open = || {
+        let disk = Disk::default();
+        let keys = Some(place.key.source(place.step.day()));
+        place.world.intake_with(disk.clone(), edges(disk), keys).unwrap()
+    };
+    take(&open(), 1, &[place.made(7).octets()]);
+    take(&open(), 1, &[place.made(7).octets()]);
+    take(&open(), 2, &[place.made(8).octets()]);
+    let folder = edge_folder(&place.world.path("state"));
+    let names = crate::durable::names(&folder).unwrap();
+    let names: Vec<_> = names.iter().filter(|name| name.ends_with(".edges")).collect();
+    assert_eq!(names.len(), 2, "one file a case");
+    for name in names {
+        assert!(!name.contains(&upload(1).to_string()) && !name.contains(&upload(2).to_string()), "{name}");
+        let written = std::fs::metadata(folder.join(name)).unwrap().modified().unwrap();
+        assert_eq!(written, std::time::SystemTime::UNIX_EPOCH);
+    }
+}
+
+#[tokio::test]
 async fn who_was_only_exposed_gives_advice_without_a_score() {
     let place = Place::new().await;
     let intake = place.intake(Disk::default(), Approach::Hybrid).unwrap();
@@ -316,6 +356,28 @@ async fn who_was_only_exposed_gives_advice_without_a_score() {
     assert_eq!(place.posted(ListKind::Advice).len(), 1);
     let line = &place.world.lines("delivered")[0].1[0];
     assert_eq!((line["degree"].as_u64(), line.get("subtotal")), (Some(2), None));
+}
+
+/// A batch from France at a position, opened.
+fn batch(place: &Place, position: u64, reports: &[Vec<u8>]) -> OpenedBatch {
+    let trust = place.world.federation.trust_list();
+    let verified = verify(position, place.world.batch(position, reports), &trust, World::own()).unwrap();
+    OpenedBatch::open(&verified, &place.world.keys.hpke, World::own()).unwrap()
+}
+
+fn accept(intake: &Intake, batch: &OpenedBatch) -> Result<Accepted, BackendError> {
+    let through = Mark { position: batch.position(), manifest_hash: None };
+    intake.accept(through, std::slice::from_ref(batch))
+}
+
+/// Service tokens that nobody opens.
+fn junk(place: &Place) -> Vec<Vec<u8>> {
+    let broken = (0..250_u8).map(|number| {
+        let mut made = place.made(number);
+        made.token[70] ^= 1;
+        made.octets()
+    });
+    broken.collect()
 }
 
 #[tokio::test]
@@ -335,19 +397,98 @@ async fn who_was_exposed_and_then_is_ill_still_warns_with_the_same_contacts() {
 }
 
 #[tokio::test]
-async fn a_country_over_its_quota_is_refused_and_the_others_are_not() {
+async fn a_country_over_its_quota_is_refused_and_a_case_of_this_authority_is_not() {
     let place = Place::new().await;
     let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
-    let junk: Vec<_> = (0..250_u8)
-        .map(|number| {
-            let mut made = place.made(number);
-            made.token[70] ^= 1;
-            made.octets()
-        })
-        .collect();
-    for id in 1..=4 {
-        take(&intake, id, &junk);
+    let junk = junk(&place);
+    for position in 1..=4 {
+        assert_eq!(accept(&intake, &batch(&place, position, &junk)).unwrap().over_quota, 0);
     }
-    take(&intake, 5, &[place.made(7).octets()]);
-    assert_eq!(refusals(&intake), BTreeMap::from([("not_opened", 1_000), ("over_quota", 1)]));
+    let simple: Vec<_> = (0..100).map(|number| report(number, &place.world.clock)).collect();
+    let fifth = [&[place.made(7).octets()], &simple[..]].concat();
+    assert_eq!(
+        accept(&intake, &batch(&place, 5, &fifth)).unwrap().over_quota,
+        2,
+        "a token, and the last report"
+    );
+    assert_eq!(refusals(&intake), BTreeMap::from([("not_opened", 1_000), ("over_quota", 2)]));
+    assert_eq!(place.posted(ListKind::Contacts).len(), 99);
+    take(&intake, 1, &[place.made(7).octets()]);
+    take(&intake, 2, &[report(1_000, &place.world.clock)]);
+    assert_eq!(place.posted(ListKind::Contacts).len(), 101);
+}
+
+#[tokio::test]
+async fn a_batch_that_the_disk_refuses_again_and_again_costs_its_quota_once_and_counts_once() {
+    let place = Place::new().await;
+    let (good, _) = (place.made(7), place.intake(Disk::default(), Approach::Decentralised).unwrap());
+    // The first disk that opens fails at each further step.
+    let opened = (0..).find_map(|steps| {
+        let disk = Disk::dying_after(steps);
+        Some((place.intake(disk.clone(), Approach::Decentralised).ok()?, disk))
+    });
+    let (intake, disk) = opened.unwrap();
+    let full = [junk(&place), vec![good.octets()]].concat();
+    let batch = batch(&place, 1, &full);
+    for _ in 0..6 {
+        assert!(accept(&intake, &batch).is_err());
+    }
+    assert!(refusals(&intake).is_empty() && intake.counters.snapshot().events == 0);
+    disk.heal();
+    assert_eq!(accept(&intake, &batch).unwrap().over_quota, 0);
+    assert_eq!(refusals(&intake), BTreeMap::from([("not_opened", 250)]));
+    assert_eq!((place.posted(ListKind::Contacts).len(), intake.counters.snapshot().events), (1, 1));
+}
+
+/// Somebody ill was at a venue of 826/1.
+fn somewhere(day: Day) -> Vec<u8> {
+    let header = EnvelopeHeader::new(0x30, World::own()).unwrap();
+    let mut octets = Vec::new();
+    Report::Contact(Reported {
+        token: Token::new(header, &7_u32.to_be_bytes()).unwrap(),
+        day,
+        start: None,
+        duration: Minutes::capped(20),
+        proximity: [0; 4].map(Minutes::capped),
+        risk: Risk::default(),
+        extended: LeavingData::default(),
+    })
+    .encode(&mut octets);
+    octets
+}
+
+/// A daily key of somebody ill, for 826/1.
+fn key(report_type: ReportType, day: Day) -> Vec<u8> {
+    let mut octets = Vec::new();
+    Report::DiagnosisKey(DiagnosisKey {
+        destination: ("826".parse().unwrap(), StateCode::new(1)),
+        issuer: "250/0".parse().unwrap(),
+        key: IllKey::Simple(SimpleKey::new([5; 32]).unwrap(), day),
+        report_type,
+        onset: None,
+        transmission_risk: TransmissionRisk::default(),
+    })
+    .encode(&mut octets);
+    octets
+}
+
+#[tokio::test]
+async fn an_identifier_of_simple_and_an_ill_persons_key_count_once_and_a_place_as_often_as_somebody_ill_was_there()
+ {
+    let place = Place::new().await;
+    let open = || place.intake(Disk::default(), Approach::Decentralised).unwrap();
+    let clock = &place.world.clock;
+    let reports = [report(1, clock), key(ReportType::ConfirmedTest, clock.today()), somewhere(clock.today())];
+    take(&open(), 1, &reports);
+    // Another case, behind a restart, and another country.
+    let intake = open();
+    take(&intake, 2, &reports);
+    accept(&intake, &batch(&place, 1, &reports)).unwrap();
+    assert_eq!(refusals(&intake), BTreeMap::from([("already_seen", 4)]));
+    let posted = |kind| place.posted(kind).into_values().sum::<usize>();
+    assert_eq!((posted(ListKind::Contacts), posted(ListKind::DailyKeys)), (1, 1));
+    assert_eq!(posted(ListKind::Venues), 3);
+    // Its owner takes it back.
+    take(&intake, 3, &[key(ReportType::Revoked, clock.today())]);
+    assert_eq!(refusals(&intake), BTreeMap::from([("already_seen", 4)]));
 }

@@ -12,6 +12,7 @@ use std::fmt;
 use proto::day::Day;
 use proto::ids::{Authority, CountryCode, StateCode};
 use proto::report::{Contact, DiagnosisKey, IllKey, Minutes, OnsetDays, QuarterHour, Score, SimpleKey};
+use serde::{Deserialize, Serialize};
 
 use crate::herald::secured::confirmation;
 use crate::herald::secured::totp::TimeCode;
@@ -65,7 +66,7 @@ impl ListKind {
 pub struct Entry([u8; Self::LEN]);
 
 /// What an authority advises one phone, without saying who else is concerned (`herald.md` 7).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[repr(u8)]
 pub enum Advice {
     /// Many who fell ill have met this phone.

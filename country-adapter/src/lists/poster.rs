@@ -21,9 +21,11 @@ use super::{dummies, queue};
 use crate::blocking::blocking;
 use crate::clock::Clock;
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
-use crate::outage;
+use crate::outage::{self, Outage};
 
 const TAKEN: &str = "taken";
+/// Beside a list's static files: number and hash of the newest.
+const LATEST: &str = "latest";
 /// Entries of one increment; more wait for the next one.
 const MOST: usize = 2_000_000;
 
@@ -81,9 +83,16 @@ impl Poster {
         self.store.clone()
     }
 
-    /// Posts all that is in the queue now.
+    /// Posts all that is in the queue now. The static folder comes last, and each time: one that could not be written
+    /// is made good although nothing new is in the queue, and keeps no list from going on.
     pub fn post(&self) -> Result<Posted, Damaged> {
         self.complete()?;
+        let posted = self.post_queue()?;
+        self.publish_all()?;
+        Ok(posted)
+    }
+
+    fn post_queue(&self) -> Result<Posted, Damaged> {
         let (names, entries) = self.read_queue()?;
         let mut posted = Posted::new();
         if names.is_empty() {
@@ -109,13 +118,16 @@ impl Poster {
         self.disk.rename(&staging, &self.posting)?;
         self.finish()?;
         made.into_iter().for_each(|(kind, number, known)| self.store.added(kind, number, known));
-        self.publish_all()?;
         Ok(posted)
     }
 
-    /// How long the oldest entry has been waiting.
+    /// How long the oldest entry has been waiting to be posted, on the static folder too.
     #[must_use]
     pub fn oldest_waiting(&self) -> Option<Duration> {
+        self.oldest_in_queue().max(self.oldest_unpublished())
+    }
+
+    fn oldest_in_queue(&self) -> Option<Duration> {
         let names = durable::names(&self.queue).unwrap_or_default();
         let ages = names.iter().filter(|name| name.ends_with(queue::ENDING)).filter_map(|name| {
             let put_down = std::fs::metadata(self.queue.join(name)).and_then(|file| file.modified()).ok()?;
@@ -124,15 +136,25 @@ impl Poster {
         ages.max()
     }
 
-    /// The oldest files of the queue, as many as one increment has room for, and their entries by list.
-    fn read_queue(&self) -> Result<Queued, Damaged> {
+    /// The age of the oldest increment that the static folder does not have.
+    fn oldest_unpublished(&self) -> Option<Duration> {
+        let public = self.public.as_ref()?;
+        let ages = ListKind::ALL.into_iter().filter_map(|kind| {
+            // What cannot be read is not known to be there.
+            let known = known_number(&public.join(kind.name())).unwrap_or(0);
+            let posted_at = self.store.posted_after(kind, known)?;
+            Some(Duration::from_secs(self.clock.now().saturating_sub(posted_at)))
+        });
+        ages.max()
+    }
+
+    /// The oldest files of the queue, as many as one increment has room for, and their entries by list. One that cannot
+    /// be used keeps none of the others waiting.
+    fn read_queue(&self) -> Result<Queued, DiskError> {
         let (mut names, mut entries) = (Vec::new(), BTreeMap::<_, Vec<_>>::new());
         let mut room = MOST;
         for name in durable::names(&self.queue)?.into_iter().filter(|name| name.ends_with(queue::ENDING)) {
-            let path = self.queue.join(&name);
-            let octets = durable::read_if_there(&path)?.unwrap_or_default();
-            let damaged = || Damaged::File { path, reason: "it has other records than ours".into() };
-            let records = queue::parse(&octets).ok_or_else(damaged)?;
+            let Some(records) = self.read_queued(&name)? else { continue };
             if records.len() > room && !names.is_empty() {
                 break;
             }
@@ -141,6 +163,26 @@ impl Poster {
             names.push(name);
         }
         Ok((names, entries))
+    }
+
+    /// The records of a file. One with other records than ours is set aside for a person; one that cannot be read now
+    /// is left for the next posting.
+    fn read_queued(&self, name: &str) -> Result<Option<Vec<(ListKind, Entry)>>, DiskError> {
+        let path = self.queue.join(name);
+        let octets = match durable::read_if_there(&path) {
+            Ok(octets) => octets.unwrap_or_default(),
+            Err(cause) => {
+                error!(error = %outage::chain(&cause), "not posted; it is tried again");
+                return Ok(None);
+            }
+        };
+        let records = queue::parse(&octets);
+        if records.is_none() {
+            let aside = self.queue.join(format!("{name}{}", queue::ASIDE));
+            self.disk.rename(&path, &aside)?;
+            error!(file = %aside.display(), "it has other records than ours, and is set aside; nothing of it is posted");
+        }
+        Ok(records)
     }
 
     /// Does what follows a commit. May be done again.
@@ -154,7 +196,6 @@ impl Poster {
         if durable::is_there(&self.posting)? {
             self.finish()?;
             self.store.reload()?;
-            self.publish_all()?;
         }
         Ok(())
     }
@@ -166,10 +207,7 @@ impl Poster {
             let folder = public.join(kind.name());
             self.disk.create_public_dir(public)?;
             self.disk.create_public_dir(&folder)?;
-            let latest = folder.join("latest");
-            let known = durable::read_if_there(&latest)?.unwrap_or_default();
-            let known = String::from_utf8_lossy(&known);
-            let known: u32 = known.split_whitespace().next().and_then(|text| text.parse().ok()).unwrap_or(0);
+            let known = known_number(&folder)?;
             let tail = self.store.tail(kind);
             for number in known.min(tail.number) + 1..=tail.number {
                 if let Some(octets) = durable::read_if_there(&self.store.path(kind, number))? {
@@ -178,10 +216,17 @@ impl Poster {
             }
             if known != tail.number {
                 let text = format!("{} {}\n", tail.number, hex::encode(tail.hash));
-                self.disk.replace_public(&latest, text.as_bytes())?;
+                self.disk.replace_public(&folder.join(LATEST), text.as_bytes())?;
             }
         }
         Ok(())
+    }
+
+    /// How many files were set aside, because they have other records than ours.
+    #[must_use]
+    pub fn set_aside(&self) -> usize {
+        let names = durable::names(&self.queue).unwrap_or_default();
+        names.iter().filter(|name| name.ends_with(queue::ASIDE)).count()
     }
 
     /// Removes what is over after 15 days, here and in the static folder.
@@ -206,10 +251,10 @@ impl Poster {
     }
 }
 
-/// Posts at a fixed interval until the stop.
+/// Posts at a fixed interval until the stop, and soon again when it has failed.
 pub async fn run(poster: Arc<Poster>, interval: Duration, stop: CancellationToken) {
-    let mut told = String::new();
-    loop {
+    let mut outage = Outage::new("posting");
+    while !stop.is_cancelled() {
         let this = poster.clone();
         let posted = blocking(move || {
             let posted = this.post()?;
@@ -218,23 +263,25 @@ pub async fn run(poster: Arc<Poster>, interval: Duration, stop: CancellationToke
         });
         match posted.await {
             Ok(posted) => {
-                told.clear();
+                outage.over();
                 for (kind, (number, _)) in posted {
                     info!(list = kind.name(), number, "posted");
                 }
+                stop.run_until_cancelled(tokio::time::sleep(interval)).await;
             }
             Err(cause) => {
-                let text = outage::chain(&cause);
-                if text != told {
-                    error!(error = %text, "nothing is posted; it is tried again");
-                }
-                told = text;
+                outage.failed(&cause);
+                outage.pause(Duration::ZERO, &stop).await;
             }
         }
-        if stop.run_until_cancelled(tokio::time::sleep(interval)).await.is_none() {
-            return;
-        }
     }
+}
+
+/// The number that a static folder says is the newest; 0 if it says none.
+fn known_number(folder: &Path) -> Result<u32, DiskError> {
+    let text = durable::read_if_there(&folder.join(LATEST))?.unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    Ok(text.split_whitespace().next().and_then(|number| number.parse().ok()).unwrap_or(0))
 }
 
 fn staged_name(kind: ListKind, number: u32) -> String {

@@ -53,6 +53,23 @@ impl Place {
         found
     }
 
+    /// The static folder has what the lists have.
+    fn assert_all_is_public(&self, poster: &Poster, when: &str) {
+        for kind in ListKind::ALL {
+            let folder = self.dir.path().join("public/v1").join(kind.name());
+            let last = poster.store().last(kind);
+            for number in 1..=last {
+                let copy = std::fs::read(folder.join(format!("{number:010}.inc")));
+                let copy = copy.unwrap_or_else(|cause| panic!("{when}: {} {number}: {cause}", kind.name()));
+                assert_eq!(copy, std::fs::read(poster.store().path(kind, number)).unwrap(), "{when}");
+            }
+            if last > 0 {
+                let latest = std::fs::read_to_string(folder.join("latest")).unwrap();
+                assert!(latest.starts_with(&format!("{last} ")), "{when}: {latest}");
+            }
+        }
+    }
+
     fn waiting(&self) -> Vec<String> {
         let names = durable::names(&queue::folder(&self.dir.path().join("state"))).unwrap();
         names.into_iter().filter(|name| name.ends_with(queue::ENDING)).collect()
@@ -101,14 +118,7 @@ fn killed_between_any_two_steps_each_entry_is_posted_once() {
         assert_eq!(place.read(&poster, ListKind::Contacts), expected, "killed after step {steps}");
         assert_eq!(place.read(&poster, ListKind::Venues), once([2]), "killed after step {steps}");
         assert!(place.waiting().is_empty(), "killed after step {steps}");
-        let public = place.dir.path().join("public/v1/exposures");
-        let last = poster.store().last(ListKind::Contacts);
-        for number in 1..=last {
-            let copy = std::fs::read(public.join(format!("{number:010}.inc"))).unwrap();
-            assert_eq!(copy, std::fs::read(poster.store().path(ListKind::Contacts, number)).unwrap());
-        }
-        let latest = std::fs::read_to_string(public.join("latest")).unwrap();
-        assert!(latest.starts_with(&format!("{last} ")), "killed after step {steps}: {latest}");
+        place.assert_all_is_public(&poster, &format!("killed after step {steps}"));
         if killed.is_ok() && !disk.is_dead() {
             assert!(steps > 30, "{steps} steps cannot be all");
             return;
@@ -167,12 +177,39 @@ fn a_posting_whose_end_failed_is_finished_by_the_next_one() {
         poster.post().unwrap_or_else(|cause| panic!("failed at step {steps}: {cause}"));
         assert_eq!(place.read(&poster, ListKind::Contacts), once([1, 3]), "failed at step {steps}");
         assert_eq!(place.read(&poster, ListKind::Venues), once([2]), "failed at step {steps}");
+        // The queue was empty, and the static folder is complete all the same.
+        place.assert_all_is_public(&poster, &format!("failed at step {steps}"));
         place.open(Disk::default()).unwrap_or_else(|cause| panic!("failed at step {steps}: {cause}"));
         if !failing() {
             assert!(steps > 20, "{steps} steps cannot be all");
             return;
         }
     }
+}
+
+#[test]
+fn a_static_folder_that_cannot_be_written_keeps_no_phone_waiting_and_is_made_good_without_a_new_entry() {
+    let place = Place::new();
+    let poster = place.open(Disk::default()).unwrap();
+    let (public, away) = (place.dir.path().join("public"), place.dir.path().join("away"));
+    std::fs::rename(&public, &away).unwrap();
+    std::fs::write(&public, "not a folder").unwrap();
+    for (name, number) in [("a", 1), ("b", 2)] {
+        place.put_down(name, &[(ListKind::Contacts, number)]);
+        assert!(poster.post().is_err());
+    }
+    assert_eq!(place.read(&poster, ListKind::Contacts), once([1, 2]));
+    place.clock.turn(1_000);
+    let waiting = poster.oldest_waiting().unwrap();
+    assert!(
+        waiting >= Duration::from_secs(1_000),
+        "whoever reads the static folder has neither: {waiting:?}"
+    );
+    std::fs::remove_file(&public).unwrap();
+    std::fs::rename(&away, &public).unwrap();
+    assert!(poster.post().unwrap().is_empty());
+    place.assert_all_is_public(&poster, "made good");
+    assert!(poster.oldest_waiting().is_none());
 }
 
 #[test]
@@ -207,8 +244,44 @@ fn a_damaged_file_is_named_with_a_remedy() {
     let refused = place.open(Disk::default()).err().unwrap().to_string();
     assert!(refused.contains("number 3 follows 1"), "{refused}");
     std::fs::write(&second, &whole).unwrap();
-    place.put_down("d", &[]);
-    std::fs::write(queue::folder(&place.dir.path().join("state")).join("e.entries"), [9; 41]).unwrap();
-    let refused = place.open(Disk::default()).unwrap().post().unwrap_err().to_string();
-    assert!(refused.contains("e.entries is damaged"), "{refused}");
+    assert!(place.open(Disk::default()).is_ok());
+}
+
+#[test]
+fn a_damaged_file_of_the_queue_is_set_aside_and_one_that_cannot_be_read_waits_and_the_others_are_posted() {
+    let place = Place::new();
+    let poster = place.open(Disk::default()).unwrap();
+    let folder = queue::folder(&place.dir.path().join("state"));
+    place.put_down("b", &[(ListKind::Contacts, 1)]);
+    std::fs::write(folder.join("a.entries"), [9; 41]).unwrap();
+    std::fs::create_dir(folder.join("c.entries")).unwrap();
+    place.put_down("d", &[(ListKind::Contacts, 2)]);
+    assert_eq!(poster.post().unwrap(), BTreeMap::from([(ListKind::Contacts, (1, 2))]));
+    assert_eq!(place.read(&poster, ListKind::Contacts), once([1, 2]));
+    assert_eq!((place.waiting(), poster.set_aside()), (vec!["c.entries".to_owned()], 1));
+    assert_eq!(std::fs::read(folder.join("a.entries.damaged")).unwrap(), [9; 41]);
+    assert!(poster.oldest_waiting().is_some());
+    // It can be read again.
+    std::fs::remove_dir(folder.join("c.entries")).unwrap();
+    place.put_down("c", &[(ListKind::Contacts, 3)]);
+    poster.post().unwrap();
+    assert_eq!(place.read(&poster, ListKind::Contacts), once([1, 2, 3]));
+}
+
+#[tokio::test]
+async fn what_failed_is_tried_again_soon_and_not_after_a_whole_interval() {
+    let place = Place::new();
+    place.open(Disk::default()).unwrap();
+    // The first step behind the opening fails, and no other.
+    let poster = (0..).find_map(|steps| place.open(Disk::failing_once_after(steps).1).ok());
+    let poster = Arc::new(poster.unwrap());
+    place.put_down("a", &[(ListKind::Contacts, 1)]);
+    let stop = CancellationToken::new();
+    let running = tokio::spawn(run(poster.clone(), Duration::from_secs(840), stop.clone()));
+    while poster.store().last(ListKind::Contacts) == 0 || !place.waiting().is_empty() {
+        tokio::task::yield_now().await;
+    }
+    stop.cancel();
+    running.await.unwrap();
+    assert_eq!(place.read(&poster, ListKind::Contacts), once([1]));
 }

@@ -8,6 +8,8 @@ use super::entry::{Entry, ListKind};
 pub const RECORD: usize = 1 + Entry::LEN;
 /// The ending of a file in the queue.
 pub const ENDING: &str = ".entries";
+/// Behind the name of a file that has other records than ours.
+pub const ASIDE: &str = ".damaged";
 
 /// The queue's folder in the adapter's directory.
 #[must_use]

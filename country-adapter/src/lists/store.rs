@@ -147,6 +147,11 @@ impl Store {
         }
     }
 
+    /// When the first increment behind a number was posted, Unix seconds; nothing if none follows.
+    pub(super) fn posted_after(&self, kind: ListKind, number: u32) -> Option<u64> {
+        self.lists().get(&kind)?.there.range(number.saturating_add(1)..).next().map(|(_, (at, _))| *at)
+    }
+
     /// What follows a number: as many increments as fit. One that was removed after its time is stepped over.
     pub fn since(&self, kind: ListKind, number: u32) -> Result<Part, SinceError> {
         let kept = self.lists().get(&kind).cloned().unwrap_or_default();

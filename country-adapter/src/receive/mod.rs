@@ -256,14 +256,13 @@ impl Receiver {
     }
 
     /// What is over the quota may be true: an operator can look at it.
-    fn keep_over_quota(&self, batches: &[(u64, wire::SignedBatch)], tokens: usize) -> Result<(), DiskError> {
+    fn keep_over_quota(&self, batches: &[(u64, wire::SignedBatch)], reports: usize) -> Result<(), DiskError> {
         error!(
-            tokens,
+            reports,
             batches = batches.len(),
-            "a country has used its quota of service tokens; kept in quarantine"
+            "a country has used its quota of the day; kept in quarantine"
         );
-        let reason =
-            format!("{tokens} service tokens of these batches were over the country's quota of a day");
+        let reason = format!("{reports} reports of these batches were over their country's quota of a day");
         batches.iter().try_for_each(|(position, batch)| self.quarantine.keep(*position, batch, &reason))
     }
 

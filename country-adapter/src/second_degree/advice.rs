@@ -1,24 +1,21 @@
 //! Advice that a person signs off: for one phone, by a token that it gave, on a list that its own authority signs.
 //!
-//! Works while the adapter runs: it reads what the desk has kept, and puts an entry down for the lists. Every sign-off is
-//! a line of `state/second-degree/sign-offs.log`, each chained to the one before by its hash.
+//! Works while the adapter runs: it reads what the desk has kept, and puts an entry down for the lists, once for each
+//! sign-off, whenever it is killed.
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use pki::disk::DiskError;
-use pki::sign::sha256;
 use proto::day::Day;
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
+use tracing::error;
 
 use super::edges::edge_folder;
 use super::graph::{Candidate, CandidateNumber, ContactGraph, Overview};
+use super::sign_offs::{self, SignOffs};
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
 use crate::herald::secured::random;
-use crate::lists::{Advice, Entry, ListKind, queue};
+use crate::lists::{Advice, Entry};
 
 /// What an operator may advise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,11 +63,13 @@ pub enum NotSignedOff {
     #[error("--by takes a name of 1 to 100 printable characters")]
     Name,
     /// The log does not hold together.
-    #[error("{path} was altered at line {line}; restore it from a backup before anything is signed off")]
+    #[error(
+        "{path} was altered at line {line}; restore its folder from a backup before anything is signed off"
+    )]
     Altered {
         /// The log.
         path: PathBuf,
-        /// The first line that does not follow the one before.
+        /// The first line that does not follow the one before, or the last one if it is not the sealed one.
         line: usize,
     },
     /// The disk.
@@ -93,10 +92,12 @@ impl Desk {
         disk.create_dir(&folder, PRIVATE_DIR)?;
         disk.create_dir(&edge_folder(state), PRIVATE_DIR)?;
         let path = folder.join("candidates.key");
+        let _lock = sign_offs::lock(&folder)?;
         let key = match durable::read_if_there(&path)?.and_then(|octets| octets.try_into().ok()) {
             Some(key) => key,
             None => {
                 let key = random::<32>();
+                SignOffs::begin(state, &disk, &key)?;
                 disk.replace(&path, PRIVATE, &*key)?;
                 *key
             }
@@ -121,9 +122,10 @@ impl Desk {
         if by.is_empty() || by.chars().count() > 100 || by.chars().any(char::is_control) {
             return Err(NotSignedOff::Name);
         }
-        let (mut log, lines) = self.log()?;
+        let mut log = self.log()?;
         let today = Day::of_unix(now);
-        let recently = lines.iter().rev().filter(|line| Day::of_unix(line.at) > today.minus(super::DAYS));
+        let recently =
+            log.lines().iter().rev().filter(|line| Day::of_unix(line.at) > today.minus(super::DAYS));
         if let Some(line) = recently.into_iter().find(|line| line.candidate == number.to_string()) {
             return Err(NotSignedOff::Already { candidate: number, by: line.by.clone() });
         }
@@ -132,77 +134,48 @@ impl Desk {
         let candidate = candidates.iter().find(|candidate| candidate.number == number);
         let (candidate, newest) =
             candidate.zip(graph.newest(number, self.cases)).ok_or(NotSignedOff::NoCandidate(number))?;
-        let previous = lines.last().map_or([0; 32], |line| sha256(line.text().as_bytes()));
         let signed = SignOff {
             at: now,
             by: by.into(),
             candidate: number.to_string(),
             advice,
             cases: candidate.cases,
-            previous: hex::encode(previous),
+            previous: log.last_hash(),
         };
-        // First the line: advice that nobody has signed off must not be given.
-        log.append(&signed)?;
         let entry = Entry::advice(newest.token, newest.code, newest.day, advice.into());
-        self.put_down(&format!("advice-{number}-{now}"), &entry)?;
+        log.add(signed.clone(), &entry)?;
         Ok(signed)
     }
 
     /// Everything that was signed off, oldest first.
     pub fn signed_off(&self) -> Result<Vec<SignOff>, NotSignedOff> {
-        Ok(self.log()?.1)
+        Ok(self.log()?.lines().to_vec())
     }
 
-    fn put_down(&self, name: &str, entry: &Entry) -> Result<(), DiskError> {
-        let folder = queue::folder(&self.state);
-        self.disk.create_dir(&folder, PRIVATE_DIR)?;
-        let path = folder.join(format!("{name}{}", queue::ENDING));
-        self.disk.replace(&path, PRIVATE, &queue::record(ListKind::Advice, entry))
-    }
-
-    /// The log, locked for one operator at a time, and its lines.
-    fn log(&self) -> Result<(Log, Vec<SignOff>), NotSignedOff> {
-        let path = self.state.join("second-degree").join("sign-offs.log");
-        let failed = |source| DiskError::Write { path: path.clone(), source };
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(PRIVATE).open(&path);
-        let mut file = file.map_err(failed)?;
-        flock(&file, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
-        let mut text = String::new();
-        file.read_to_string(&mut text).map_err(failed)?;
-        let lines = parse(&path, &text)?;
-        Ok((Log { file, path }, lines))
+    fn log(&self) -> Result<SignOffs, NotSignedOff> {
+        SignOffs::open(&self.state, self.disk.clone(), self.key)
     }
 }
 
-struct Log {
-    file: File,
-    path: PathBuf,
-}
-
-impl Log {
-    fn append(&mut self, line: &SignOff) -> Result<(), DiskError> {
-        let text = format!("{}\n", line.text());
-        let written = self.file.write_all(text.as_bytes()).and_then(|()| self.file.sync_all());
-        written.map_err(|source| DiskError::Write { path: self.path.clone(), source })
+/// Finishes a sign-off that a kill has interrupted, if there is one.
+pub(super) fn finish(state: &Path, disk: &Disk) -> Result<(), DiskError> {
+    if !sign_offs::is_interrupted(state)? {
+        return Ok(());
     }
-}
-
-fn parse(path: &Path, text: &str) -> Result<Vec<SignOff>, NotSignedOff> {
-    let (mut lines, mut previous) = (Vec::new(), [0; 32]);
-    for (number, line) in (1..).zip(text.lines()) {
-        let altered = || NotSignedOff::Altered { path: path.into(), line: number };
-        let parsed: SignOff = serde_json::from_str(line).map_err(|_| altered())?;
-        if parsed.previous != hex::encode(previous) {
-            return Err(altered());
+    // How many cases make a candidate matters for new ones only.
+    match Desk::open(state, super::LEAST, disk.clone())?.log() {
+        Err(NotSignedOff::Disk(cause)) => Err(cause),
+        Err(cause) => {
+            error!(error = %cause, "a sign-off was interrupted, and is not finished");
+            Ok(())
         }
-        previous = sha256(line.as_bytes());
-        lines.push(parsed);
+        Ok(_) => Ok(()),
     }
-    Ok(lines)
 }
 
 impl SignOff {
-    fn text(&self) -> String {
+    /// Its line of the log.
+    pub(super) fn text(&self) -> String {
         serde_json::to_string(self).expect("numbers and strings always serialise")
     }
 }

@@ -1,7 +1,8 @@
 //! What is kept of a case: which phones of this authority the ill person met, one file a case.
 //!
-//! `state/second-degree/edges/upload-<id>.edges`: records of 40 octets, UUID 16, confirmation token 16, time code 4, day 2,
-//! subtotal 2. Readable by the adapter's user alone; forgotten after 14 days.
+//! `state/second-degree/edges/<random>.edges`: records of 40 octets, UUID 16, confirmation token 16, time code 4, day 2,
+//! subtotal 2. Readable by the adapter's user alone; forgotten after 14 days. Neither the name nor the time of a file says
+//! which upload it is of: a case code was given to somebody with a name.
 
 use std::path::{Path, PathBuf};
 
@@ -63,7 +64,7 @@ impl Outlet for Edges {
     }
 
     fn publish(&self, name: &PieceName) -> Result<(), DiskError> {
-        self.0.publish(name)
+        self.0.publish_unnamed(name)
     }
 
     fn discard(&self, name: &PieceName) -> Result<(), DiskError> {

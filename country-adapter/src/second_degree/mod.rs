@@ -9,6 +9,7 @@ pub mod advice;
 mod edges;
 mod graph;
 pub mod lag;
+mod sign_offs;
 
 #[cfg(test)]
 mod tests;
@@ -29,7 +30,9 @@ pub const DAYS: u16 = 14;
 /// Counts below this are never shown.
 pub const LEAST: usize = 5;
 
-/// Forgets cases that are over.
-pub fn forget(state: &Path, now: u64) -> Result<(), DiskError> {
-    edges::forget(state, &Disk::default(), Day::of_unix(now))
+/// Forgets cases that are over, and finishes a sign-off that a kill has interrupted.
+pub fn sweep(state: &Path, now: u64) -> Result<(), DiskError> {
+    let disk = Disk::default();
+    advice::finish(state, &disk)?;
+    edges::forget(state, &disk, Day::of_unix(now))
 }

@@ -106,9 +106,79 @@ fn a_log_that_was_altered_stops_everything() {
     assert_eq!(desk.signed_off().unwrap().len(), 2);
     let path = dir.path().join("second-degree/sign-offs.log");
     let text = std::fs::read_to_string(&path).unwrap();
-    for altered in [text.replacen("\"A\"", "\"B\"", 1), text.lines().nth(1).unwrap().to_owned(), "x".into()] {
+    let (first, second) = text.split_at(text.find('\n').unwrap() + 1);
+    let by_hand = first.replace("\"A\"", "\"Z\"");
+    for (what, altered) in [
+        ("the first line", text.replacen("\"A\"", "\"B\"", 1)),
+        ("the last line", format!("{first}{}", second.replace("\"A\"", "\"B\""))),
+        ("the first line is gone", second.to_owned()),
+        ("the last line is gone", first.to_owned()),
+        ("the last line is half gone", format!("{first}{}", &second[..20])),
+        ("something is behind it", format!("{text}x")),
+        ("another log", by_hand),
+        ("no log", String::new()),
+        ("none of ours", "x".into()),
+    ] {
         std::fs::write(&path, altered).unwrap();
-        assert!(matches!(desk.signed_off(), Err(advice::NotSignedOff::Altered { .. })));
+        assert!(matches!(desk.signed_off(), Err(advice::NotSignedOff::Altered { .. })), "{what}");
+        let refused = desk.sign_off("00000000000000ff".parse().unwrap(), Advise::SuperSpreader, "C", NOW);
+        assert!(matches!(refused, Err(advice::NotSignedOff::Altered { .. })), "{what}");
+    }
+    std::fs::write(&path, &text).unwrap();
+    assert_eq!(desk.signed_off().unwrap().len(), 2);
+    std::fs::remove_file(dir.path().join("second-degree/sign-offs.head")).unwrap();
+    assert!(desk.signed_off().is_err(), "a log without a seal");
+}
+
+#[test]
+fn a_line_that_no_sign_off_wrote_gives_no_advice() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = desk(dir.path());
+    let line = SignOff {
+        at: NOW,
+        by: "Z".into(),
+        candidate: "00000000000000ff".into(),
+        advice: Advise::SuperSpreader,
+        cases: 5,
+        previous: "0".repeat(64),
+    };
+    let text = format!("{}\n", serde_json::to_string(&line).unwrap());
+    std::fs::write(dir.path().join("second-degree/sign-offs.log"), text).unwrap();
+    assert!(matches!(desk.signed_off(), Err(advice::NotSignedOff::Altered { line: 1, .. })));
+}
+
+/// Entries of advice that wait to be posted.
+fn put_down(state: &Path) -> usize {
+    let folder = queue::folder(state);
+    let names = if folder.is_dir() { crate::durable::names(&folder).unwrap() } else { Vec::new() };
+    let entries = names.iter().map(|name| queue::parse(&std::fs::read(folder.join(name)).unwrap()).unwrap());
+    entries.map(|entries| entries.len()).sum()
+}
+
+#[test]
+fn killed_between_any_two_steps_advice_is_given_once_if_and_only_if_it_was_signed_off() {
+    for steps in 0_isize.. {
+        let dir = tempfile::tempdir().unwrap();
+        (1..=5).for_each(|case| keep(dir.path(), case, &[edge(9, case, today())]));
+        let number = desk(dir.path()).candidates(today()).unwrap().0[0].number;
+        let disk = Disk::dying_after(steps);
+        let killed = Desk::open(dir.path(), 5, disk.clone())
+            .map_err(advice::NotSignedOff::from)
+            .and_then(|desk| desk.sign_off(number, Advise::SuperSpreader, "A", NOW));
+        // Nobody has to give the command again.
+        sweep(dir.path(), NOW).unwrap();
+        let signed = desk(dir.path()).signed_off().unwrap().len();
+        assert_eq!(put_down(dir.path()), signed, "killed after step {steps}");
+        let again = desk(dir.path()).sign_off(number, Advise::SuperSpreader, "B", NOW + 60);
+        assert_eq!(again.is_ok(), signed == 0, "killed after step {steps}");
+        assert_eq!(put_down(dir.path()), 1, "killed after step {steps}");
+        sweep(dir.path(), NOW).unwrap();
+        let names = crate::durable::names(&dir.path().join("second-degree")).unwrap();
+        assert_eq!(names, ["candidates.key", "edges", "sign-offs.head", "sign-offs.log"]);
+        if killed.is_ok() && !disk.is_dead() {
+            assert!(steps > 8, "{steps} steps cannot be all");
+            return;
+        }
     }
 }
 

@@ -36,7 +36,7 @@ use crate::config::Approach;
 use crate::durable::Disk;
 use crate::gateway::Gateway;
 use crate::herald::reference::SourceProfile;
-use crate::intake::{self, Folder, Intake, KeySource, Lines, Modes, Outlet, Rules};
+use crate::intake::{self, Folder, Intake, KeySource, Lines, Modes, Outlet, Quotas, Rules};
 use crate::publish::{Ingress, Pending, Publisher};
 use crate::receive::{PullLimits, Quarantine, Receiver};
 use crate::risk::Mechanism;
@@ -127,7 +127,8 @@ impl World {
         let country = CountryCode::new(826).unwrap();
         let rules = Rules { own: Self::own(), country, mechanism: Mechanism::default(), keys };
         let (clock, counters) = (self.clock.clone(), Arc::default());
-        let parts = intake::Parts { rules, clock, counters, outlets, tokens_per_origin_and_day: 1_000 };
+        let quotas = Quotas { reports: 1_100, tokens: 1_000 };
+        let parts = intake::Parts { rules, clock, counters, outlets, quotas };
         Intake::open(&self.path("state"), disk, parts)
     }
 

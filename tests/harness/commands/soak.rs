@@ -50,6 +50,11 @@ fn minutes(text: &str) -> Result<Duration, String> {
 
 impl Soak {
     pub(crate) fn run(&self) -> Result<ExitCode> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+        let interrupted = {
+            let _in_it = runtime.enter();
+            demo::interruption()?
+        };
         let seed = self.seed.unwrap_or_else(rand::random);
         eprintln!("seed {seed}");
         let kind = match self.store {
@@ -58,14 +63,12 @@ impl Soak {
         };
         let options = soak::Options { time: self.minutes, seed, kind };
         let stop = Arc::new(AtomicBool::new(false));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         runtime.spawn({
             let stop = stop.clone();
             async move {
-                if demo::until_interrupted().await.is_ok() {
-                    eprintln!("the run that has begun is finished");
-                    stop.store(true, Ordering::Relaxed);
-                }
+                interrupted.await;
+                eprintln!("the run that has begun is finished");
+                stop.store(true, Ordering::Relaxed);
             }
         });
         let summary = soak::run(&options, &stop)?;

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, ensure};
 use proto::ids::CountryCode;
 
 pub use latency::Percentiles;
-pub use stay::{instructions, until_interrupted};
+pub use stay::{instructions, interruption, until_interrupted};
 pub use summary::{AuthoritySummary, CountrySummary, Summary};
 pub use tables::tables;
 

@@ -42,10 +42,17 @@ pub fn instructions(federation: &Federation) -> Result<String> {
 
 /// Waits for SIGINT or SIGTERM.
 pub async fn until_interrupted() -> Result<()> {
-    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
-    }
+    interruption()?.await;
     Ok(())
+}
+
+/// Takes SIGINT and SIGTERM over from now on, in the runtime that was entered; ends when one of them comes.
+pub fn interruption() -> Result<impl Future<Output = ()>> {
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    Ok(async move {
+        tokio::select! {
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+        }
+    })
 }

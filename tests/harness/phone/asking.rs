@@ -9,14 +9,11 @@ use proto::ids::Authority;
 use serde::{Deserialize, Serialize};
 
 use super::Phone;
-use super::status::Exposed;
 
 /// Whether a phone has asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Asking {
-    /// Whether the national system has said that the owner was exposed.
-    pub(super) exposed: Exposed,
-    /// The day on which the phone has asked.
+    /// The day on which it has.
     asked: Option<u16>,
 }
 
@@ -35,10 +32,10 @@ impl CodeWanted {
 }
 
 impl Phone {
-    /// Asks its owner to get a test and a case code, if the owner was exposed: by what the phone has added up, or by
-    /// what the national system says. It asks once within the days for which a contact counts.
-    pub fn wants_code(&mut self, today: Day) -> Option<CodeWanted> {
-        let is_exposed = self.warnings.is_reached(today) || self.asking.exposed == Exposed::Yes;
+    /// Asks its owner to get a test and a case code, once he or she is told of an exposure: by what the phone has added
+    /// up, or by what the national system says. It asks once within the days for which a contact counts.
+    pub fn wants_code(&mut self, now: u64) -> Option<CodeWanted> {
+        let (today, is_exposed) = (Day::of_unix(now), self.shown(now).exposed);
         let has_asked = self.asking.asked.is_some_and(|day| today.number() < day + Self::ASKS_AGAIN);
         if !is_exposed || has_asked {
             return None;
@@ -54,36 +51,48 @@ impl Phone {
 #[cfg(test)]
 mod tests {
     use country_adapter::risk::Subtotal;
+    use country_adapter::second_degree::lag::LONGEST;
 
+    use super::super::showing::Says;
     use super::super::testing::{NOW, home, secured};
     use super::*;
 
+    /// A phone that has added up so much on the day of a Unix time.
+    fn add(phone: &mut Phone, subtotal: u16, now: u64) {
+        phone.warnings.add(Day::of_unix(now), Subtotal::new(subtotal), 1);
+        phone.look_at_the_sum(now);
+    }
+
     #[test]
-    fn a_phone_asks_for_a_code_when_the_threshold_is_crossed_and_not_before() {
-        let (mut phone, today) = (secured("826/0"), Day::of_unix(NOW));
-        assert_eq!(phone.wants_code(today), None);
-        phone.warnings.add(today, Subtotal::new(59), 1);
-        assert_eq!(phone.wants_code(today), None);
-        phone.warnings.add(today, Subtotal::new(1), 1);
-        let wanted = phone.wants_code(today).unwrap();
+    fn a_phone_asks_for_a_code_when_its_owner_is_told_and_not_before() {
+        let mut phone = secured("826/0");
+        assert_eq!(phone.wants_code(NOW + LONGEST), None);
+        add(&mut phone, 59, NOW);
+        assert_eq!(phone.wants_code(NOW + LONGEST), None);
+        add(&mut phone, 1, NOW);
+        let told = phone.all_shown_at().unwrap();
+        assert_eq!(phone.wants_code(told - 1), None, "whoever stands beside the owner would see why");
+        let wanted = phone.wants_code(told).unwrap();
         assert_eq!(wanted.authority(), crate::authority("826/0"));
     }
 
     #[test]
     fn a_phone_asks_once_also_after_a_restart_and_again_after_two_weeks() {
-        let (mut phone, today) = (secured("826/0"), Day::of_unix(NOW));
-        phone.warnings.add(today, Subtotal::new(60), 1);
-        assert!(phone.wants_code(today).is_some());
+        let mut phone = secured("826/0");
+        let days = |days: u64| NOW + days * Day::SECONDS;
+        add(&mut phone, 60, NOW);
+        let told = phone.all_shown_at().unwrap();
+        assert!(phone.wants_code(told).is_some());
         let mut phone = Phone::load(&phone.save().unwrap(), home("826/0")).unwrap();
-        assert_eq!(phone.wants_code(today.plus(13)), None);
-        phone.warnings.add(today.plus(14), Subtotal::new(60), 1);
-        assert!(phone.wants_code(today.plus(14)).is_some());
+        assert_eq!(phone.wants_code(days(13)), None);
+        add(&mut phone, 60, days(15));
+        assert!(phone.wants_code(days(15) + LONGEST).is_some());
     }
 
     #[test]
     fn a_phone_whose_owner_was_told_by_the_national_system_asks_too() {
-        let (mut phone, today) = (secured("250/0"), Day::of_unix(NOW));
-        phone.asking.exposed = Exposed::Yes;
-        assert!(phone.wants_code(today).is_some());
+        let mut phone = secured("250/0");
+        phone.showing.exposed(Says::National, true, NOW);
+        assert!(phone.wants_code(NOW + LONGEST).is_some());
     }
 }

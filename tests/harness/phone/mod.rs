@@ -18,6 +18,7 @@ mod recognise;
 mod rhythm;
 mod saved;
 mod secured;
+mod showing;
 mod simple;
 mod status;
 #[cfg(test)]
@@ -34,6 +35,7 @@ use zeroize::Zeroizing;
 
 use asking::Asking;
 use polling::Place;
+use showing::Showing;
 
 pub use air::{Air, Stay};
 pub use asking::CodeWanted;
@@ -46,6 +48,7 @@ pub use polling::Found;
 pub use radio::{hear, meet, visit};
 pub use rhythm::Rhythm;
 pub use secured::{GivenAway, Mismatch, Recognised, Secured, seal_service_token};
+pub use showing::Shown;
 pub use simple::Simple;
 pub use warnings::Warnings;
 
@@ -67,6 +70,7 @@ pub struct Phone {
     counted: BTreeSet<String>,
     /// How far it has read each list.
     places: BTreeMap<String, Place>,
+    showing: Showing,
     /// When it asks for the lists next.
     due: Option<u64>,
     /// Whether its owner was told by the national system, and whether the phone has asked for a case code since.
@@ -106,6 +110,7 @@ impl Phone {
             warnings: Warnings::default(),
             counted: BTreeSet::new(),
             places: BTreeMap::new(),
+            showing: Showing::default(),
             due: None,
             asking: Asking::default(),
         })

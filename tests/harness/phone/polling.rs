@@ -30,7 +30,7 @@ enum Answered {
     Restarted,
 }
 
-/// What a phone has found in what was new.
+/// What a phone has found in what was new. Its owner sees it later: [`Phone::shown`].
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Found {
     /// Entries that it read of each list, dummies and all.
@@ -117,6 +117,11 @@ impl Phone {
         Ok(found)
     }
 
+    /// Forgets how far it has read a list. What was counted stays counted.
+    pub fn read_anew(&mut self, kind: ListKind) {
+        self.places.remove(kind.name());
+    }
+
     async fn ask_for(&mut self, kind: ListKind) -> Result<Answered> {
         let place = self.places.get(kind.name()).cloned().unwrap_or_default();
         let path = format!("/v1/{}?since={}", kind.name(), place.last);
@@ -162,9 +167,10 @@ impl Phone {
                 ListKind::Contacts => self.contacts(&entries, parameters, now, found),
                 ListKind::DailyKeys => self.daily_keys(&entries, found),
                 ListKind::Venues => self.venues(&entries, found),
-                ListKind::Advice => self.advice(&entries, found),
+                ListKind::Advice => self.advice(&entries, now, found),
             }
         }
+        self.look_at_the_sum(now);
         read
     }
 
@@ -198,9 +204,14 @@ impl Phone {
         }
     }
 
-    fn advice(&self, entries: &[Entry], found: &mut Found) {
-        let own = entries.iter().filter_map(Entry::as_advice).filter(|advice| self.is_own_advice(advice));
-        found.advice.extend(own.map(|(.., advice)| advice));
+    fn advice(&mut self, entries: &[Entry], now: u64, found: &mut Found) {
+        for own in entries.iter().filter_map(Entry::as_advice) {
+            if self.is_own_advice(&own) {
+                let (token, .., advice) = own;
+                self.showing.advised(token.octets(), advice, now);
+                found.advice.push(advice);
+            }
+        }
     }
 }
 

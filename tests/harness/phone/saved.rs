@@ -19,6 +19,7 @@ use super::log::Log;
 use super::polling::Place;
 use super::rhythm::Rhythm;
 use super::secured::{GivenAway, Secured};
+use super::showing::Showing;
 use super::simple::{Chain, Simple};
 use super::warnings::Warnings;
 use super::{Home, Phone, Speaks, from_hex};
@@ -36,6 +37,7 @@ struct Saved {
     places: BTreeMap<String, Place>,
     due: Option<u64>,
     asking: Asking,
+    showing: Showing,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,17 +95,30 @@ impl Phone {
         };
         let (log, diary, warnings) = (self.log.clone(), self.diary.clone(), self.warnings.clone());
         let (name, counted, places) = (self.name.clone(), self.counted.clone(), self.places.clone());
-        let client = hex::encode(*self.client);
+        let (client, showing) = (hex::encode(*self.client), self.showing.clone());
         let (rhythm, due, asking) = (self.rhythm, self.due, self.asking);
-        let saved =
-            Saved { name, client, speaks, rhythm, log, diary, warnings, counted, places, due, asking };
+        let saved = Saved {
+            name,
+            client,
+            speaks,
+            rhythm,
+            log,
+            diary,
+            warnings,
+            counted,
+            places,
+            due,
+            asking,
+            showing,
+        };
         Ok(serde_json::to_vec_pretty(&saved)?)
     }
 
     /// The phone that was saved. What it pins is not part of that: it belongs to the app.
     pub fn load(octets: &[u8], home: Home) -> Result<Self> {
-        let Saved { name, client, speaks, rhythm, log, diary, warnings, counted, places, due, asking } =
-            serde_json::from_slice(octets)?;
+        let saved: Saved = serde_json::from_slice(octets)?;
+        let Saved { name, client, speaks, rhythm, log, diary, warnings, .. } = saved;
+        let Saved { counted, places, due, asking, showing, .. } = saved;
         let speaks = match speaks {
             SavedSpeaks::Secured(saved) => Speaks::Secured(Box::new(saved.into_secured()?)),
             SavedSpeaks::Simple { chain, former } => {
@@ -112,7 +127,21 @@ impl Phone {
             }
         };
         let client = Zeroizing::new(from_hex(&client)?);
-        Ok(Self { name, home, client, speaks, rhythm, log, diary, warnings, counted, places, due, asking })
+        Ok(Self {
+            name,
+            home,
+            client,
+            speaks,
+            rhythm,
+            log,
+            diary,
+            warnings,
+            counted,
+            places,
+            due,
+            asking,
+            showing,
+        })
     }
 }
 

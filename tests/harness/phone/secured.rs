@@ -133,6 +133,12 @@ impl Secured {
         *self.uuid.octets()
     }
 
+    /// Where it is at home.
+    #[must_use]
+    pub fn area(&self) -> [u8; 4] {
+        *self.area.octets()
+    }
+
     /// Its model.
     #[must_use]
     pub fn model(&self) -> [u8; 8] {

@@ -8,20 +8,10 @@ use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
-use serde::{Deserialize, Serialize};
 
 use super::Phone;
+use super::showing::Says;
 use crate::national::{ENROL, Enrolled, STATUS, Status};
-
-/// Whether the national system has said that the owner was exposed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) enum Exposed {
-    /// It has not, or not any more.
-    #[default]
-    No,
-    /// It has.
-    Yes,
-}
 
 impl Phone {
     /// Tells the national system the name that it seals into its service tokens; again whenever it takes another.
@@ -31,8 +21,9 @@ impl Phone {
         Ok(())
     }
 
-    /// Asks the national system whether its owner was exposed, under its name and the one before.
-    pub async fn ask_national(&mut self, national: SocketAddr) -> Result<Status> {
+    /// Asks the national system at a Unix time whether its owner was exposed, under its name and the one before. The
+    /// owner sees it later: [`Phone::shown`].
+    pub async fn ask_national(&mut self, national: SocketAddr, now: u64) -> Result<Status> {
         let mut all = Status { risk: 0, exposed: false };
         let names: Vec<_> = self.in_secured()?.names().collect();
         for name in names {
@@ -41,7 +32,7 @@ impl Phone {
             let Status { risk, exposed } = serde_json::from_slice(&body).context("a status is JSON")?;
             all = Status { risk: all.risk.saturating_add(risk), exposed: all.exposed || exposed };
         }
-        self.asking.exposed = if all.exposed { Exposed::Yes } else { Exposed::No };
+        self.showing.exposed(Says::National, all.exposed, now);
         Ok(all)
     }
 
@@ -64,9 +55,9 @@ mod tests {
     #[tokio::test]
     async fn an_enrolled_phone_is_told_its_status_and_a_stranger_nothing() {
         let (national, mut phone) = (National::start().await.unwrap(), secured("250/0"));
-        assert!(phone.ask_national(national.address()).await.is_err());
+        assert!(phone.ask_national(national.address(), NOW).await.is_err());
         phone.enrol(national.address()).await.unwrap();
-        let status = phone.ask_national(national.address()).await.unwrap();
+        let status = phone.ask_national(national.address(), NOW).await.unwrap();
         assert_eq!(status, Status { risk: 0, exposed: false });
     }
 
@@ -77,8 +68,8 @@ mod tests {
         let own = phone.in_secured_mut().unwrap();
         own.named = Some(Day::of_unix(NOW));
         own.renew(Day::of_unix(NOW).plus(28));
-        assert!(phone.ask_national(national.address()).await.is_err(), "it must enrol again");
+        assert!(phone.ask_national(national.address(), NOW).await.is_err(), "it must enrol again");
         phone.enrol(national.address()).await.unwrap();
-        assert!(phone.ask_national(national.address()).await.is_ok());
+        assert!(phone.ask_national(national.address(), NOW).await.is_ok());
     }
 }

@@ -40,9 +40,9 @@ impl Warnings {
         self.sums(today).map(|(sum, _)| sum.number()).max().unwrap_or(0)
     }
 
-    /// Whether the owner is to be told: the sum of some mechanism reaches its threshold.
-    #[must_use]
-    pub fn is_reached(&self, today: Day) -> bool {
+    /// Whether the owner is to be told, after a while ([`super::Phone::shown`]): the sum of some mechanism reaches its
+    /// threshold.
+    pub(super) fn is_reached(&self, today: Day) -> bool {
         self.sums(today).any(|(_, reached)| reached == Reached::Yes)
     }
 

@@ -281,7 +281,7 @@ impl Parts<'_> {
             clock: self.clock.clone(),
             counters: Arc::default(),
             outlets: vec![Box::new(Lines::new(folder, Approach::Centralised))],
-            tokens_per_origin_and_day: u32::MAX,
+            quotas: intake::Quotas { reports: u32::MAX, tokens: u32::MAX },
         };
         let held = self.keys.iter().filter(|key| !key.is_destroyed);
         let hpke = HpkeKeys::new(held.map(Held::private).collect::<Result<_>>()?);

@@ -1,9 +1,9 @@
 //! Whole federations under random operations, and an oracle that looks at them from outside.
 //!
-//! [`operations`] says what can happen and [`draw`] draws it from a seed; [`world`] does it to real gateways, stores and
-//! adapters, with [`traffic`] and [`troubles`]; [`audit`] looks at every store after every step and keeps the
-//! [`ledger`]; [`settle`] lets everything come to its end, and [`oracle`] says whether it is as it must be. What fails
-//! is made short by [`shrink`]. [`soak`] does all this for hours.
+//! `operations` says what can happen and `draw` draws it from a seed; `world` does it to real gateways, stores and
+//! adapters, with `traffic` and `troubles`; `audit` looks at every store after every step and keeps the
+//! `ledger`; `settle` lets everything come to its end, and `oracle` says whether it is as it must be. What fails
+//! is made short by `shrink`. `soak` does all this for hours.
 
 mod audit;
 mod charter;

@@ -6,6 +6,7 @@ use proto::day::Day;
 use super::cast::Cast;
 use super::stage::{Stage, UK, unix_now};
 use super::told::{Fact, Phase, Told};
+use super::waited::Waited;
 use crate::phone::{Stay, meet};
 
 /// What 16 minutes at 1-2 m add.
@@ -34,11 +35,12 @@ fn meeting(stage: &mut Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
 }
 
 async fn case(stage: &mut Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
-    let today = Day::of_unix(unix_now());
-    let warned = cast.dan.warnings().is_reached(today);
-    let others = [&mut cast.alice, &mut cast.emma].map(|phone| phone.wants_code(today));
-    let wanted = cast.dan.wants_code(today).context("Dan was warned, and his phone asks for no case code")?;
-    let again = cast.dan.wants_code(today);
+    let waited = Waited::exposed(&cast.dan);
+    let at = cast.dan.all_shown_at().context("Dan was warned")?;
+    let others = [&mut cast.alice, &mut cast.emma].map(|phone| phone.wants_code(at));
+    let before = cast.dan.wants_code(at - 1);
+    let wanted = cast.dan.wants_code(at).context("Dan is told, and his phone asks for no case code")?;
+    let again = cast.dan.wants_code(at);
     let events = stage.national.events().len();
     let case = cast.dan.case(stage.now)?;
     let answer = stage.case_wanted(&wanted, &cast.dan, case).await?;
@@ -53,7 +55,7 @@ async fn case(stage: &mut Stage, cast: &mut Cast, told: &mut Told) -> Result<()>
                 took.as_secs_f64()
             ))
             .knows("authority 826/0", "one contact of its own phones, and two that it sends to 250/0")
-            .check("his phone had crossed the threshold", warned)
+            .check("his phone had crossed the threshold, and waited", waited.shows && before.is_none())
             .check("phones that had not ask for none", others.iter().all(Option::is_none))
             .check("it asks once", again.is_none())
             .check("the upload is accepted", Fact::same(&answer.status.is_success(), &true))
@@ -74,16 +76,16 @@ async fn at_home(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> 
             ))
             .knows("gateway of 826", "nothing of this contact")
             .check("16 minutes at 1-2 m are added", Fact::same(&risk, &SUBTOTAL))
-            .check("she is told", cast.emma.warnings().is_reached(Day::of_unix(unix_now()))),
+            .check("she is told, after a wait of her own", Waited::exposed(&cast.emma).shows),
     );
     Ok(())
 }
 
 async fn abroad(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
-    let today = Day::of_unix(unix_now());
-    let before = cast.felix.wants_code(today);
-    let status = cast.felix.ask_national(stage.national.address()).await?;
-    let after = cast.felix.wants_code(today);
+    let before = cast.felix.wants_code(unix_now());
+    let status = cast.felix.ask_national(stage.national.address(), unix_now()).await?;
+    let (waited, at) = (Waited::exposed(&cast.felix), cast.felix.all_shown_at().unwrap_or_default());
+    let after = cast.felix.wants_code(at);
     let refused = stage.metric(UK, "adapter_tokens_refused_total", &[]).await?;
     told.end(
         told.step("warned-abroad", Phase::Recognition, "Felix (250/0)")
@@ -93,8 +95,11 @@ async fn abroad(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
                 "that he was exposed; not that it was the man who was warned of a French case before",
             )
             .check("16 minutes at 1-2 m are added", Fact::same(&status.risk, &SUBTOTAL))
-            .check("he is told", status.exposed)
-            .check("his phone asks for a case code, and did not before", before.is_none() && after.is_some())
+            .check("he is told, after a wait of his own", status.exposed && waited.shows)
+            .check(
+                "his phone asks for a case code then, and did not before",
+                before.is_none() && after.is_some(),
+            )
             .check("nobody has refused anything so far", Fact::same(&refused, &0)),
     );
     Ok(())

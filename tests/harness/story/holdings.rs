@@ -2,12 +2,13 @@
 
 use anyhow::{Context, Result};
 use country_adapter::herald::secured::report::ReportToken;
+use proto::ids::Authority;
 
 use super::cast::Cast;
-use super::stage::{FRANCE, Stage};
+use super::stage::{FRANCE, Stage, VICTORIA};
 use super::told::{Fact, Phase, Told};
 use crate::knowledge::{Holding, Party, Secret};
-use crate::members::{authority, country};
+use crate::members::{Node, authority};
 use crate::phone::{Case, Phone};
 
 /// The name that the contact's phone seals for its authority.
@@ -28,11 +29,17 @@ pub const ILL_MODEL: &str = "the ill person's model";
 pub const CLIENT_ID: &str = "the ill person's client id";
 /// The one-time code of the case.
 pub const CASE_CODE: &str = "the case code";
+/// Where the contact is at home, as its phone seals it and as a national system is told.
+pub const HOME_AREA: &str = "the contact's home";
+/// The second in which the contact began.
+pub const EXACT_TIME: &str = "the exact time of the contact";
 /// Keys of all exchanges, as they were on the air.
 pub const ONE_TIME_KEYS: &str = "one-time keys";
 
 /// All of them.
-const ALL: [&str; 10] = [
+const ALL: [&str; 12] = [
+    HOME_AREA,
+    EXACT_TIME,
     CONTACT_NAME,
     CONTACT_MODEL,
     SERVICE_TOKEN,
@@ -98,7 +105,12 @@ impl<'a> Meeting<'a> {
         let holds = |case: &Case| case.contacts.iter().any(|met| met.token == token.octets());
         let (code, case) =
             stage.uploaded.iter().find(|(_, case)| holds(case)).context("the ill person has uploaded")?;
+        let met = ill.log().iter().find(|met| met.token == token.octets()).context("it stands in the log")?;
         let mut secrets = vec![
+            Secret::new(EXACT_TIME, met.near.first().to_be_bytes()),
+            Secret::new(EXACT_TIME, met.near.first().to_string()),
+            Secret::new(HOME_AREA, [&own.area()[..], &own.model()].concat()),
+            Secret::new(HOME_AREA, format!("\"area\":\"{}\"", String::from_utf8_lossy(&own.area()))),
             Secret::new(CONTACT_NAME, own.uuid()),
             Secret::new(CONTACT_MODEL, own.model()),
             Secret::new(SERVICE_TOKEN, *token.service.octets()),
@@ -129,10 +141,8 @@ impl<'a> Meeting<'a> {
     /// The knowledge table, from the radio to the contact's phone, and what of it happens in which phase.
     fn table(&self, stage: &Stage) -> Result<Vec<(Phase, Party)>> {
         let (ill, contact) = (self.ill.authority(), self.contact.authority());
-        let gateway = |of| Ok::<_, anyhow::Error>(stage.federation.country_of(of)?.gateway.folder.clone());
+        let gateway = |name, of| Ok::<_, anyhow::Error>(gateway(stage, name, of)?.must_not(&ALL));
         let air = stage.air.said().concat();
-        let closed = |name, phase, place| (phase, Party::new(name).at(place).must_not(&ALL));
-        let other = &stage.federation.country(country(36))?.folder;
         Ok(vec![
             (
                 Phase::Meeting,
@@ -140,13 +150,13 @@ impl<'a> Meeting<'a> {
             ),
             (Phase::Meeting, self.ill_phone()?),
             (Phase::Case, self.ill_authority(stage)?),
-            closed(ILL_GATEWAY, Phase::Crossing, gateway(ill)?),
-            closed(NETWORK, Phase::Crossing, stage.federation.place().network.clone()),
-            closed(CONTACT_GATEWAY, Phase::Crossing, gateway(contact)?),
+            (Phase::Crossing, gateway(ILL_GATEWAY, ill)?),
+            (Phase::Crossing, network(stage, NETWORK).must_not(&ALL)),
+            (Phase::Crossing, gateway(CONTACT_GATEWAY, contact)?),
             (Phase::Crossing, self.contact_authority(stage)?),
             (Phase::Recognition, self.all_phones(stage)?),
             (Phase::Recognition, self.contact_phone()?),
-            closed(OTHER_COUNTRY, Phase::Recognition, other.clone()),
+            (Phase::Recognition, whole_country(stage, OTHER_COUNTRY, authority(VICTORIA))?.must_not(&ALL)),
         ])
     }
 
@@ -154,16 +164,15 @@ impl<'a> Meeting<'a> {
         let tokens = [SERVICE_TOKEN, CONFIRMATION, RECEIPT, CONTACT_MODEL];
         Ok(Party::new(ILL_PHONE)
             .with(self.ill.save()?)
-            .must_not(&[CONTACT_NAME, ONE_TIME_KEYS, CASE_CODE])
+            .must_not(&[CONTACT_NAME, HOME_AREA, ONE_TIME_KEYS, CASE_CODE])
             .holds(&tokens)
-            .holds(&[ILL_NAME]))
+            .holds(&[ILL_NAME, EXACT_TIME]))
     }
 
     /// It keeps no report when the gateway has it. A centralised one has enrolled the ill person's phone as well.
     fn ill_authority(&self, stage: &Stage) -> Result<Party> {
-        let party =
-            Party::new(ILL_AUTHORITY).at(stage.federation.adapter(self.ill.authority())?.folder.clone());
-        let party = party.must_not(&[CONTACT_NAME, ONE_TIME_KEYS, CASE_CODE]);
+        let party = adapter(stage, ILL_AUTHORITY, self.ill.authority())?;
+        let party = party.must_not(&[CONTACT_NAME, HOME_AREA, EXACT_TIME, ONE_TIME_KEYS, CASE_CODE]);
         Ok(match self.ill.authority() == authority(FRANCE) {
             true => party.with(stage.national.holdings()?).holds(&[ILL_NAME]),
             false => party.must_not(&[ILL_NAME]),
@@ -172,11 +181,13 @@ impl<'a> Meeting<'a> {
 
     /// A decentralised one forgets the name as soon as it has checked the token, a centralised one needs it.
     fn contact_authority(&self, stage: &Stage) -> Result<Party> {
-        let place = stage.federation.adapter(self.contact.authority())?.folder.clone();
-        let party = Party::new(CONTACT_AUTHORITY).at(place).must_not(&WHO_IS_ILL).must_not(&[ONE_TIME_KEYS]);
+        let party = adapter(stage, CONTACT_AUTHORITY, self.contact.authority())?;
+        let party = party.must_not(&WHO_IS_ILL).must_not(&[ONE_TIME_KEYS, EXACT_TIME]);
         Ok(match self.contact.authority() == authority(FRANCE) {
-            true => party.with(stage.national.holdings()?).holds(&[CONTACT_NAME]),
-            false => party.must_not(&[CONTACT_NAME, CONTACT_MODEL]).holds(&[CONFIRMATION, RECEIPT]),
+            true => party.with(stage.national.holdings()?).holds(&[CONTACT_NAME, HOME_AREA]),
+            false => {
+                party.must_not(&[CONTACT_NAME, CONTACT_MODEL, HOME_AREA]).holds(&[CONFIRMATION, RECEIPT])
+            }
         })
     }
 
@@ -200,6 +211,37 @@ impl<'a> Meeting<'a> {
     }
 }
 
+/// What stands in every log that has everything.
+const TRACED: (&str, &[u8]) = ("a log of everything", b"TRACE");
+/// The extension of a TLS handshake that says that HTTP/2 follows.
+const HANDSHAKE: (&str, &[u8]) = ("a TLS handshake between gateways", b"\x00\x10\x00\x05\x00\x03\x02h2");
+
+/// What the gateway of an authority's country has written and shown.
+pub(super) fn gateway(stage: &Stage, name: &'static str, of: Authority) -> Result<Party> {
+    let country = stage.federation.country_of(of)?;
+    let party = Party::new(name).at(country.gateway.folder.clone()).shows(TRACED.0, TRACED.1);
+    let party = party.with(stage.page(Node::Gateway(country.code))?);
+    Ok(party.shows("the gateway's metrics", "exchange_pushes_total"))
+}
+
+/// What an authority's adapter has written and shown.
+pub(super) fn adapter(stage: &Stage, name: &'static str, of: Authority) -> Result<Party> {
+    let party = Party::new(name).at(stage.federation.adapter(of)?.folder.clone()).shows(TRACED.0, TRACED.1);
+    Ok(party.with(stage.page(Node::Adapter(of))?).shows("the adapter's metrics", "adapter_pushes_total"))
+}
+
+/// Everything of an authority's country.
+pub(super) fn whole_country(stage: &Stage, name: &'static str, of: Authority) -> Result<Party> {
+    let country = stage.federation.country_of(of)?;
+    let party = gateway(stage, name, of)?.at(country.folder.clone());
+    Ok(party.with(stage.page(Node::Adapter(of))?).shows("the adapter's metrics", "adapter_pushes_total"))
+}
+
+/// What passed on the lines between countries, and between phones and authorities.
+pub(super) fn network(stage: &Stage, name: &'static str) -> Party {
+    Party::new(name).at(stage.federation.place().network.clone()).shows(HANDSHAKE.0, HANDSHAKE.1)
+}
+
 fn without(names: &[&str]) -> Vec<&'static str> {
     ALL.into_iter().filter(|name| !names.contains(name)).collect()
 }
@@ -209,10 +251,6 @@ pub(super) fn tell(stage: &Stage, cast: &Cast, told: &mut Told) -> Result<()> {
     let there = Meeting::of(stage, &cast.alice, &cast.bruno)?.search(stage)?;
     let back = Meeting::of(stage, &cast.clara, &cast.dan)?.search(stage)?;
     for ((name, (phase, there)), (_, back)) in STEPS.into_iter().zip(there).zip(back) {
-        let says = |holding: &Holding| match holding.holds.is_empty() {
-            true => "nothing of it".to_owned(),
-            false => holding.holds.iter().copied().collect::<Vec<_>>().join(", "),
-        };
         let octets = there.searched + back.searched;
         told.end(
             told.step(name, phase, there.party)
@@ -228,7 +266,16 @@ pub(super) fn tell(stage: &Stage, cast: &Cast, told: &mut Told) -> Result<()> {
     Ok(())
 }
 
-fn good(holding: &Holding) -> Fact {
+/// What a party was found to hold.
+pub(super) fn says(holding: &Holding) -> String {
+    match holding.holds.is_empty() {
+        true => "nothing of it".to_owned(),
+        false => holding.holds.iter().copied().collect::<Vec<_>>().join(", "),
+    }
+}
+
+/// Whether it holds what it may and nothing else, and the search saw what there is.
+pub(super) fn good(holding: &Holding) -> Fact {
     let found: Vec<_> = holding.leaks.iter().map(|(name, place)| format!("{name} in {place}")).collect();
     let missing: Vec<_> = holding.missing.iter().map(|name| format!("not found: {name}")).collect();
     Fact::same(&[found, missing].concat(), &Vec::<String>::new())

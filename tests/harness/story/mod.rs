@@ -2,6 +2,7 @@
 //! processes; the attackers, each refused; and the citizen whose own phone begins the next round.
 
 mod again;
+mod bystanders;
 mod cast;
 mod forged_lists;
 pub mod holdings;
@@ -11,12 +12,13 @@ mod second_degree;
 mod simple;
 mod stage;
 mod told;
+mod waited;
 mod warned_by_country;
 mod warned_by_lists;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::Result;
 use serde::Serialize;
 
 pub use cast::Cast;
@@ -39,7 +41,7 @@ pub struct Options {
 pub struct Account {
     /// Every step in its order.
     pub steps: Vec<Step>,
-    /// Whether every step holds, and none is missing.
+    /// Whether every step holds, and the story came to its end.
     pub holds: bool,
     /// Why the story broke off, if it did.
     pub error: Option<String>,
@@ -87,10 +89,9 @@ async fn chapters(stage: &mut Stage, told: &mut Told) -> Result<()> {
     refused_uploads::tell(stage, &cast, told).await?;
     refused_tokens::tell(stage, &mut cast, told).await?;
     forged_lists::tell(stage, &cast, told)?;
-    second_degree::tell(stage, told).await?;
-    for (node, status) in stage.federation.stop().await.context("stopping")? {
-        ensure!(status.success(), "{node} did not stop cleanly: {status}");
-    }
+    let carrier = second_degree::tell(stage, told).await?;
+    stage.close().await?;
     stage.save(&cast.all())?;
-    holdings::tell(stage, &cast, told)
+    holdings::tell(stage, &cast, told)?;
+    bystanders::tell(stage, &cast, &carrier, told)
 }

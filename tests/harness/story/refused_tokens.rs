@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use country_adapter::herald::secured::report::ReportToken;
+use country_adapter::lists::ListKind;
 
 use super::cast::Cast;
-use super::stage::{FRANCE, Stage, UK, unix_now};
+use super::stage::{FRANCE, Stage, TOKENS_A_DAY, UK, unix_now};
 use super::told::{Fact, Phase, Told};
 use crate::attackers::{Junk, carry};
 use crate::members::authority;
@@ -54,7 +55,8 @@ pub(super) async fn tell(stage: &mut Stage, cast: &mut Cast, told: &mut Told) ->
     replayed_token(cast, &added, told).await?;
     relay(cast, told).await?;
     skew(&mut scene, (found.own, &added), told).await?;
-    nobodys_token(stage, cast, told).await
+    nobodys_token(stage, cast, told).await?;
+    flood(stage, cast, told).await
 }
 
 impl Scene {
@@ -161,9 +163,10 @@ async fn skew(
 }
 
 async fn nobodys_token(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
-    let posted = cast.alice.poll(unix_now()).await?;
-    let recognised = posted.own + posted.silent.len();
-    let silent = stage.refused(UK, "over_quota").await?;
+    let mut kate = stage.secured("Kate", UK).await?;
+    let (met_nobody, met_bruno) = (kate.poll(unix_now()).await?, cast.alice.poll(unix_now()).await?);
+    let recognised = [&met_nobody, &met_bruno].map(|found| found.own + found.silent.len());
+    let read = met_nobody.entries.get(&ListKind::Contacts).copied().unwrap_or(0);
     told.end(
         told.step("nobodys-token", Phase::Recognition, "Mallory (250/0) and all phones of 826/0")
             .what(
@@ -171,8 +174,54 @@ async fn nobodys_token(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Resul
                  phone knows it.",
             )
             .knows("authority 826/0", "nothing of this: junk that is sealed well costs it work, up to the quota of 250")
-            .check("a phone that has met nobody finds nothing", Fact::same(&recognised, &0))
-            .check("the quota of 250 is not used up", Fact::same(&silent, &0)),
+            .check("Kate's phone, which has met nobody, reads the whole list", read >= 64)
+            .check("neither it nor Alice's, which has met somebody, finds itself", Fact::same(&recognised, &[0, 0])),
     );
     Ok(())
+}
+
+/// Half as many tokens again as a country may have opened in a day, sealed so well that each would be posted.
+async fn flood(stage: &mut Stage, cast: &Cast, told: &mut Told) -> Result<()> {
+    let mallory = stage.secured("Mallory again", FRANCE).await?;
+    let mut case = mallory.case(stage.now)?;
+    let (stay, keys) = (Stay::new(stage.now - 1_800, 20, 1.0), cast.emma.in_secured()?.keys());
+    let sent = usize::try_from(TOKENS_A_DAY)? * 3 / 2;
+    for _ in 0..sent {
+        case.contacts.push(Junk::OfNobody.contact(keys, authority(UK), &stay)?);
+    }
+    let tokens = case.contacts.iter().map(|met| Ok(*ReportToken::parse(&met.token)?.confirmation.octets()));
+    let tokens = tokens.collect::<Result<Vec<[u8; 16]>>>()?;
+    let (passed, refused) = passed_and_refused(stage).await?;
+    let answer = stage.case(&mallory, case).await?;
+    let counted = async || {
+        let (now_passed, now_refused) = passed_and_refused(stage).await.ok()?;
+        let (passed, refused) = (now_passed - passed, now_refused - refused);
+        (passed + refused >= sent as u64).then_some((passed, refused))
+    };
+    let ((passed, refused), _) = stage.wait("826/0 has counted the flood", counted).await?;
+    let posted = async || {
+        let posted = stage.posted(UK).ok()?;
+        let found = tokens.iter().filter(|token| posted.windows(16).any(|window| window == *token)).count();
+        (found as u64 >= passed).then_some(found as u64)
+    };
+    let (posted, _) = stage.wait("826/0 has posted what is within the quota", posted).await?;
+    told.end(
+        told.step("flood", Phase::Crossing, "Mallory (250/0)")
+            .what(format!(
+                "With another case she sends {sent} invented tokens that open. 826/0 opens {TOKENS_A_DAY} of one country \
+                 in a day: {passed} more are posted, and {refused} wait in quarantine for a person to look at.",
+            ))
+            .knows("Mallory", "nothing: her upload is answered like any other")
+            .knows("all phones of 826/0", format!("{posted} entries that are nobody's"))
+            .check("her upload is answered like any other", answer.status.is_success())
+            .check("no more than the quota passes", passed <= u64::from(TOKENS_A_DAY))
+            .check("the rest is refused and counted", refused >= u64::from(TOKENS_A_DAY / 2))
+            .check("and not posted", Fact::same(&posted, &passed)),
+    );
+    Ok(())
+}
+
+async fn passed_and_refused(stage: &Stage) -> Result<(u64, u64)> {
+    let passed = stage.metric(UK, "adapter_events_total", &[]).await?;
+    Ok((passed, stage.refused(UK, "over_quota").await?))
 }

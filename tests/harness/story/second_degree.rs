@@ -1,18 +1,16 @@
 //! Chapter 8: second degree, which the United Kingdom has switched on: somebody whom many ill persons have met, advice
 //! that a person signs off, and a contact of somebody who was exposed.
 
-use std::fs;
-use std::path::PathBuf;
-
 use anyhow::{Context, Result, ensure};
-use country_adapter::durable::Disk;
 use country_adapter::lists::Advice;
-use country_adapter::second_degree::lag::{LONGEST, Lags};
+use country_adapter::second_degree::lag::LONGEST;
 use proto::day::Day;
 use serde_json::Value;
 
+use super::forged_lists;
 use super::stage::{Stage, UK, unix_now};
 use super::told::{Fact, Phase, Told};
+use super::waited::{SHOWS, Waited};
 use crate::desk::Degree;
 use crate::members::authority;
 use crate::phone::{Found, Phone, Stay, meet};
@@ -22,14 +20,26 @@ const CASES: usize = 5;
 /// What all five contacts add: five times five minutes at 2-4 m.
 const RISK: u16 = 5 * 5;
 
-pub(super) async fn tell(stage: &mut Stage, told: &mut Told) -> Result<()> {
+/// Whom many have met, and who was there.
+pub(super) struct Carrier {
+    pub(super) zoe: Phone,
+    pub(super) yann: Phone,
+    /// The cases.
+    pub(super) ill: Vec<Phone>,
+    /// By which an operator knows her phone.
+    pub(super) number: String,
+}
+
+pub(super) async fn tell(stage: &mut Stage, told: &mut Told) -> Result<Carrier> {
     told.chapter("Second degree, within one country: somebody whom many ill persons have met");
     let (mut zoe, mut yann) = (stage.secured("Zoe", UK).await?, stage.secured("Yann", UK).await?);
     let ill = meeting(stage, &mut zoe, &mut yann, told).await?;
     let number = candidate(stage, &ill, &zoe, told).await?;
     sign_off(stage, &number, told).await?;
     advised(stage, &mut zoe, told).await?;
-    next_degree(stage, &zoe, &mut yann, told).await
+    forged_lists::advice(stage, &zoe, told)?;
+    next_degree(stage, &zoe, &mut yann, told).await?;
+    Ok(Carrier { zoe, yann, ill, number })
 }
 
 async fn meeting(
@@ -117,36 +127,30 @@ async fn advised(stage: &Stage, zoe: &mut Phone, told: &mut Told) -> Result<()> 
     // Two lists, each posted when its own time has come.
     let told_all = |found: &Found| found.own >= CASES && !found.advice.is_empty();
     let (found, _) = stage.poll_until(zoe, told_all).await?;
-    let flash = flash(stage, zoe)?;
-    let now = unix_now();
-    let drawn = Lags::open(&flash, Disk::default())?.shows_at("advice 1", now)?;
+    let (waited, at) = (is_advised(zoe, Advice::AsymptomaticCarrier), zoe.all_shown_at());
     // The phone is switched off and on again.
-    let again = Phone::load(&zoe.save()?, stage.home(UK)?)?;
-    *zoe = again;
-    let kept = Lags::open(&flash, Disk::default())?.shows_at("advice 1", now + 600)?;
-    let today = Day::of_unix(now);
+    *zoe = Phone::load(&zoe.save()?, stage.home(UK)?)?;
+    let now = unix_now();
     told.end(
         told.step("advised", Phase::Recognition, "Zoe (826/0)")
             .what(format!(
                 "Her phone finds one of its tokens on a list that its authority has signed, waits {} minutes, drawn \
                  once from 0 to 30, and then tells her.",
-                drawn.saturating_sub(now).div_ceil(60)
+                waited.minutes
             ))
             .knows("Zoe", "that she should get a test; not who was ill, nor when she met them")
             .knows("who stands beside her", "nothing from the moment at which her phone speaks up")
             .check("the advice is hers", Fact::same(&found.advice.as_slice(), &[Advice::AsymptomaticCarrier]))
-            .check("her contacts alone would not have told her", Fact::same(&(zoe.warnings().risk(today), zoe.warnings().is_reached(today)), &(RISK, false)))
-            .check("the wait is 30 minutes at most", (now..=now + LONGEST).contains(&drawn))
-            .check("a restart does not draw it again", Fact::same(&kept, &drawn)),
+            .check(SHOWS, waited.shows)
+            .check("a restart does not draw it again", Fact::same(&zoe.all_shown_at(), &at))
+            .check("her contacts alone would not have told her", Fact::same(&(zoe.warnings().risk(Day::of_unix(now)), zoe.shown(now + LONGEST).exposed), &(RISK, false))),
     );
     Ok(())
 }
 
-/// The file in which a phone keeps its waits.
-fn flash(stage: &Stage, phone: &Phone) -> Result<PathBuf> {
-    let folder = stage.federation.folder().join("flash");
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    Ok(folder.join(format!("{}.waits", phone.name())))
+/// The wait of a phone that has found some advice.
+fn is_advised(phone: &Phone, advice: Advice) -> Waited {
+    Waited::of(phone, |shown| shown.advice == [advice])
 }
 
 async fn next_degree(stage: &Stage, zoe: &Phone, yann: &mut Phone, told: &mut Told) -> Result<()> {
@@ -160,6 +164,7 @@ async fn next_degree(stage: &Stage, zoe: &Phone, yann: &mut Phone, told: &mut To
             .knows("Yann", "that a contact of his was exposed; no risk is added")
             .check("the upload is accepted", answer.status.is_success())
             .check("his phone is advised", Fact::same(&found.advice.as_slice(), &[Advice::SecondDegree]))
+            .check(SHOWS, is_advised(yann, Advice::SecondDegree).shows)
             .check("nothing counts", Fact::same(&yann.warnings().contacts(), &before)),
     );
     Ok(())

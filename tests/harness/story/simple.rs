@@ -8,6 +8,7 @@ use proto::day::Day;
 use super::cast::Cast;
 use super::stage::{Stage, unix_now};
 use super::told::{Fact, Phase, Told};
+use super::waited::Waited;
 use crate::members::country;
 use crate::phone::{Stay, meet};
 
@@ -83,7 +84,7 @@ async fn matched(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> 
             .check("three identifiers match", Fact::same(&found.heard, &3))
             .check(
                 "18 minutes at 1-2 m reach the threshold",
-                Fact::same(&(risk, cast.gwen.warnings().is_reached(today)), &(SUBTOTAL, true)),
+                Fact::same(&(risk, Waited::exposed(&cast.gwen).shows), &(SUBTOTAL, true)),
             ),
     );
     Ok(())

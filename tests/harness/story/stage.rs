@@ -1,10 +1,11 @@
 //! Where the story plays: three countries that run, a national system, what is on the air, and the time.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use country_adapter::lists::ListKind;
 use proto::day::Day;
 
@@ -14,7 +15,7 @@ use crate::citizens::{Citizens, Policy};
 use crate::desk::Degree;
 use crate::federation::Federation;
 use crate::leaks::files_below;
-use crate::members::{CountryPlan, KeyFiles, authority};
+use crate::members::{CountryPlan, KeyFiles, Node, authority};
 use crate::national::National;
 use crate::phone::{Air, Answer, Case, CodeWanted, Found, Home, Phone};
 use crate::place::AdapterPlace;
@@ -29,6 +30,9 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// Contacts that 826/0 takes in one case.
 pub(super) const CONTACTS_PER_CASE: usize = 1_000;
+
+/// Service tokens of one other country that 826/0 opens in a day.
+pub(super) const TOKENS_A_DAY: u32 = 100;
 
 /// United Kingdom, decentralised, with second degree.
 pub const UK: &str = "826/0";
@@ -49,6 +53,8 @@ pub struct Stage {
     pub now: u64,
     /// What was uploaded, with the code that it was uploaded with.
     pub uploaded: Vec<(String, Case)>,
+    /// The metrics pages of all processes, as they were before the end.
+    pages: BTreeMap<Node, String>,
 }
 
 impl Stage {
@@ -67,9 +73,8 @@ impl Stage {
         let national = National::start().await?;
         let builder = plans(&national).into_iter().fold(builder, Builder::country);
         let federation = builder.start().await?;
-        let uploaded = Vec::new();
-        let stage =
-            Self { federation, national, air: Air::default(), now: late_enough(unix_now()), uploaded };
+        let (uploaded, pages, now) = (Vec::new(), BTreeMap::new(), late_enough(unix_now()));
+        let stage = Self { federation, national, air: Air::default(), now, uploaded, pages };
         for adapter in stage.federation.adapters() {
             stage.serves(adapter).await?;
         }
@@ -80,7 +85,7 @@ impl Stage {
     pub async fn secured(&self, name: &str, place: &str) -> Result<Phone> {
         let mut model = [0; 8];
         getrandom::fill(&mut model).context("the system has no random numbers")?;
-        let mut phone = Phone::secured(name, self.home(place)?, *b"S41\0", model)?;
+        let mut phone = Phone::secured(name, self.home(place)?, area()?, model)?;
         phone.fetch_keys().await?;
         if place == FRANCE {
             phone.enrol(self.national.address()).await?;
@@ -189,6 +194,29 @@ impl Stage {
         write("radio.hex", said.join("\n").into_bytes())
     }
 
+    /// Reads the metrics pages of all processes, and stops all of them: files come and go while they run.
+    pub async fn close(&mut self) -> Result<()> {
+        for adapter in self.federation.adapters() {
+            let page = self.metrics(&adapter.authority.to_string()).await?;
+            self.pages.insert(Node::Adapter(adapter.authority), page);
+        }
+        for (plan, _) in self.federation.countries() {
+            self.pages.insert(Node::Gateway(plan.code), self.federation.metrics(plan.code).await?);
+        }
+        for (node, status) in self.federation.stop().await.context("stopping")? {
+            ensure!(status.success(), "{node} did not stop cleanly: {status}");
+        }
+        Ok(())
+    }
+
+    /// The metrics page of a process that has been stopped.
+    pub fn page(&self, node: Node) -> Result<&str> {
+        self.pages
+            .get(&node)
+            .map(String::as_str)
+            .with_context(|| format!("nobody has read the page of {node}"))
+    }
+
     /// The metrics page of an authority's adapter.
     pub async fn metrics(&self, place: &str) -> Result<String> {
         let adapter = self.federation.adapter(authority(place))?;
@@ -218,10 +246,21 @@ impl Stage {
     }
 }
 
+/// Where a phone is at home: four letters of its own.
+fn area() -> Result<[u8; 4]> {
+    let mut octets = [0; 4];
+    getrandom::fill(&mut octets).context("the system has no random numbers")?;
+    Ok(octets.map(|octet| b'A' + octet % 26))
+}
+
 fn plans(national: &National) -> [CountryPlan; 3] {
     [
-        CountryPlan::new(826, "United Kingdom", &[(UK, "United Kingdom")])
-            .citizens(Citizens::decentralised().second_degree(Policy::On).contacts_per_case(1_000)),
+        CountryPlan::new(826, "United Kingdom", &[(UK, "United Kingdom")]).citizens(
+            Citizens::decentralised()
+                .second_degree(Policy::On)
+                .contacts_per_case(1_000)
+                .tokens_a_day(TOKENS_A_DAY),
+        ),
         CountryPlan::new(250, "France", &[(FRANCE, "France")])
             .keys(KeyFiles::Encrypted)
             .suite(pki::seal::Suite::P256)

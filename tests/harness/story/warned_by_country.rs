@@ -3,8 +3,9 @@
 use anyhow::Result;
 
 use super::cast::Cast;
-use super::stage::{FRANCE, Stage};
+use super::stage::{FRANCE, Stage, unix_now};
 use super::told::{Fact, Phase, Told};
+use super::waited::{SHOWS, Waited};
 use crate::admin;
 use crate::leaks::Secrets;
 use crate::members::country;
@@ -95,17 +96,19 @@ async fn crossing(stage: &Stage, told: &mut Told) -> Result<()> {
 }
 
 async fn recognition(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
-    let status = cast.bruno.ask_national(stage.national.address()).await?;
+    let status = cast.bruno.ask_national(stage.national.address(), unix_now()).await?;
+    let waited = Waited::exposed(&cast.bruno);
     let list = stage.home(FRANCE)?.get("/v1/exposures?since=0", None).await?;
     told.end(
         told.step("warned-by-the-national-system", Phase::Recognition, "Bruno (250/0)")
             .what(format!(
-                "His phone asks the national system, which has added up {} of 60: he is told.",
-                status.risk
+                "His phone asks the national system, which has added up {} of 60: he is told, {} minutes later.",
+                status.risk, waited.minutes
             ))
             .knows("Bruno", "that he was exposed, and how much; not by whom or where")
             .knows("other phones of 250/0", "nothing: a centralised country posts no contacts")
             .check("the threshold is reached", status.exposed)
+            .check(SHOWS, waited.shows)
             .check("the sum is what his country computed", Fact::same(&status.risk, &SUBTOTAL))
             .check("France's list is empty", Fact::same(&(list.status.as_u16(), list.body.len()), &(200, 0))),
     );

@@ -8,13 +8,14 @@ use proto::extended::ExtendedData;
 use super::cast::Cast;
 use super::stage::{Stage, UK, unix_now};
 use super::told::{Fact, Phase, Told};
+use super::waited::Waited;
 use crate::members::authority;
 use crate::phone::{Found, Stay, meet, visit};
 
 /// What 20 minutes at 1-2 m add.
 const SUBTOTAL: u16 = 20 * 4;
 /// A public house in London, by its number.
-const LOCATION: u32 = 123_456;
+pub(super) const LOCATION: u32 = 123_456;
 
 pub(super) async fn tell(stage: &mut Stage, cast: &mut Cast, told: &mut Told) -> Result<()> {
     told.chapter("A French owner falls ill, and British phones warn their owners themselves");
@@ -95,15 +96,15 @@ async fn crossing(stage: &Stage, cast: &mut Cast, told: &mut Told) -> Result<Fou
 
 async fn recognition(cast: &mut Cast, found: &Found, told: &mut Told) -> Result<()> {
     let today = proto::day::Day::of_unix(unix_now());
-    let (risk, reached) = (cast.dan.warnings().risk(today), cast.dan.warnings().is_reached(today));
+    let (risk, waited) = (cast.dan.warnings().risk(today), Waited::exposed(&cast.dan));
     let again = cast.dan.poll(unix_now()).await?;
     told.end(
         told.step("warned-by-the-list", Phase::Recognition, "Dan (826/0)")
-            .what(format!("His phone finds its own token among all, adds {risk} of 60, and tells him."))
+            .what(format!("His phone finds its own token among all, adds {risk} of 60, waits {} minutes, drawn once from 0 to 30, and tells him.", waited.minutes))
             .knows("Dan", "that he was exposed, and how much; not by whom or where")
             .knows("authority 826/0", "not whose token it was: every phone downloads the same list")
             .check("token, time code, receipt and day fit one exchange", Fact::same(&found.own, &1))
-            .check("the sum reaches the threshold", reached)
+            .check("the sum reaches the threshold: he is told", waited.shows)
             .check("it is 20 minutes at 1-2 m", Fact::same(&risk, &SUBTOTAL))
             .check("nothing counts twice", Fact::same(&again.own, &0)),
     );

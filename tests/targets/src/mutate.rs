@@ -22,7 +22,7 @@ impl<'a> Mutator<'a> {
     }
 
     /// One to four changes of one of the corpus.
-    pub fn next(&mut self) -> Vec<u8> {
+    pub fn another(&mut self) -> Vec<u8> {
         let mut octets = self.one().to_vec();
         octets.truncate(LONGEST);
         for _ in 0..self.random.random_range(1..=4) {

@@ -130,9 +130,9 @@ fn put(folder: &Path, name: &str, numbers: std::ops::Range<u64>) {
 async fn post_all(moods: &[Mood]) -> (Arc<National>, tempfile::TempDir) {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("queue");
-    put(&folder, "0000000001-250-1.ndjson", 0..10);
-    put(&folder, "0000000002-276-1.ndjson", 10..2_015);
-    put(&folder, "0000000003-250-2.ndjson", 2_015..2_020);
+    put(&folder, "0000000000000001.0000000001-250-1.ndjson", 0..10);
+    put(&folder, "0000000000000002.0000000002-276-1.ndjson", 10..2_015);
+    put(&folder, "0000000000000003.0000000003-250-2.ndjson", 2_015..2_020);
     let national =
         Arc::new(National { moods: Mutex::new(moods.iter().copied().collect()), ..National::default() });
     let address = national.clone().serve().await;
@@ -140,9 +140,7 @@ async fn post_all(moods: &[Mood]) -> (Arc<National>, tempfile::TempDir) {
         Webhook::open(&config(address, &dir.path().join("dead")), &folder, Disk::default()).unwrap();
     let stop = CancellationToken::new();
     let running = tokio::spawn(run(webhook, stop.clone()));
-    let is_empty =
-        || std::fs::read_dir(&folder).unwrap().all(|entry| entry.unwrap().file_name() == "progress");
-    while !is_empty() {
+    while !crate::durable::names(&folder).unwrap().is_empty() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     stop.cancel();
