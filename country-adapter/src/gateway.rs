@@ -78,7 +78,7 @@ impl From<Status> for CallError {
         let (code, message) = (status.code(), status.message().to_owned());
         match (code, reason.as_str()) {
             (Code::FailedPrecondition, "UNKNOWN_INGRESS_KEY") => Self::UnknownIngressKey,
-            (Code::FailedPrecondition, "PURGED") => {
+            (Code::FailedPrecondition, "PURGED" | "DAMAGED") => {
                 Self::Purged { oldest: metadata.get("oldest").and_then(|oldest| oldest.parse().ok()) }
             }
             (Code::OutOfRange, "CURSOR_BEYOND_END" | "NEVER_DELIVERED") => Self::CursorBeyondEnd,

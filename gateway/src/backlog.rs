@@ -47,12 +47,18 @@ pub async fn show(node: &Node) -> Result<(), StoreError> {
 
 async fn waiting(node: &Node, stream: Stream, acknowledged: Cursor) -> Result<Waiting, StoreError> {
     let last = node.store.tail(stream).borrow().last;
-    let since = match node.store.oldest(stream).await? {
+    let oldest = node.store.oldest(stream).await?;
+    // What was purged, or lost when the store was made anew, does not wait.
+    let read = oldest.map_or(last, |(first, _)| acknowledged.through.max(first - 1));
+    let since = match oldest {
         Some((first, at)) if first > acknowledged.through => Some(at),
-        _ => node.store.find(stream, acknowledged.through + 1).await?.map(|entry| entry.at),
+        _ => match node.store.find(stream, acknowledged.through + 1).await {
+            Err(StoreError::Damaged { .. }) => None,
+            found => found?.map(|entry| entry.at),
+        },
     };
     let oldest_seconds = since.map_or(0, |since| node.clock.now().saturating_sub(since));
-    Ok(Waiting { batches: last.saturating_sub(acknowledged.through), oldest_seconds })
+    Ok(Waiting { batches: last.saturating_sub(read), oldest_seconds })
 }
 
 #[cfg(test)]

@@ -145,7 +145,7 @@ impl KeyLists {
         let mut at = self.store.cursor(name).await?;
         while at.through > 0 {
             let found = match self.store.find(stream, at.through).await {
-                Err(error @ StoreError::Corrupt { .. }) => {
+                Err(error @ (StoreError::Corrupt { .. } | StoreError::Damaged { .. })) => {
                     warn!(%authority, %error, "a kept key list cannot be read; a new one takes its place");
                     break;
                 }

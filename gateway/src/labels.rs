@@ -69,3 +69,9 @@ pub(crate) struct Expiring {
     pub(crate) what: &'static str,
     pub(crate) of: String,
 }
+
+/// Which way a kept batch goes: `inbox` or `outbox`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct Stream {
+    pub(crate) stream: &'static str,
+}

@@ -1,5 +1,7 @@
 //! The `gateway` command.
 
+mod cli;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -22,7 +24,7 @@ const INVALID: u8 = 3;
 #[command(
     version,
     after_help = "\
-Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage, 3 the configuration is wrong.
+Exit codes: 0 stopped as asked, 1 failed, 2 wrong usage, 3 the configuration is wrong, 4 the store is damaged.
 
 Example:
   gateway check /etc/exchange/gateway.toml && gateway run /etc/exchange/gateway.toml"
@@ -46,6 +48,9 @@ enum Command {
         /// The configuration file.
         config: PathBuf,
     },
+    /// Checks, moves and mends the store of a gateway that is stopped.
+    #[command(subcommand, after_help = cli::store::HELP)]
+    Store(cli::store::Command),
     /// Prints a completion script for a shell.
     #[command(after_help = "Example:\n  gateway completions bash > /etc/bash_completion.d/gateway")]
     Completions {
@@ -58,6 +63,7 @@ fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Run { config } => with_config(&config, run),
         Command::Check { config } => with_config(&config, check),
+        Command::Store(command) => cli::store::run(command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "gateway", &mut std::io::stdout());
             ExitCode::SUCCESS

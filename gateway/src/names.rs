@@ -95,6 +95,35 @@ pub fn inbox_authority(stream: Stream) -> Option<Authority> {
     (octets[0] == INBOX).then(|| Authority::parse(&octets[1..=Authority::LEN]).ok())?
 }
 
+/// A stream's name for people.
+#[must_use]
+pub fn of_stream(stream: Stream) -> String {
+    match (outbox_country(stream), inbox_authority(stream)) {
+        (Some(country), _) => format!("outbox {country}"),
+        (None, Some(authority)) => format!("inbox {authority}"),
+        (None, None) => match (stream.octets(), newest_only(stream)) {
+            ([_, high, low, ..], Some(Newest::Receipt(_))) => {
+                format!("receipts of {}", u16::from_be_bytes([high, low]))
+            }
+            ([_, octets @ ..], Some(Newest::KeyList(_))) => {
+                let authority = Authority::parse(&octets[..Authority::LEN]);
+                authority.map_or_else(|_| stream.to_string(), |authority| format!("key lists of {authority}"))
+            }
+            _ => stream.to_string(),
+        },
+    }
+}
+
+/// Which way a stream goes, for metrics.
+#[must_use]
+pub fn kind_of_stream(stream: Stream) -> &'static str {
+    match stream.octets()[0] {
+        OUTBOX => "outbox",
+        INBOX => "inbox",
+        _ => "other",
+    }
+}
+
 /// How far we have pulled a country's batches: its last sequence and that manifest's hash.
 #[must_use]
 pub fn pulled(origin: CountryCode) -> CursorName {

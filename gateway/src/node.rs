@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::damage::Lost;
 use crate::keylists::KeyLists;
 use crate::quota::{Exceeded, Volumes};
 use crate::store::{Holder, Store};
@@ -45,6 +46,8 @@ pub struct Node {
     pub peers: Volumes<CountryCode>,
     /// The time.
     pub clock: Clock,
+    /// Damaged entries that nobody can bring back.
+    pub lost: Lost,
     /// What is counted.
     pub metrics: Metrics,
     /// Rings when a cursor moved that a receipt tells of.

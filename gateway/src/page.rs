@@ -29,6 +29,14 @@ pub enum PageError {
         /// The first number that is still here.
         oldest: u64,
     },
+    /// What follows the cursor is damaged, or was lost when the store was made anew.
+    #[error("what follows {after} is damaged in the store; the next that can be read is {oldest}")]
+    Damaged {
+        /// What the reader asked for.
+        after: u64,
+        /// The first number behind the damage.
+        oldest: u64,
+    },
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -74,8 +82,20 @@ pub async fn page(node: &Node, stream: Stream, request: PageRequest) -> Result<V
             return Err(PageError::BeyondEnd { after, last });
         }
         if after < last {
-            let entries = node.store.after(stream, after, request.octets()).await?;
-            return dense(after, last, entries);
+            let entries = match node.store.after(stream, after, request.octets()).await {
+                Err(StoreError::Damaged { sequence, .. }) => {
+                    let oldest = readable(node, stream, sequence, last).await?;
+                    return Err(PageError::Damaged { after, oldest });
+                }
+                entries => entries?,
+            };
+            return match dense(after, last, entries) {
+                // What is kept before it shows that no time is over.
+                Err(PageError::Purged { after, oldest }) if is_kept(node, stream, after).await? => {
+                    Err(PageError::Damaged { after, oldest })
+                }
+                page => page,
+            };
         }
         tokio::select! {
             changed = tail.changed() => if changed.is_err() { return Ok(Vec::new()) },
@@ -83,6 +103,20 @@ pub async fn page(node: &Node, stream: Stream, request: PageRequest) -> Result<V
             () = node.stop.cancelled() => return Ok(Vec::new()),
         }
     }
+}
+
+/// The first number behind a damaged one that can be read.
+async fn readable(node: &Node, stream: Stream, mut damaged: u64, last: u64) -> Result<u64, StoreError> {
+    loop {
+        match node.store.after(stream, damaged, 1).await {
+            Err(StoreError::Damaged { sequence, .. }) => damaged = sequence,
+            page => return Ok(page?.first().map_or(last + 1, |entry| entry.sequence)),
+        }
+    }
+}
+
+async fn is_kept(node: &Node, stream: Stream, through: u64) -> Result<bool, StoreError> {
+    Ok(node.store.oldest(stream).await?.is_some_and(|(first, _)| first <= through))
 }
 
 // A reader must never step over what it has not seen.

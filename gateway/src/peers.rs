@@ -38,6 +38,26 @@ struct Line {
     endpoint: usize,
 }
 
+/// Why a peer does not have a batch any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gone {
+    /// Nobody fetched it in time.
+    Purged,
+    /// Its store was damaged, and nobody else had it.
+    Damaged,
+}
+
+impl Gone {
+    /// A stable name for metrics.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Purged => "purged",
+            Self::Damaged => "damaged_at_origin",
+        }
+    }
+}
+
 /// Why a peer gave no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum PeerError {
@@ -80,13 +100,18 @@ pub enum PeerError {
 }
 
 impl PeerError {
-    /// If the peer says that what we ask for is purged: the oldest that it still keeps.
+    /// If the peer says that it does not have any more what we ask for: why, and the first that it has behind it.
     #[must_use]
-    pub fn oldest_kept(&self) -> Option<u64> {
+    pub fn lost(&self) -> Option<(Gone, u64)> {
         let Self::Answer { status, .. } = self else { return None };
         let details = status.get_error_details();
-        let info = details.error_info().filter(|info| info.reason == "PURGED")?;
-        info.metadata.get("oldest")?.parse().ok()
+        let info = details.error_info()?;
+        let why = match info.reason.as_str() {
+            "PURGED" => Gone::Purged,
+            "DAMAGED" => Gone::Damaged,
+            _ => return None,
+        };
+        Some((why, info.metadata.get("oldest")?.parse().ok()?))
     }
 
     /// Whether the peer itself is sick, and not only unwilling.

@@ -16,12 +16,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::{Config, Listen, StoreConfig};
+use crate::damage::Lost;
+use crate::embedded;
 use crate::keylists::KeyLists;
 use crate::node::Node;
 use crate::quota::Volumes;
 use crate::state_files;
+use crate::store::archive::{self, ArchiveError};
 use crate::store::postgres::PostgresStore;
-use crate::store::sled::{SledOptions, SledStore};
 use crate::store::{Holder, Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -70,6 +72,21 @@ pub enum StartError {
         /// Why.
         cause: StoreError,
     },
+    /// A copy of the store that is older than what peers have.
+    #[error(
+        "the store's last batch for country {country} is {last}, and the state folder says that it has been {proven}: an older copy of the store was put in its place, and going on would use numbers again; put the newer one back, or run `gateway store rebuild`"
+    )]
+    WentBack {
+        /// For whom.
+        country: CountryCode,
+        /// Our last number.
+        last: u64,
+        /// The number that it has been.
+        proven: u64,
+    },
+    /// An import that broke off.
+    #[error("{0}")]
+    Unfinished(#[from] ArchiveError),
     /// A part of the gateway ended; its log says why.
     #[error("the stage `{0}` ended by itself; see the log, and start the gateway again")]
     StageEnded(&'static str),
@@ -125,7 +142,10 @@ pub async fn prepare_with(
     let (config, read) = blocking(move || read(&config, now).map(|read| (config, read))).await?;
     let trust = read.keeper.watch();
     let list = trust.borrow().clone();
-    let store = wrap(open_store(&config).await?);
+    let store = wrap(open_store(&config, &clock).await?);
+    if archive::is_unfinished(&*store).await? {
+        return Err(ArchiveError::Unfinished.into());
+    }
     let failed = |cause| StartError::Store { path: shown(&config.store), cause };
     let key_lists = KeyLists::open(store.clone(), &list, now).await.map_err(failed)?;
     state_files::take_over(&config.state, &store, &key_lists, (&list, now)).await.map_err(failed)?;
@@ -141,6 +161,7 @@ pub async fn prepare_with(
         backends: Volumes::new(&config.quota.backend),
         peers: Volumes::new(&config.quota.peer),
         clock,
+        lost: Lost::default(),
         metrics: Metrics::default(),
         progress: Notify::new(),
         stop,
@@ -171,15 +192,12 @@ fn read(config: &Config, now: u64) -> Result<Read, StartError> {
 }
 
 /// Opens the store that the configuration names.
-async fn open_store(config: &Config) -> Result<Arc<dyn Store>, StartError> {
+async fn open_store(config: &Config, clock: &Clock) -> Result<Arc<dyn Store>, StartError> {
     let failed = |cause| StartError::Store { path: shown(&config.store), cause };
     match &config.store {
         StoreConfig::Folder(folder) => {
-            let options =
-                SledOptions { free_floor_bytes: config.limits.free_disk_bytes, ..SledOptions::default() };
-            let folder = folder.clone();
-            let store = blocking(move || Ok(SledStore::open(&folder, options))).await?;
-            Ok(Arc::new(store.map_err(failed)?))
+            let (folder, config, clock) = (folder.clone(), config.clone(), clock.clone());
+            Ok(Arc::new(blocking(move || embedded::open(&folder, &config, &clock)).await?))
         }
         StoreConfig::Postgres(address) => {
             let options = config.postgres.clone().unwrap_or_default().options(address);

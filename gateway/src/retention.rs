@@ -75,7 +75,12 @@ async fn keep_newest(
     fence: Option<Fence>,
 ) -> Result<(), StoreError> {
     let (now, last) = (node.clock.now(), node.store.latest(stream).await?.last);
-    let Some(entry) = node.store.find(stream, last).await? else { return Ok(()) };
+    let found = match node.store.find(stream, last).await {
+        // It stays until a newer one takes its place.
+        Err(StoreError::Damaged { .. }) => return node.store.purge(stream, last - 1).await.map(drop),
+        found => found?,
+    };
+    let Some(entry) = found else { return Ok(()) };
     if now.abs_diff(entry.at) >= DAY {
         let (Newest::KeyList(cursor) | Newest::Receipt(cursor)) = newest;
         let from = node.store.cursor(cursor).await?;

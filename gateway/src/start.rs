@@ -25,6 +25,7 @@ use crate::inbound::acknowledge::Acknowledge;
 use crate::inbound::deliver::Delivery;
 use crate::inbound::keys::Keys;
 use crate::inbound::pull::Pull;
+use crate::inbound::refill::Refill;
 use crate::lease::while_held;
 use crate::listen::{self, Acceptor};
 use crate::node::Node;
@@ -34,7 +35,7 @@ use crate::peers::Peers;
 use crate::prepare::{Listeners, StartError, prepare};
 use crate::stage::Stages;
 use crate::store::Fence;
-use crate::{elsewhere, expiry, health, http, names, retention};
+use crate::{damage, elsewhere, expiry, health, http, names, retention, witness};
 
 /// How often the trust list's file is looked at.
 const TRUST_EVERY: Duration = Duration::from_secs(5);
@@ -74,6 +75,7 @@ pub async fn run_with(
     // Peers' tokens in: 6 to 8 for each country of the trust list; 9 answers calls above.
     let callers = Arc::new(Peers::new(node.clone(), loopback));
     stages.spawn("countries", stop.clone(), follow_countries(node.clone(), callers.clone(), stages.clone()));
+    stages.spawn("refill", stop.clone(), Refill::new(node.clone(), callers.clone()).run(stop.clone()));
     let keys = move |node, _| Keys::new(node, callers.clone()).run();
     stages.spawn("keys", stop.clone(), while_held(node.clone(), names::KEYS, stop.clone(), keys));
 
@@ -81,6 +83,8 @@ pub async fn run_with(
     stages.spawn("trust", stop.clone(), follow_file(keeper, node.clock.clone(), stop.clone()));
     stages.spawn("expiry", stop.clone(), expiry::run(node.clone(), stop.clone()));
     stages.spawn("elsewhere", stop.clone(), elsewhere::run(node.clone(), stop.clone()));
+    stages.spawn("damage", stop.clone(), damage::run(node.clone(), stop.clone()));
+    stages.spawn("witness", stop.clone(), witness::run(node.clone(), stop.clone()));
     let retention = while_held(node.clone(), names::RETENTION, stop.clone(), retention::run);
     stages.spawn("retention", stop.clone(), retention);
     stages.spawn("health", stop.clone(), health::run(node.clone(), reporters, stop.clone()));

@@ -29,6 +29,8 @@ use crate::store::StoreError;
 const DOMAIN: &str = "exchange.v1";
 /// When a full store is worth another try.
 const RETRY_FULL: Duration = Duration::from_secs(30);
+/// When a batch that is fetched again may be there.
+const RETRY_REFILL: Duration = Duration::from_secs(2);
 
 fn info(reason: &str) -> ErrorDetails {
     ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new())
@@ -116,6 +118,7 @@ impl From<StoreError> for Status {
             | StoreError::Database { .. }
             | StoreError::Unfit { .. }
             | StoreError::Corrupt { .. }
+            | StoreError::Damaged { .. }
             | StoreError::Io { .. } => internal(&failed),
         }
     }
@@ -171,6 +174,11 @@ impl From<PageError> for Status {
                 let details = ErrorDetails::with_error_info("PURGED", DOMAIN, metadata);
                 Status::with_error_details(Code::FailedPrecondition, message, details)
             }
+            PageError::Damaged { oldest, .. } => {
+                let metadata = HashMap::from([("oldest".to_owned(), oldest.to_string())]);
+                let details = ErrorDetails::with_error_info("DAMAGED", DOMAIN, metadata);
+                Status::with_error_details(Code::FailedPrecondition, message, details)
+            }
             PageError::Store(failed) => failed.into(),
         }
     }
@@ -191,6 +199,11 @@ impl From<DeliverError> for Status {
         match failed {
             DeliverError::Page(failed) => failed.into(),
             DeliverError::Kept(cause) => internal(&cause),
+            DeliverError::Refilling { .. } => {
+                let mut details = info("REFILLING");
+                details.set_retry_info(Some(RETRY_REFILL));
+                Status::with_error_details(Code::Unavailable, message, details)
+            }
             DeliverError::OtherHistory { .. } => status(Code::OutOfRange, "CURSOR_BEYOND_END", message),
             DeliverError::NeverDelivered { .. } => status(Code::OutOfRange, "NEVER_DELIVERED", message),
             DeliverError::Backwards { .. } => status(Code::FailedPrecondition, "BACKWARDS", message),

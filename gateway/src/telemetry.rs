@@ -43,6 +43,9 @@ pub struct Metrics {
     calls_refused: Family<labels::Failed, Counter>,
     connections_broken: Family<labels::Failed, Counter>,
     store_bytes: Gauge<u64, AtomicU64>,
+    damaged: Family<labels::Stream, Counter>,
+    mended: Counter,
+    lost: Family<labels::Stream, Counter>,
     purged: Counter,
     key_lists: Gauge<u64, AtomicU64>,
     expiries: Family<labels::Expiring, Gauge<u64, AtomicU64>>,
@@ -81,6 +84,9 @@ impl Default for Metrics {
             calls_refused: Family::default(),
             connections_broken: Family::default(),
             store_bytes: Gauge::default(),
+            damaged: Family::default(),
+            mended: Counter::default(),
+            lost: Family::default(),
             purged: Counter::default(),
             key_lists: Gauge::default(),
             expiries: Family::default(),
@@ -141,6 +147,10 @@ impl Metrics {
         to.register("circuit_state", help, self.circuit_state.clone());
         let help = "Times that a peer was left alone because it did not answer";
         to.register("circuits_opened", help, self.circuits_opened.clone());
+        let help = "ALARM: kept batches whose checksum is wrong";
+        to.register("batches_damaged", help, self.damaged.clone());
+        to.register("batches_mended", "Damaged batches that were fetched again", self.mended.clone());
+        to.register("batches_lost", "ALARM: damaged batches that nobody else has", self.lost.clone());
         to.register("panics", "ALARM: defects that failed what they happened in", panics::counter());
     }
 
@@ -206,6 +216,21 @@ impl Metrics {
     pub fn call_refused(&self, caller: &str, refused: &Status) {
         let label = labels::Failed { caller: caller.to_string(), reason: status::reason(refused) };
         self.calls_refused.get_or_create(&label).inc();
+    }
+
+    /// Counts a kept batch that is found damaged: an alarm.
+    pub fn damaged(&self, stream: &'static str) {
+        self.damaged.get_or_create(&labels::Stream { stream }).inc();
+    }
+
+    /// Counts a damaged batch that was fetched again.
+    pub fn mended(&self) {
+        self.mended.inc();
+    }
+
+    /// Counts a damaged batch that nobody can bring back: an alarm.
+    pub fn lost(&self, stream: &'static str) {
+        self.lost.get_or_create(&labels::Stream { stream }).inc();
     }
 
     /// Counts what retention removed.
@@ -336,6 +361,9 @@ mod tests {
         metrics.over_quota(&authority, "calls");
         metrics.expiries(&[Expiry { what: "certificate", of: "826".into(), at: 1 }]);
         metrics.store_size(1);
+        metrics.damaged("inbox");
+        metrics.mended();
+        metrics.lost("outbox");
         metrics
     }
 

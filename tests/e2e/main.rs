@@ -25,4 +25,5 @@ mod refusals;
 mod replicas;
 mod sick_peers;
 mod simulation;
+mod stores;
 mod story;

@@ -189,13 +189,13 @@ async fn england(federation: &Federation) -> Line {
     Line::open(federation, authority("826/1")).await.unwrap()
 }
 
-fn contacts(issuer: Authority, count: usize) -> Vec<Contact> {
+pub(crate) fn contacts(issuer: Authority, count: usize) -> Vec<Contact> {
     let met = phones::met_on(today(), count).unwrap();
     met.iter().map(|token| Contact::simple(issuer, token, today())).collect()
 }
 
 /// Waits for as many reports as were sent, and compares them with what was sent.
-async fn all_arrive_once(federation: &Federation, to: Authority, sent: &[Contact]) {
+pub(crate) async fn all_arrive_once(federation: &Federation, to: Authority, sent: &[Contact]) {
     let adapter = federation.adapter(to).unwrap();
     let all_there = async || (backend::count_delivered(adapter).ok()? >= sent.len()).then_some(());
     federation.wait_until("all accepted tokens arrive", SOON, all_there).await.unwrap();

@@ -183,7 +183,7 @@ impl Receiver {
         error!(
             from = after + 1,
             before = oldest,
-            "the gateway has purged these positions before they were received"
+            "the gateway does not have these positions any more: purged, or lost in its store"
         );
         self.counters.gap(oldest - after - 1);
         let intake = self.intake.clone();

@@ -12,11 +12,12 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::inbox;
+use crate::damage;
 use crate::names;
 use crate::node::Node;
 use crate::page::{self, PageError, PageRequest};
 use crate::status;
-use crate::store::{Advance, Change, Cursor, Entry, StoreError};
+use crate::store::{Advance, Change, Cursor, Entry, StoreError, Stream};
 
 /// Octets that are read at once to find out whose batches an acknowledgement covers.
 const STEP_BYTES: usize = 4 * 1024 * 1024;
@@ -32,6 +33,12 @@ pub enum DeliverError {
     /// The cursor or the store.
     #[error(transparent)]
     Page(#[from] PageError),
+    /// The next batch is damaged here, and its origin is asked for it.
+    #[error("position {position} is damaged here and is fetched again from its origin; ask again soon")]
+    Refilling {
+        /// Which.
+        position: u64,
+    },
     /// A batch that we keep does not parse.
     #[error("a kept batch does not parse")]
     Kept(#[from] Malformed),
@@ -78,12 +85,26 @@ impl Delivery {
         authority: Authority,
         request: PageRequest,
     ) -> Result<Vec<wire::Delivered>, DeliverError> {
-        let entries = page::page(&self.node, names::inbox(authority), request).await?;
+        let entries = match page::page(&self.node, names::inbox(authority), request).await {
+            Err(PageError::Damaged { after, oldest }) => {
+                return Err(self.damaged(names::inbox(authority), after, oldest));
+            }
+            entries => entries?,
+        };
         let delivered = |entry: Entry| {
             let batch = SignedBatch::from_parts(&entry.head, entry.body)?.into_wire();
             Ok(wire::Delivered { position: entry.sequence, batch: Some(batch) })
         };
         entries.into_iter().map(delivered).collect()
+    }
+
+    // An adapter steps over nothing that may still come.
+    fn damaged(&self, stream: Stream, after: u64, oldest: u64) -> DeliverError {
+        let may_come = |position: &u64| damage::may_be_mended(&self.node, stream, *position);
+        match (after + 1..oldest).find(may_come) {
+            Some(position) => DeliverError::Refilling { position },
+            None => PageError::Damaged { after, oldest }.into(),
+        }
     }
 
     /// Whether a position means the same batch to the adapter and to us. A store that was restored from a backup takes
@@ -102,7 +123,7 @@ impl Delivery {
         let link = if tail.last == position {
             Some(tail.link)
         } else {
-            self.node.store.find(stream, position).await?.map(|entry| entry.link)
+            damage::link(&self.node, stream, position).await?
         };
         match link {
             Some(link) if link != hash => Err(DeliverError::OtherHistory { position }),
@@ -145,7 +166,14 @@ impl Delivery {
     ) -> Result<BTreeMap<CountryCode, Cursor>, DeliverError> {
         let mut taken = BTreeMap::new();
         while after < through {
-            let entries = self.node.store.after(names::inbox(authority), after, STEP_BYTES).await?;
+            let entries = match self.node.store.after(names::inbox(authority), after, STEP_BYTES).await {
+                // It was given up. Whose it was is not known: its origin hears a little less than is true.
+                Err(StoreError::Damaged { sequence, .. }) => {
+                    after = sequence;
+                    continue;
+                }
+                entries => entries?,
+            };
             let Some(last) = entries.last() else { break };
             after = last.sequence;
             for entry in entries.into_iter().filter(|entry| entry.sequence <= through) {

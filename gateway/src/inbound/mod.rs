@@ -6,4 +6,5 @@ pub mod evidence;
 pub mod inbox;
 pub mod keys;
 pub mod pull;
+pub mod refill;
 pub mod verify;

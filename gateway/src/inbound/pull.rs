@@ -14,7 +14,7 @@ use super::{evidence, inbox};
 use crate::backoff::Backoff;
 use crate::names;
 use crate::node::Node;
-use crate::peers::{PeerError, Peers};
+use crate::peers::{Gone, PeerError, Peers};
 use crate::store::{Advance, Change, Cursor, Fence, StoreError};
 
 /// The time that an answer may take beyond the wait that we asked for.
@@ -100,11 +100,12 @@ impl Pull {
     pub async fn step(&self) -> Result<usize, PullError> {
         let from = self.node.store.cursor(names::pulled(self.origin)).await?;
         let batches = match self.fetch(from.through).await {
-            Err(PullError::Peer(purged))
-                if purged.oldest_kept().is_some_and(|oldest| oldest > from.through + 1) =>
-            {
-                return self.step_over(from, purged.oldest_kept().unwrap_or_default() - 1).await;
-            }
+            Err(PullError::Peer(error)) => match error.lost() {
+                Some((why, oldest)) if oldest > from.through + 1 => {
+                    return self.step_over(from, oldest - 1, why).await;
+                }
+                _ => return Err(error.into()),
+            },
             fetched => fetched?,
         };
         if batches.is_empty() {
@@ -122,14 +123,15 @@ impl Pull {
         refused.map_or(Ok(verified.len()), |refused| Err(refused.into()))
     }
 
-    /// The origin has given up what we did not fetch in time. It is lost; what follows is not.
-    async fn step_over(&self, from: Cursor, through: u64) -> Result<usize, PullError> {
+    /// The origin does not have any more what we did not fetch. It is lost; what follows is not.
+    async fn step_over(&self, from: Cursor, through: u64, why: Gone) -> Result<usize, PullError> {
         error!(
             first = from.through + 1,
             last = through,
-            "batches are lost: their time was over before we fetched them"
+            reason = why.name(),
+            "batches are lost: the origin does not have them any more"
         );
-        self.node.metrics.refused(self.origin, "purged");
+        self.node.metrics.refused(self.origin, why.name());
         let advance =
             Advance { cursor: names::pulled(self.origin), from, to: Cursor { through, link: HOLE } };
         let change = Change {

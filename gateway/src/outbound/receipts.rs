@@ -12,7 +12,7 @@ use proto::wire;
 
 use crate::node::Node;
 use crate::store::{Advance, Append, Change, Cursor, Numbered, Room, StoreError};
-use crate::{names, page};
+use crate::{damage, names, page};
 
 /// Why a receipt is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -106,8 +106,8 @@ async fn keep(
         return Err(ReceiptError::Backwards { through, known: from.through });
     }
     // An entry that is purged was acknowledged or given up before; there is nothing left to compare with.
-    let entry = node.store.find(stream, through).await?;
-    if entry.is_some_and(|entry| entry.link != receipt.manifest_hash) {
+    let link = damage::link(node, stream, through).await?;
+    if link.is_some_and(|link| link != receipt.manifest_hash) {
         return Err(ReceiptError::OtherManifest { through });
     }
     if through == from.through {

@@ -27,11 +27,19 @@ impl Exchange {
         Self { node }
     }
 
-    /// A peer that has more than we ever numbered: our store went back, and what we number now it will refuse.
+    /// A peer that has more than we ever numbered: our store went back, and what we number now it will refuse. Or one
+    /// that is told to go on behind what we have lost.
     fn alarm(&self, peer: CountryCode, cause: &ServeError) {
-        if let ServeError::Page(PageError::BeyondEnd { after, last }) = cause {
-            error!(%peer, after, last, "the peer has batches that this store does not know; was it restored?");
-            self.node.metrics.refused(peer, "our_store_went_back");
+        match cause {
+            ServeError::Page(PageError::BeyondEnd { after, last }) => {
+                error!(%peer, after, last, "the peer has batches that this store does not know; was it restored?");
+                self.node.metrics.refused(peer, "our_store_went_back");
+            }
+            ServeError::Page(PageError::Damaged { after, oldest }) => {
+                error!(%peer, after, oldest, "the peer is told to go on behind batches that are damaged here");
+                self.node.metrics.refused(peer, "our_store_is_damaged");
+            }
+            ServeError::Page(PageError::Purged { .. } | PageError::Store(_)) | ServeError::Kept(_) => {}
         }
     }
 

@@ -2,6 +2,8 @@
 
 use std::{io, path::PathBuf, sync::Arc};
 
+use super::Stream;
+
 /// Why a store did not do what it was asked. Nothing of the request was kept, unless the variant says otherwise.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
@@ -38,9 +40,21 @@ pub enum StoreError {
     #[error("another process has taken over what this change belongs to; stop, and take the lease again")]
     Fenced,
     /// What is on disk is not what was written there.
-    #[error("the store is damaged at {what}; restore it from a backup")]
+    #[error("the store is damaged at {what}; run `gateway store verify` to see what can be done")]
     Corrupt {
         /// The file, with the offset or key that is wrong.
+        what: String,
+    },
+    /// What is kept of one entry is not what was written; its neighbours are whole.
+    #[error(
+        "entry {sequence} of stream {stream} is damaged at {what}; run `gateway store verify` to see what can be done"
+    )]
+    Damaged {
+        /// Of which stream.
+        stream: Stream,
+        /// Its number.
+        sequence: u64,
+        /// The file, with the offset.
         what: String,
     },
     /// The operating system refused.

@@ -4,12 +4,14 @@
 //! of what must happen once; a [`Change`] to all three is kept as a whole or not at all. What [`Store::commit`]
 //! has answered survives a kill and a power cut.
 
+pub mod archive;
 #[cfg(test)]
 pub mod contract;
 mod error;
 pub mod postgres;
 pub mod sled;
 mod tails;
+pub mod upkeep;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -35,6 +37,12 @@ impl Stream {
     /// Its name.
     pub const fn octets(self) -> [u8; 8] {
         self.0
+    }
+}
+
+impl fmt::Display for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
     }
 }
 
@@ -264,7 +272,8 @@ pub struct StoreSize {
 /// Keeps streams of entries, cursors and answers.
 ///
 /// Reads show only what would survive a power cut. Every call may fail with [`StoreError::Broken`] or
-/// [`StoreError::Closed`], and every read of an entry or an answer with [`StoreError::Corrupt`].
+/// [`StoreError::Closed`], every read of an entry with [`StoreError::Damaged`], and every read of an answer with
+/// [`StoreError::Corrupt`].
 #[async_trait]
 pub trait Store: Send + Sync + 'static {
     /// Keeps all of `change`, or nothing, and returns when it is on disk.
@@ -284,7 +293,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// The entries that follow number `after`, in order: one if there is one, then as many as fit into
     /// `max_bytes` octets of heads and bodies; a store may end a page of 1,000 entries and more earlier. Purged
-    /// entries are skipped.
+    /// entries are skipped, damaged ones never: a page ends before one.
     async fn after(&self, stream: Stream, after: u64, max_bytes: usize) -> Result<Vec<Entry>, StoreError>;
 
     /// Where a cursor stands.
@@ -314,6 +323,11 @@ pub trait Store: Send + Sync + 'static {
 
     /// The streams that have ever had an entry, in order.
     async fn streams(&self) -> Result<Vec<Stream>, StoreError>;
+
+    /// What mends and moves this store, if it can be.
+    fn upkeep(&self) -> Option<&dyn upkeep::Upkeep> {
+        None
+    }
 
     /// Gives a lease to `holder` for `time`, or leaves it longer to it; gives nothing if another holder has it and
     /// its time is not over. The store's clock decides, and no holder's. Who asks again while it holds the lease

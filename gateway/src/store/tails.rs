@@ -1,7 +1,7 @@
 //! The tails that were committed, and who waits at them.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -42,13 +42,16 @@ impl Tails {
         }
     }
 
+    /// The tails of all streams that have had an entry.
+    pub(super) fn all_known(&self) -> BTreeMap<Stream, Tail> {
+        let all = self.all();
+        let known = all.iter().map(|(stream, tail)| (*stream, *tail.borrow()));
+        known.filter(|(_, tail)| tail.last > 0).collect()
+    }
+
     /// The streams that have had an entry, in order.
     pub(super) fn streams(&self) -> Vec<Stream> {
-        let all = self.all();
-        let mut streams: Vec<Stream> =
-            all.iter().filter(|(_, tail)| tail.borrow().last > 0).map(|(stream, _)| *stream).collect();
-        streams.sort_unstable();
-        streams
+        self.all_known().into_keys().collect()
     }
 
     fn all(&self) -> MutexGuard<'_, HashMap<Stream, watch::Sender<Tail>>> {

@@ -15,10 +15,11 @@ use tracing::{debug, error, warn};
 use super::{
     group::{Group, Staged},
     parts::Parts,
-    sweep::{self, Carry, Step, Sweep},
+    restore::{self, Mend},
+    sweep::{self, Carry, Step, Sweep, What},
     writer::Writer,
 };
-use crate::store::{Change, Committed, Room, StoreError};
+use crate::store::{Change, Committed, Room, StoreError, upkeep::Piece};
 
 /// A group takes no more changes when it has this many octets; each entry counts for [`ENTRY_COST`] at least.
 const GROUP_OCTETS: usize = 32 << 20;
@@ -33,6 +34,10 @@ pub(super) enum Job {
     Commit(Change, Reply<Committed>),
     /// To remove something.
     Sweep(Sweep),
+    /// To write an entry again whose octets are damaged.
+    Mend(Mend, Reply<()>),
+    /// To take over what another store had.
+    Restore(Vec<Piece>, Reply<()>),
     /// To finish what was asked for before, and stop.
     Close(Reply<()>),
 }
@@ -82,6 +87,8 @@ impl Committer {
                     group.push((change, reply));
                 }
                 Ok(Job::Sweep(sweep)) => self.sweeps.push_back(sweep),
+                Ok(Job::Mend(mend, reply)) => drop(reply.send(self.mend(mend))),
+                Ok(Job::Restore(pieces, reply)) => drop(reply.send(self.restore(pieces))),
                 Ok(Job::Close(reply)) => {
                     closing = Some(reply);
                     break;
@@ -142,10 +149,20 @@ impl Committer {
         });
         let staged = staged.collect();
         if let Some(plan) = group.plan() {
-            self.writer.keep(plan.draft, plan.rows, &[])?;
+            self.writer.keep(plan.draft, plan.effects)?;
             self.parts.tails.publish(plan.tails);
         }
         Ok(staged)
+    }
+
+    fn mend(&mut self, mend: Mend) -> Result<(), StoreError> {
+        self.writer.check_space()?;
+        mend.keep(&self.parts, &mut self.writer)
+    }
+
+    fn restore(&mut self, pieces: Vec<Piece>) -> Result<(), StoreError> {
+        self.writer.check_space()?;
+        restore::restore(&self.parts, &mut self.writer, pieces)
     }
 
     fn committed(&self, staged: Staged) -> Result<Committed, StoreError> {
@@ -170,6 +187,9 @@ impl Committer {
         match sweep::step(&self.parts, &mut self.writer, sweep.what) {
             Ok(Step { removed, more }) => {
                 sweep.removed += removed as u64;
+                if let What::Entries { stream, through } = sweep.what {
+                    self.parts.damage.forget(stream, 1, through);
+                }
                 if more {
                     self.sweeps.push_back(sweep);
                 } else {

@@ -9,9 +9,10 @@ use sled::Batch;
 use super::{
     leases::{self, Held},
     parts::Parts,
-    record::{Kind, Record},
+    record::{Label, Record},
     row::{EntryRow, OnceRow, Row, cursor_key, entry_key, once_keys, tail_key},
-    writer::Draft,
+    state::State,
+    writer::{Draft, Effects},
 };
 use crate::store::{Advance, Append, Change, Cursor, CursorName, Once, OnceId, StoreError, Stream, Tail};
 
@@ -41,7 +42,7 @@ pub(super) enum Staged {
 /// What a group puts on disk.
 pub(super) struct Plan {
     pub(super) draft: Draft,
-    pub(super) rows: Batch,
+    pub(super) effects: Effects,
     pub(super) tails: HashMap<Stream, Tail>,
 }
 
@@ -49,6 +50,7 @@ pub(super) struct Plan {
 struct Fresh {
     stream: Stream,
     tail: Tail,
+    at: u64,
     record: Record,
 }
 
@@ -70,9 +72,9 @@ impl<'a> Group<'a> {
         if fence.is_some_and(|fence| !leases::stands(self.held, fence)) {
             return Err(StoreError::Fenced);
         }
-        let answer = once.map(|once| answer_record(&once).map(|record| (once, record))).transpose()?;
+        let answer = once.map(|once| answer_record(at, &once).map(|record| (once, record))).transpose()?;
         let cursors = self.advanced(&advances)?;
-        let (entries, tails) = self.numbered(appends)?;
+        let (entries, tails) = self.numbered(at, appends)?;
         // From here on nothing fails: the change is all in.
         self.cursors.extend(cursors);
         self.tails.extend(tails);
@@ -80,7 +82,7 @@ impl<'a> Group<'a> {
             self.keep_answer(at, once, record);
         }
         let sequences = entries.iter().map(|entry| entry.tail.last).collect();
-        entries.into_iter().for_each(|entry| self.keep_entry(at, entry));
+        entries.into_iter().for_each(|entry| self.keep_entry(entry));
         Ok(Staged::Done { sequences })
     }
 
@@ -95,7 +97,9 @@ impl<'a> Group<'a> {
         for (name, cursor) in &self.cursors {
             self.rows.insert(&cursor_key(*name), cursor.octets());
         }
-        Some(Plan { draft: self.draft, rows: self.rows, tails: self.tails })
+        let moves = State { cursors: self.cursors.into_iter().collect(), ..State::default() };
+        let effects = Effects { rows: self.rows, moves, released: Vec::new() };
+        Some(Plan { draft: self.draft, effects, tails: self.tails })
     }
 
     fn known(&self, id: &OnceId) -> Result<Option<OnceRow>, StoreError> {
@@ -123,17 +127,22 @@ impl<'a> Group<'a> {
         Ok(moved)
     }
 
-    fn numbered(&self, appends: Vec<Append>) -> Result<(Vec<Fresh>, HashMap<Stream, Tail>), StoreError> {
+    fn numbered(
+        &self,
+        at: u64,
+        appends: Vec<Append>,
+    ) -> Result<(Vec<Fresh>, HashMap<Stream, Tail>), StoreError> {
         let mut tails = HashMap::new();
         let mut entries = Vec::with_capacity(appends.len());
         for Append { stream, number, body } in appends {
             let known = tails.get(&stream).or_else(|| self.tails.get(&stream)).copied();
             let tail = known.unwrap_or_else(|| self.parts.tails.now(stream));
             let numbered = number(tail);
-            let record = Record::new(Kind::Entry, numbered.head, body)?;
             let tail = Tail { last: tail.last + 1, link: numbered.link };
+            let label = Label::Entry { stream, sequence: tail.last, at, link: tail.link };
+            let record = Record::new(label, numbered.head, body)?;
             tails.insert(stream, tail);
-            entries.push(Fresh { stream, tail, record });
+            entries.push(Fresh { stream, tail, at, record });
         }
         Ok((entries, tails))
     }
@@ -146,13 +155,13 @@ impl<'a> Group<'a> {
         self.once.insert(once.id, row);
     }
 
-    fn keep_entry(&mut self, at: u64, entry: Fresh) {
-        let Fresh { stream, tail, record } = entry;
+    fn keep_entry(&mut self, entry: Fresh) {
+        let Fresh { stream, tail, at, record } = entry;
         let row = EntryRow { place: self.draft.push(record), at, link: tail.link };
         self.rows.insert(&entry_key(stream, tail.last), row.octets());
     }
 }
 
-fn answer_record(once: &Once) -> Result<Record, StoreError> {
-    Record::new(Kind::Answer, once.id.0.clone(), once.answer.clone())
+fn answer_record(at: u64, once: &Once) -> Result<Record, StoreError> {
+    Record::new(Label::Answer { at, digest: once.digest }, once.id.0.clone(), once.answer.clone())
 }

@@ -14,8 +14,9 @@ use tracing::error;
 
 use super::{
     health::Health,
-    layout::{failed, settle_file, sync_directory},
+    layout::{Layout, failed, settle_file, sync_directory},
     row::{self, EntryRow, OnceRow, Row, SegmentRow},
+    state::Lost,
 };
 use crate::store::{Cursor, CursorName, OnceId, StoreError, Stream, Tail};
 
@@ -38,6 +39,10 @@ impl Index {
     /// Opens the index, and puts on disk what sled repaired or made.
     pub(super) fn open(path: PathBuf, cache_bytes: u64, health: Arc<Health>) -> Result<Self, StoreError> {
         // No flush thread: every batch is flushed by who applies it. sled 0.34 never consults its `Mode`.
+        let suspect = Layout::suspect(&path);
+        if suspect.exists() {
+            return Err(corrupt(&path, "a read of it failed before"));
+        }
         let config = sled::Config::new().path(&path).cache_capacity(cache_bytes).flush_every_ms(None);
         let db = opened(&config, &path)?;
         for name in files(&path)? {
@@ -58,6 +63,11 @@ impl Index {
             self.data.sync_data()?;
             Ok(())
         })
+    }
+
+    /// Keeps a batch in memory, until the next [`Self::apply`] puts it on disk: while nobody relies on the index yet.
+    pub(super) fn stage(&self, batch: Batch) -> Result<(), StoreError> {
+        self.guarded(|db| db.apply_batch(batch))
     }
 
     /// Where an entry lies.
@@ -83,6 +93,32 @@ impl Index {
         self.once(id.octets())
     }
 
+    /// At most `limit` once ids that follow `after`, and where their answers lie.
+    pub(super) fn once_after(
+        &self,
+        after: Option<&OnceId>,
+        limit: usize,
+    ) -> Result<Vec<(OnceId, OnceRow)>, StoreError> {
+        let first = match after {
+            Some(id) => [&row::once_key(id.octets())[..], &[0]].concat(),
+            None => row::once_key(&[]),
+        };
+        let found: Vec<(IVec, IVec)> = self.guarded(|db| {
+            db.range(first..).take_while(|found| starts_with(found, b'o')).take(limit).collect()
+        })?;
+        found.iter().map(|(key, value)| self.parsed(key, value, row::once_of)).collect()
+    }
+
+    /// Whether the answer under `id` is found by its time.
+    pub(super) fn has_time(&self, at: u64, id: &OnceId) -> Result<bool, StoreError> {
+        self.guarded(|db| db.contains_key(row::when_key(at, id.octets())))
+    }
+
+    /// How many answers are found by their time.
+    pub(super) fn times(&self) -> Result<u64, StoreError> {
+        self.guarded(|db| db.scan_prefix(b"w").try_fold(0, |count, row| row.map(|_| count + 1)))
+    }
+
     /// Where a cursor stands.
     pub(super) fn cursor(&self, name: CursorName) -> Result<Cursor, StoreError> {
         Ok(self.row(&row::cursor_key(name))?.unwrap_or_default())
@@ -106,6 +142,16 @@ impl Index {
         self.all(b"t", row::stream_of)
     }
 
+    /// All cursors that were ever moved.
+    pub(super) fn cursors(&self) -> Result<Vec<(CursorName, Cursor)>, StoreError> {
+        self.all(b"c", row::name_of)
+    }
+
+    /// The stretches of numbers that are known to be lost.
+    pub(super) fn lost(&self) -> Result<Lost, StoreError> {
+        Ok(self.all(b"l", row::lost_of)?.into_iter().collect())
+    }
+
     /// All segments that are known.
     pub(super) fn segments(&self) -> Result<Vec<(u32, SegmentRow)>, StoreError> {
         self.all(b"s", row::segment_of)
@@ -117,11 +163,16 @@ impl Index {
         parsed: impl Fn(&[u8]) -> Option<K>,
     ) -> Result<Vec<(K, R)>, StoreError> {
         let rows: Vec<(IVec, IVec)> = self.guarded(|db| db.scan_prefix(prefix).collect())?;
-        rows.iter()
-            .map(|(key, value)| {
-                parsed(key).zip(R::parse(value)).ok_or_else(|| corrupt(&self.path, &hex(key)))
-            })
-            .collect()
+        rows.iter().map(|(key, value)| self.parsed(key, value, &parsed)).collect()
+    }
+
+    fn parsed<K, R: Row>(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        parsed: impl Fn(&[u8]) -> Option<K>,
+    ) -> Result<(K, R), StoreError> {
+        parsed(key).zip(R::parse(value)).ok_or_else(|| corrupt(&self.path, &hex(key)))
     }
 
     fn row<R: Row>(&self, key: &[u8]) -> Result<Option<R>, StoreError> {
@@ -136,11 +187,31 @@ impl Index {
         self.health.check()?;
         match catch_unwind(AssertUnwindSafe(|| call(&self.db))) {
             Ok(Ok(value)) => return Ok(value),
-            Ok(Err(error)) => error!(%error, index = %self.path.display(), "the index failed"),
-            Err(_) => error!(index = %self.path.display(), "the index panicked"),
+            // The disk may be full or the system out of files: that says nothing about what is on disk.
+            Ok(Err(error @ sled::Error::Io(_))) => {
+                error!(%error, index = %self.path.display(), "the index failed");
+            }
+            Ok(Err(error)) => {
+                error!(%error, index = %self.path.display(), "the index failed; the next start makes it anew");
+                self.suspect();
+            }
+            Err(_) => {
+                error!(index = %self.path.display(), "the index panicked; the next start makes it anew");
+                self.suspect();
+            }
         }
         self.health.fail();
         Err(StoreError::Broken)
+    }
+}
+
+impl Index {
+    // If it cannot be written, the next start opens the index as it is, and finds the same.
+    fn suspect(&self) {
+        let path = Layout::suspect(&self.path);
+        if let Err(error) = File::create(&path).and_then(|_| File::open(&self.path)?.sync_all()) {
+            error!(%error, path = %path.display(), "cannot note that the index is damaged");
+        }
     }
 }
 
@@ -188,6 +259,10 @@ fn refused(error: sled::Error, path: &Path) -> StoreError {
         sled::Error::Io(error) => failed("open", path)(error),
         error => corrupt(path, &error.to_string()),
     }
+}
+
+fn starts_with(found: &sled::Result<(IVec, IVec)>, kind: u8) -> bool {
+    !matches!(found, Ok((key, _)) if key.first() != Some(&kind))
 }
 
 fn corrupt(path: &Path, what: &str) -> StoreError {

@@ -19,8 +19,9 @@ use std::{
 
 use crate::store::StoreError;
 
-/// The format that this release writes, and the highest that it reads.
-const FORMAT: u32 = 1;
+/// The format that this release writes, and the highest that it reads. The first one had records without labels;
+/// they stay as they are until they are purged.
+const FORMAT: u32 = 2;
 const FORMAT_NAME: &str = "exchange-store";
 
 /// How long to wait for the lock: a child process holds a copy of it between its fork and its exec.
@@ -40,9 +41,47 @@ impl Layout {
         let lock = lock(&root.join("LOCK"))?;
         let layout = Self { root: root.to_owned(), _lock: lock };
         layout.check_format()?;
+        make_directory(&layout.segments())?;
+        if layout.index_is_lost()? {
+            let what = format!("{}: it is gone, and there are segments", layout.index().display());
+            return Err(StoreError::Corrupt { what });
+        }
         make_directory(&layout.index())?;
+        Ok(layout)
+    }
+
+    /// Locks the directory of a store whose index is not to be used.
+    pub(super) fn open_segments(root: &Path) -> Result<Self, StoreError> {
+        if !root.is_dir() {
+            return Err(StoreError::Corrupt { what: format!("{}: it is not there", root.display()) });
+        }
+        let lock = lock(&root.join("LOCK"))?;
+        let layout = Self { root: root.to_owned(), _lock: lock };
+        match layout.check_format() {
+            // What the segments say of themselves is enough.
+            Ok(()) | Err(StoreError::Corrupt { .. } | StoreError::Io { .. }) => {}
+            Err(error) => return Err(error),
+        }
         make_directory(&layout.segments())?;
         Ok(layout)
+    }
+
+    /// The store's directory.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Says that the index must not be used again: a read of it failed in a way that no retry mends.
+    pub(super) fn suspect(index: &Path) -> PathBuf {
+        index.join("SUSPECT")
+    }
+
+    fn index_is_lost(&self) -> Result<bool, StoreError> {
+        if self.index().is_dir() {
+            return Ok(false);
+        }
+        let segments = self.segments();
+        Ok(fs::read_dir(&segments).map_err(failed("read", &segments))?.next().is_some())
     }
 
     /// Where sled lives.
@@ -76,9 +115,15 @@ impl Layout {
             text.trim_end().strip_prefix(FORMAT_NAME).and_then(|number| number.trim().parse::<u32>().ok());
         match found {
             Some(FORMAT) => Ok(()),
+            Some(1) => self.write_format(&path),
             Some(found) if found > FORMAT => Err(StoreError::Newer { found, known: FORMAT }),
             _ => Err(StoreError::Corrupt { what: path.display().to_string() }),
         }
+    }
+
+    /// Writes the format's name where it is missing or wrong.
+    pub(super) fn renew_format(&self) -> Result<(), StoreError> {
+        self.write_format(&self.root.join("FORMAT"))
     }
 
     fn write_format(&self, path: &Path) -> Result<(), StoreError> {
@@ -115,7 +160,7 @@ pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error)
     move |source| StoreError::Io { doing, path, source: Arc::new(source) }
 }
 
-fn make_directory(path: &Path) -> Result<(), StoreError> {
+pub(super) fn make_directory(path: &Path) -> Result<(), StoreError> {
     if path.is_dir() {
         return Ok(());
     }

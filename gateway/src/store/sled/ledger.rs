@@ -34,6 +34,12 @@ impl Ledger {
         self.changed.insert(place.segment);
     }
 
+    /// Notes where a segment ends of which no record is needed by itself.
+    pub(super) fn add_group(&mut self, segment: u32, end: u64) {
+        self.rows.entry(segment).or_default().end = end;
+        self.changed.insert(segment);
+    }
+
     /// Counts a record that is no longer needed.
     pub(super) fn release(&mut self, kind: Kind, place: Place) {
         if let Some(row) = self.rows.get_mut(&place.segment) {

@@ -5,6 +5,7 @@
 //! disk, and nobody is answered before both are.
 
 mod committer;
+mod damage;
 mod group;
 mod health;
 mod index;
@@ -12,13 +13,20 @@ mod layout;
 mod leases;
 mod ledger;
 mod parts;
+pub mod rebuild;
 mod record;
 mod recovery;
+mod restore;
 mod row;
 mod segment;
+mod state;
+pub mod survey;
 mod sweep;
 #[cfg(test)]
 mod tests;
+mod upkeep;
+pub mod verify;
+pub mod walk;
 mod writer;
 
 use std::{
@@ -34,6 +42,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
     committer::{Committer, Job, Reply},
+    damage::Damage,
     health::Health,
     index::Index,
     layout::{Layout, failed},
@@ -45,7 +54,7 @@ use self::{
 };
 use super::{
     Answered, Change, Committed, Cursor, CursorName, Entry, Fence, Holder, LeaseName, OnceId, Store,
-    StoreError, StoreSize, Stream, Tail, tails::Tails,
+    StoreError, StoreSize, Stream, Tail, tails::Tails, upkeep::Upkeep,
 };
 
 /// Jobs that may wait for the thread; more wait in their callers.
@@ -88,9 +97,9 @@ impl SledStore {
         let index = Index::open(layout.index(), options.cache_bytes, Arc::clone(&health))?;
         let segments = Segments::new(layout.segments());
         let tails = Tails::new(index.tails()?);
-        let leases = Leases::default();
-        let parts =
-            Arc::new(Parts { index, segments, tails, leases, size: Mutex::default(), health, layout });
+        let (leases, damage) = (Leases::default(), Damage::default());
+        let size = Mutex::default();
+        let parts = Arc::new(Parts { index, segments, tails, leases, size, damage, health, layout });
         let writer = Writer::open(Arc::clone(&parts), options)?;
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let committer = Committer::new(Arc::clone(&parts), writer, waiting);
@@ -180,6 +189,10 @@ impl Store for SledStore {
     async fn streams(&self) -> Result<Vec<Stream>, StoreError> {
         self.parts.health.check()?;
         Ok(self.parts.tails.streams())
+    }
+
+    fn upkeep(&self) -> Option<&dyn Upkeep> {
+        Some(self)
     }
 
     async fn lease(

@@ -6,15 +6,20 @@
 use std::sync::{Arc, Mutex};
 
 use super::{
+    damage::Damage,
     health::Health,
     index::Index,
     layout::Layout,
     leases::Leases,
-    record::{HEADER, Record},
+    record::{HEADER, Kind, LABEL, Label, Record},
     row::{EntryRow, OnceRow},
     segment::Segments,
 };
-use crate::store::{Answered, Entry, OnceId, StoreError, StoreSize, Stream, tails::Tails};
+use crate::store::{
+    Answered, Entry, OnceId, StoreError, StoreSize, Stream,
+    tails::Tails,
+    upkeep::{Damaged, KeptAnswer},
+};
 
 /// All of an open store but its writer.
 #[derive(Debug)]
@@ -25,6 +30,7 @@ pub(super) struct Parts {
     pub(super) tails: Tails,
     pub(super) leases: Leases,
     pub(super) size: Mutex<StoreSize>,
+    pub(super) damage: Damage,
     pub(super) health: Arc<Health>,
     pub(super) layout: Layout,
 }
@@ -41,7 +47,7 @@ impl Parts {
         }
     }
 
-    /// The entries that follow number `after` without a gap.
+    /// The entries that follow number `after` without a gap, up to the first that is damaged.
     pub(super) fn after(
         &self,
         stream: Stream,
@@ -53,15 +59,16 @@ impl Parts {
         let (mut page, mut octets) = (Vec::<Entry>::new(), 0);
         for row in self.index.entries(stream, after.saturating_add(1), last) {
             let (sequence, row) = row?;
-            octets += (row.place.length as usize).saturating_sub(HEADER);
+            octets += (row.place.length as usize).saturating_sub(HEADER + LABEL);
             let follows = page.last().is_none_or(|entry| entry.sequence + 1 == sequence);
             if !page.is_empty() && (octets > max_bytes || !follows) {
                 break;
             }
-            match self.entry(stream, sequence, row)? {
-                Some(entry) => page.push(entry),
-                None if page.is_empty() => octets = 0,
-                None => break,
+            match self.entry(stream, sequence, row) {
+                Ok(Some(entry)) => page.push(entry),
+                Ok(None) if page.is_empty() => octets = 0,
+                Err(error) if page.is_empty() => return Err(error),
+                Ok(None) | Err(_) => break,
             }
         }
         Ok(page)
@@ -103,6 +110,14 @@ impl Parts {
         Ok(None)
     }
 
+    /// All that is kept under `id`, unless it was forgotten.
+    pub(super) fn kept_answer(&self, id: OnceId) -> Result<Option<KeptAnswer>, StoreError> {
+        // The answer may go to another segment meanwhile, but its time and digest stay.
+        let Some(answered) = self.once(&id)? else { return Ok(None) };
+        let row = self.index.settled_once(&id)?;
+        Ok(row.map(|row| KeptAnswer { id, at: row.at, digest: answered.digest, answer: answered.answer }))
+    }
+
     /// The answer of a row that cannot change meanwhile.
     pub(super) fn answered(&self, row: OnceRow) -> Result<Answered, StoreError> {
         let record = self.segments.read(row.place)?.ok_or_else(|| self.segments.corrupt(row.place))?;
@@ -111,10 +126,44 @@ impl Parts {
 
     fn entry(&self, stream: Stream, sequence: u64, row: EntryRow) -> Result<Option<Entry>, StoreError> {
         let EntryRow { place, at, link } = row;
-        match self.segments.read(place)? {
-            Some(Record { head, body, .. }) => Ok(Some(Entry { sequence, at, link, head, body })),
-            None if self.index.entry(stream, sequence)?.is_none() => Ok(None),
-            None => Err(self.segments.corrupt(place)),
+        match self.segments.read(place) {
+            Ok(Some(Record { label, head, body, .. })) if belongs(label, stream, sequence, row) => {
+                Ok(Some(Entry { sequence, at, link, head, body }))
+            }
+            Ok(Some(_)) | Err(StoreError::Corrupt { .. }) => self.damaged(stream, sequence, row),
+            // Purged between the two reads, or mended.
+            Ok(None) => match self.index.entry(stream, sequence)? {
+                None => Ok(None),
+                Some(now) if now != row => self.entry(stream, sequence, now),
+                Some(_) => self.damaged(stream, sequence, row),
+            },
+            Err(error) => Err(error),
         }
     }
+
+    fn damaged(&self, stream: Stream, sequence: u64, row: EntryRow) -> Result<Option<Entry>, StoreError> {
+        match self.index.entry(stream, sequence)? {
+            None => return Ok(None),
+            Some(now) if now != row => return self.entry(stream, sequence, now),
+            Some(_) => {}
+        }
+        let damaged = self.describe(stream, sequence, row);
+        self.damage.note(&damaged);
+        let Damaged { stream, sequence, what, .. } = damaged;
+        Err(StoreError::Damaged { stream, sequence, what })
+    }
+
+    /// What is known of an entry whose record is not as it was written.
+    fn describe(&self, stream: Stream, sequence: u64, row: EntryRow) -> Damaged {
+        let EntryRow { place, at, link } = row;
+        let head = self.segments.remains(place).filter(|record| record.kind() == Kind::Entry);
+        let head = head.map(|record| record.head);
+        Damaged { stream, sequence, at, link, head, what: self.segments.at(place) }
+    }
+}
+
+/// Whether a record is the one that a row is about; those of the first format do not say.
+fn belongs(label: Label, stream: Stream, sequence: u64, row: EntryRow) -> bool {
+    let expected = Label::Entry { stream, sequence, at: row.at, link: row.link };
+    label == expected || label == Label::Bare(Kind::Entry)
 }

@@ -8,6 +8,7 @@
 //! | `c` name 16 | a cursor: through, link |
 //! | `o` once id | an answer: place, time, digest |
 //! | `w` time u64, once id | nothing: finds the answers by their time |
+//! | `l` stream 8, first u64 | the last number of a stretch that is known to be lost |
 //! | `s` segment u32 | live entries u64, live answers u64, octets of live answers u64, end u64 |
 //!
 //! A place is segment u32, offset u64, length u32. Numbers are big endian, so keys are in the order of numbers.
@@ -40,9 +41,29 @@ pub(super) fn when_key(at: u64, id: &[u8]) -> Vec<u8> {
     [b"w", &at.to_be_bytes()[..], id].concat()
 }
 
+/// The key of a stretch that is lost.
+pub(super) fn lost_key(stream: Stream, first: u64) -> [u8; 17] {
+    joined(b'l', &stream.octets(), &first.to_be_bytes())
+}
+
+/// The stream and the first number in a key made by [`lost_key`].
+pub(super) fn lost_of(key: &[u8]) -> Option<(Stream, u64)> {
+    stream_of(key).zip(sequence_of(key))
+}
+
 /// The key of a segment.
 pub(super) fn segment_key(segment: u32) -> [u8; 5] {
     joined(b's', &segment.to_be_bytes(), &[])
+}
+
+/// The name in a key made by [`cursor_key`].
+pub(super) fn name_of(key: &[u8]) -> Option<CursorName> {
+    key.get(1..)?.try_into().ok().map(CursorName::new)
+}
+
+/// The once id in a key made by [`once_key`].
+pub(super) fn once_of(key: &[u8]) -> Option<OnceId> {
+    OnceId::new(key.get(1..)?)
 }
 
 /// The number at the end of the key of an entry.
@@ -116,7 +137,7 @@ impl SegmentRow {
                 self.answers += 1;
                 self.answer_octets += u64::from(length);
             }
-            Kind::Group => {}
+            Kind::Group | Kind::State | Kind::Committed => {}
         }
     }
 
@@ -128,7 +149,7 @@ impl SegmentRow {
                 self.answers = self.answers.saturating_sub(1);
                 self.answer_octets = self.answer_octets.saturating_sub(u64::from(length));
             }
-            Kind::Group => {}
+            Kind::Group | Kind::State | Kind::Committed => {}
         }
     }
 }
@@ -168,6 +189,16 @@ impl Row for SegmentRow {
             end: number(&mut octets)?,
         };
         octets.is_empty().then_some(row)
+    }
+}
+
+impl Row for u64 {
+    fn octets(&self) -> Vec<u8> {
+        self.to_be_bytes().to_vec()
+    }
+
+    fn parse(octets: &[u8]) -> Option<Self> {
+        octets.try_into().ok().map(Self::from_be_bytes)
     }
 }
 

@@ -62,6 +62,30 @@ impl Segments {
         }
     }
 
+    /// What is left at a place, whether its checksum is right or not; nothing if it is not even shaped as a record.
+    pub(super) fn remains(&self, place: Place) -> Option<Record> {
+        let mut octets = vec![0; (place.length as usize).min(LONGEST)];
+        let file = self.file(place.segment).ok()??;
+        file.read_exact_at(&mut octets, place.offset).ok()?;
+        Record::unchecked(octets.into())
+    }
+
+    /// Octets of a segment, whatever they are.
+    pub(super) fn octets(&self, segment: u32, offset: u64, count: u64) -> Result<Vec<u8>, StoreError> {
+        let mut octets = vec![0; usize::try_from(count).unwrap_or(usize::MAX)];
+        if let Some(file) = self.file(segment)? {
+            file.read_exact_at(&mut octets, offset).map_err(failed("read", &self.path(segment)))?;
+        }
+        Ok(octets)
+    }
+
+    /// Octets of a segment file; nothing if it is gone.
+    pub(super) fn length(&self, segment: u32) -> Result<Option<u64>, StoreError> {
+        let Some(file) = self.file(segment)? else { return Ok(None) };
+        let length = file.metadata().map_err(failed("read", &self.path(segment)))?.len();
+        Ok(Some(length))
+    }
+
     /// What the record at an offset is, and its place, without reading it; nothing if its segment is gone.
     pub(super) fn glance(&self, segment: u32, offset: u64) -> Result<Option<(Kind, Place)>, StoreError> {
         let Some(file) = self.file(segment)? else { return Ok(None) };
@@ -128,9 +152,12 @@ impl Segments {
 
     /// What to say of a place that is not as it was written.
     pub(super) fn corrupt(&self, place: Place) -> StoreError {
-        StoreError::Corrupt {
-            what: format!("{} offset {}", self.path(place.segment).display(), place.offset),
-        }
+        StoreError::Corrupt { what: self.at(place) }
+    }
+
+    /// Names a place for people.
+    pub(super) fn at(&self, place: Place) -> String {
+        format!("{} offset {}", self.path(place.segment).display(), place.offset)
     }
 
     fn file(&self, segment: u32) -> Result<Option<Arc<File>>, StoreError> {
@@ -205,11 +232,7 @@ impl Active {
     }
 
     fn write(&self, records: &[Record]) -> io::Result<u64> {
-        let mut slices: Vec<IoSlice<'_>> = records
-            .iter()
-            .flat_map(|record| [&record.header[..], &record.head, &record.body])
-            .map(IoSlice::new)
-            .collect();
+        let mut slices: Vec<IoSlice<'_>> = records.iter().flat_map(Record::parts).map(IoSlice::new).collect();
         let mut rest = &mut slices[..];
         let mut offset = self.end;
         IoSlice::advance_slices(&mut rest, 0);
@@ -240,6 +263,7 @@ mod tests {
 
     use std::path::Path;
 
+    use super::super::record::Label;
     use super::*;
 
     #[test]
@@ -249,7 +273,7 @@ mod tests {
         let mut active = Active::create(&segments, 1).unwrap();
         let records: Vec<Record> = (0..3000_u32)
             .map(|n| {
-                Record::new(Kind::Entry, Bytes::new(), Bytes::copy_from_slice(&n.to_be_bytes())).unwrap()
+                Record::new(Label::State, Bytes::new(), Bytes::copy_from_slice(&n.to_be_bytes())).unwrap()
             })
             .collect();
         active.append(&records).unwrap();

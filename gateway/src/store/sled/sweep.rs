@@ -1,14 +1,13 @@
 //! Removing what is no longer needed, in steps that commits can go between.
 
-use sled::Batch;
 use tokio::sync::oneshot;
 
 use super::{
     parts::Parts,
-    record::{Kind, Record},
+    record::{Kind, Label, Record},
     row::{OnceRow, Row, entry_key, id_of, once_key},
     segment::Place,
-    writer::Writer,
+    writer::{Effects, Writer},
 };
 use crate::store::{StoreError, Stream};
 
@@ -57,40 +56,43 @@ pub(super) struct Step {
 
 /// Removes some of what there is to remove.
 pub(super) fn step(parts: &Parts, writer: &mut Writer, what: What) -> Result<Step, StoreError> {
-    let mut rows = Batch::default();
+    let mut effects = Effects::default();
     let removed = match what {
-        What::Entries { stream, through } => entries(parts, writer, &mut rows, (stream, through))?,
-        What::Answers { before } => answers(parts, writer, &mut rows, before)?,
+        What::Entries { stream, through } => entries(parts, &mut effects, (stream, through))?,
+        What::Answers { before } => answers(parts, &mut effects, before)?,
     };
     if removed > 0 {
-        writer.settle(rows)?;
+        writer.keep_effects(effects)?;
     }
     Ok(Step { removed, more: removed == STEP })
 }
 
 fn entries(
     parts: &Parts,
-    writer: &mut Writer,
-    rows: &mut Batch,
+    effects: &mut Effects,
     (stream, through): (Stream, u64),
 ) -> Result<usize, StoreError> {
     let found = parts.index.entries(stream, 1, through).take(STEP).collect::<Result<Vec<_>, _>>()?;
     for (sequence, row) in &found {
-        rows.remove(&entry_key(stream, *sequence));
-        writer.ledger().release(Kind::Entry, row.place);
+        effects.rows.remove(&entry_key(stream, *sequence));
+        effects.released.push((Kind::Entry, row.place));
+    }
+    if let Some((last, _)) = found.last() {
+        effects.moves.purged.insert(stream, *last);
     }
     Ok(found.len())
 }
 
-fn answers(parts: &Parts, writer: &mut Writer, rows: &mut Batch, before: u64) -> Result<usize, StoreError> {
+// That they are forgotten is not written to a segment: an answer that comes back with a new index is forgotten again.
+fn answers(parts: &Parts, effects: &mut Effects, before: u64) -> Result<usize, StoreError> {
     let found = parts.index.once_before(before, STEP)?;
     for key in &found {
         let id = id_of(key).unwrap_or_default();
         if let Some(row) = parts.index.once(id)? {
-            rows.remove(once_key(id));
-            writer.ledger().release(Kind::Answer, row.place);
+            effects.rows.remove(once_key(id));
+            effects.released.push((Kind::Answer, row.place));
         }
-        rows.remove(key);
+        effects.rows.remove(key);
     }
     Ok(found.len())
 }
@@ -112,7 +114,7 @@ impl Carry {
 
     /// Carries some answers on; gives back what is left to do.
     pub(super) fn step(mut self, parts: &Parts, writer: &mut Writer) -> Result<Option<Self>, StoreError> {
-        let end = writer.ledger().row(self.segment).map_or(0, |row| row.end);
+        let end = writer.end_of(self.segment);
         let mut found = Vec::new();
         let (mut octets, mut seen) = (0, 0);
         while self.offset < end && octets < CARRIED && seen < SEEN {
@@ -143,11 +145,13 @@ fn move_answers(writer: &mut Writer, found: Vec<(Record, OnceRow)>) -> Result<()
         return Ok(());
     }
     let mut draft = writer.draft()?;
-    let mut rows = Batch::default();
-    let old: Vec<Place> = found.iter().map(|(_, row)| row.place).collect();
+    let mut effects = Effects::default();
     for (record, row) in found {
+        effects.released.push((Kind::Answer, row.place));
         let key = once_key(&record.head);
-        rows.insert(key, OnceRow { place: draft.push(record), ..row }.octets());
+        let label = Label::Answer { at: row.at, digest: row.digest };
+        let place = draft.push(Record::new(label, record.head, record.body)?);
+        effects.rows.insert(key, OnceRow { place, ..row }.octets());
     }
-    writer.keep(draft, rows, &old)
+    writer.keep(draft, effects)
 }

@@ -2,6 +2,7 @@
 //! segment, sync, index, sync, unlink.
 
 use std::{
+    collections::BTreeMap,
     mem,
     sync::{Arc, PoisonError},
 };
@@ -14,9 +15,10 @@ use super::{
     SledOptions,
     ledger::Ledger,
     parts::Parts,
-    record::{Kind, Record},
+    record::{Kind, Label, Record},
     recovery,
     segment::{Active, Place, is_full},
+    state::State,
 };
 use crate::store::StoreError;
 
@@ -27,18 +29,40 @@ pub(super) struct Writer {
     options: SledOptions,
     active: Active,
     ledger: Ledger,
+    /// What the index knows and no segment says, because the disk was full.
+    unwritten: State,
 }
 
 /// Records to write, and where each will lie.
 #[derive(Debug)]
 pub(super) struct Draft {
     segment: u32,
+    start: u64,
     end: u64,
     records: Vec<Record>,
     places: Vec<Place>,
 }
 
+/// What a group does besides its records.
+#[derive(Debug, Default)]
+pub(super) struct Effects {
+    /// To the index.
+    pub(super) rows: Batch,
+    /// What of it no entry and no answer says.
+    pub(super) moves: State,
+    /// Records that are no longer needed.
+    pub(super) released: Vec<(Kind, Place)>,
+}
+
 impl Draft {
+    /// Begins a group behind what is in a segment.
+    pub(super) fn begin(segment: u32, start: u64) -> Result<Self, StoreError> {
+        let mut draft = Self { segment, start, end: start, records: Vec::new(), places: Vec::new() };
+        // Its length is known at the end.
+        draft.push(beginning(segment, start, 0)?);
+        Ok(draft)
+    }
+
     /// Adds a record behind the others.
     pub(super) fn push(&mut self, record: Record) -> Place {
         let place = Place { segment: self.segment, offset: self.end, length: record.length() };
@@ -48,22 +72,49 @@ impl Draft {
         place
     }
 
-    /// Whether there is nothing to write: only the record that begins a group.
+    /// Adds what there was before the group.
+    pub(super) fn push_state(&mut self, state: &State) -> Result<(), StoreError> {
+        self.push(Record::new(Label::State, Bytes::new(), state.octets())?);
+        Ok(())
+    }
+
+    /// Ends the group: without its last record it counts for nothing.
+    pub(super) fn end(&mut self, moves: &State) -> Result<(), StoreError> {
+        self.push(Record::new(Label::Committed, Bytes::new(), moves.octets())?);
+        self.records[0] = beginning(self.segment, self.start, self.end - self.start)?;
+        Ok(())
+    }
+
+    /// The records, in order, and where each lies.
+    pub(super) fn records(&self) -> impl Iterator<Item = (&Record, Place)> {
+        self.records.iter().zip(self.places.iter().copied())
+    }
+
+    /// Its records.
+    pub(super) fn into_records(self) -> Vec<Record> {
+        self.records
+    }
+
+    /// Whether it has no entry and no answer.
     pub(super) fn is_empty(&self) -> bool {
-        self.records.len() <= 1
+        !self.records.iter().any(|record| matches!(record.kind(), Kind::Entry | Kind::Answer))
     }
 }
 
+fn beginning(segment: u32, offset: u64, octets: u64) -> Result<Record, StoreError> {
+    Record::new(Label::Group { segment, offset, octets }, Bytes::new(), Bytes::new())
+}
+
 impl Writer {
-    /// Cuts the segments to what the index knows of them, and goes on with the last.
+    /// Takes what the last group left in the segments, and goes on with the last one.
     pub(super) fn open(parts: Arc<Parts>, options: SledOptions) -> Result<Self, StoreError> {
         let ledger = Ledger::new(parts.index.segments()?);
-        recovery::trim(&parts, &ledger)?;
+        let ledger = recovery::recover(&parts, ledger)?;
         let active = match ledger.newest() {
             Some((segment, row)) => Active::resume(&parts.segments, segment, row.end)?,
             None => Active::create(&parts.segments, 1)?,
         };
-        let writer = Self { parts, options, active, ledger };
+        let writer = Self { parts, options, active, ledger, unwritten: State::default() };
         writer.publish_size();
         Ok(writer)
     }
@@ -82,27 +133,51 @@ impl Writer {
             let full = mem::replace(&mut self.active, next);
             self.ledger.reconsider(full.number);
         }
-        let (segment, end) = (self.active.number, self.active.end);
-        let mut draft = Draft { segment, end, records: Vec::new(), places: Vec::new() };
-        draft.push(Record::new(Kind::Group, Bytes::new(), Bytes::new())?);
+        self.draft_here()
+    }
+
+    /// An empty draft behind what is there.
+    fn draft_here(&self) -> Result<Draft, StoreError> {
+        let mut draft = Draft::begin(self.active.number, self.active.end)?;
+        if self.active.end == 0 {
+            draft.push_state(&self.state()?)?;
+        }
         Ok(draft)
     }
 
-    /// Keeps all records and rows on disk, or nothing; the answers at `moved` are no longer needed then.
-    pub(super) fn keep(&mut self, draft: Draft, rows: Batch, moved: &[Place]) -> Result<(), StoreError> {
-        if draft.is_empty() {
-            return self.settle(rows);
+    /// Keeps all records and effects on disk, or nothing.
+    pub(super) fn keep(&mut self, mut draft: Draft, effects: Effects) -> Result<(), StoreError> {
+        let mut moves = self.unwritten.clone();
+        moves.extend(effects.moves);
+        if draft.is_empty() && moves.is_empty() {
+            return self.settle(effects.rows, &effects.released);
         }
-        self.active.append(&draft.records).map_err(|error| self.named(error))?;
-        for (record, place) in draft.records.iter().zip(&draft.places) {
-            self.ledger.add(record.kind, *place);
+        let only_moves = draft.is_empty();
+        draft.end(&moves)?;
+        match self.active.append(&draft.records) {
+            Ok(()) => self.unwritten = State::default(),
+            // What lets a full disk be purged must not need space: the index has it, and the next group says it.
+            Err(error) if only_moves && is_full(&error) => {
+                self.unwritten = moves;
+                return self.settle(effects.rows, &effects.released);
+            }
+            Err(error) => return Err(self.named(error)),
         }
-        moved.iter().for_each(|place| self.ledger.release(Kind::Answer, *place));
-        self.settle(rows)
+        for (record, place) in draft.records() {
+            self.ledger.add(record.kind(), place);
+        }
+        self.settle(effects.rows, &effects.released)
     }
 
-    /// Keeps rows that need no records, and unlinks the segments that are dead by them.
-    pub(super) fn settle(&mut self, mut rows: Batch) -> Result<(), StoreError> {
+    /// Keeps effects that need no records.
+    pub(super) fn keep_effects(&mut self, effects: Effects) -> Result<(), StoreError> {
+        let draft = self.draft_here()?;
+        self.keep(draft, effects)
+    }
+
+    /// Keeps rows, and unlinks the segments that are dead by them.
+    fn settle(&mut self, mut rows: Batch, released: &[(Kind, Place)]) -> Result<(), StoreError> {
+        released.iter().for_each(|(kind, place)| self.ledger.release(*kind, *place));
         let dead = self.ledger.settle(self.active.number, &mut rows);
         self.parts.index.apply(rows)?;
         self.publish_size();
@@ -115,14 +190,28 @@ impl Writer {
         Ok(())
     }
 
-    /// Says what becomes of records that are no longer needed, at the next [`Self::settle`] or [`Self::keep`].
-    pub(super) fn ledger(&mut self) -> &mut Ledger {
-        &mut self.ledger
+    /// What the index knows of a segment.
+    pub(super) fn end_of(&self, segment: u32) -> u64 {
+        self.ledger.row(segment).map_or(0, |row| row.end)
     }
 
     /// The first segment behind `behind` that is worth emptying; see [`Ledger::sparse`].
     pub(super) fn sparse(&self, behind: u32) -> Option<u32> {
         self.ledger.sparse(behind, self.active.number)
+    }
+
+    /// Everything but entries and answers: a segment begins with it, so that older ones can go.
+    fn state(&self) -> Result<State, StoreError> {
+        let tails: BTreeMap<_, _> = self.parts.tails.all_known();
+        let mut purged = BTreeMap::new();
+        for (stream, tail) in &tails {
+            let first = self.parts.index.entries(*stream, 1, tail.last).next().transpose()?;
+            purged.insert(*stream, first.map_or(tail.last, |(sequence, _)| sequence - 1));
+        }
+        let lost = self.parts.index.lost()?.into_iter();
+        let lost = lost.filter(|((stream, _), last)| purged.get(stream).is_none_or(|purged| last > purged));
+        let lost = lost.collect();
+        Ok(State { cursors: self.parts.index.cursors()?.into_iter().collect(), tails, purged, lost })
     }
 
     fn named(&self, error: StoreError) -> StoreError {

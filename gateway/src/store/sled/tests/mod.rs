@@ -1,8 +1,12 @@
 //! The store on one machine, on real files.
 
+mod backlog;
 mod damage;
 mod full_disk;
 mod measure;
+mod model;
+mod power_cut;
+mod rebuild;
 mod space;
 
 use std::{path::Path, sync::Arc};
@@ -14,6 +18,16 @@ use super::*;
 /// Small segments, so that every test sees several.
 const SMALL: SledOptions = SledOptions { segment_bytes: 4096, free_floor_bytes: 0, cache_bytes: 1 << 20 };
 
+/// Octets of the records around entries: of one that begins a group, of an empty state, of one that ends a group.
+const GROUP: usize = 13 + 20;
+const STATE: usize = 13 + 16;
+const END: usize = 13 + 16;
+
+/// Octets of the record of an entry.
+const fn entry(body: usize) -> usize {
+    13 + 56 + 40 + body
+}
+
 const STREAM: Stream = Stream::new(*b"peer 826");
 
 fn open(directory: &Path) -> SledStore {
@@ -22,6 +36,17 @@ fn open(directory: &Path) -> SledStore {
 
 async fn close(store: SledStore) {
     store.close().await.unwrap();
+}
+
+/// Copies the files of a folder.
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for item in std::fs::read_dir(from).unwrap() {
+        let item = item.unwrap();
+        if item.path().is_file() {
+            std::fs::copy(item.path(), to.join(item.file_name())).unwrap();
+        }
+    }
 }
 
 /// Appends bodies of these lengths, a commit each.
@@ -84,7 +109,7 @@ async fn only_the_owner_may_read_the_files() {
     let mode = |name: &str| directory.join(name).metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!([mode(""), mode("index"), mode("segments")], [0o700; 3]);
     assert_eq!([mode("FORMAT"), mode("LOCK"), mode("index/db"), mode("segments/0000000001.seg")], [0o600; 4]);
-    assert_eq!(std::fs::read_to_string(directory.join("FORMAT")).unwrap(), "exchange-store 1\n");
+    assert_eq!(std::fs::read_to_string(directory.join("FORMAT")).unwrap(), "exchange-store 2\n");
 }
 
 #[tokio::test]

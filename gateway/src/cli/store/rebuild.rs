@@ -1,0 +1,132 @@
+//! `gateway store rebuild`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use gateway::clock::Clock;
+use gateway::config::Config;
+use gateway::store::Store;
+use gateway::store::sled::SledStore;
+use gateway::store::sled::rebuild::{self, Losses};
+use gateway::store::sled::survey::{Missing, Survey};
+use gateway::{embedded, names, recover, witness};
+use pki::trust::TrustKeeper;
+use proto::batch::Stage;
+use proto::ids::CountryCode;
+
+use super::report::table;
+use super::{Broken, DAMAGED};
+
+pub(super) async fn run(path: &Path, accept_losses: bool, clock: &Clock) -> Result<u8, Broken> {
+    let config = super::read(path)?;
+    let (folder, proven) = (super::folder(&config)?, witness::read(&config.state));
+    let survey = if folder.is_dir() { rebuild::survey(&folder)? } else { Survey::default() };
+    let losses = losses(&survey, &proven, folder.is_dir());
+    show(&survey, &losses);
+    if losses.is_empty() {
+        let rebuilt = rebuild::rebuild(&folder, Losses::Refuse, &embedded::stamp(clock))?;
+        let Ok(rebuilt) = rebuilt else { return Err(Broken::Other("the segments changed meanwhile".into())) };
+        println!("made anew, nothing is lost; the old index is in {}", rebuilt.aside.display());
+        return Ok(0);
+    }
+    if !accept_losses {
+        println!("nothing was changed; to go on without it: gateway store rebuild --accept-losses");
+        return Ok(DAMAGED);
+    }
+    if folder.is_dir() {
+        let rebuilt = rebuild::rebuild(&folder, Losses::Accept, &embedded::stamp(clock))?;
+        let Ok(rebuilt) = rebuilt else { return Err(Broken::Other("the segments changed meanwhile".into())) };
+        println!("made anew; what there was is in {}", rebuilt.aside.display());
+    }
+    write_down(&config, &losses)?;
+    recover(&config, &proven, clock).await?;
+    Ok(0)
+}
+
+async fn recover(config: &Config, proven: &BTreeMap<CountryCode, u64>, clock: &Clock) -> Result<(), Broken> {
+    let not_good = |cause| {
+        Broken::Other(format!("the trust list says for whom numbers were given, and it is not good: {cause}"))
+    };
+    let trust = TrustKeeper::check(&config.trust, clock.now()).map_err(not_good)?;
+    let countries: BTreeSet<CountryCode> = trust.countries().map(|country| country.code).collect();
+    let authorities: Vec<_> =
+        trust.countries().flat_map(|country| country.authorities.keys().copied()).collect();
+    let store = SledStore::open(&super::folder(config)?, embedded::options(config))?;
+    let outboxes = recover::outboxes(&store, &countries, proven).await?;
+    let inboxes = recover::inboxes(&store, &countries).await?;
+    recover::key_lists(&store, &authorities).await?;
+    store.close().await?;
+    let mut table = table(&["country", "our last known number", "goes on with", "pulled again from"]);
+    for outbox in outboxes {
+        let inbox = inboxes.iter().find(|inbox| inbox.country == outbox.country);
+        let from = inbox.map_or("-".to_owned(), |inbox| inbox.from.to_string());
+        table.add_row([outbox.country.to_string(), outbox.known.to_string(), outbox.next.to_string(), from]);
+    }
+    println!("{table}");
+    println!("start the gateway; peers go on behind the gap by themselves");
+    Ok(())
+}
+
+/// What cannot be brought back from here, a line each.
+fn losses(survey: &Survey, proven: &BTreeMap<CountryCode, u64>, is_there: bool) -> Vec<String> {
+    let mut losses = Vec::new();
+    if !is_there {
+        losses.push("the whole store: it is not there".to_owned());
+    }
+    losses.extend(survey.missing.iter().map(|missing| loss(missing, survey)));
+    for stretch in &survey.damaged {
+        let (segment, offset, octets) = (stretch.segment, stretch.offset, stretch.octets);
+        losses.push(format!("segment {segment} offset {offset}: {octets} octets are damaged; an entry that is missing, or the answer of a push"));
+    }
+    if survey.unnamed > 0 {
+        losses.push(format!("{} records of the first format, which name no stream", survey.unnamed));
+    }
+    if is_there && !survey.is_complete {
+        losses.push("the first segments are gone: answers of pushes and cursors may be".to_owned());
+    }
+    let tails: BTreeMap<_, _> = survey.tails().collect();
+    for (country, proven) in proven {
+        let last = tails.get(&names::outbox(*country)).map_or(0, |tail| tail.last);
+        if is_there && last < *proven {
+            losses.push(format!(
+                "outbox {country} ends at {last}, and the state folder says that it has been {proven}: it is an older copy"
+            ));
+        }
+    }
+    losses
+}
+
+fn loss(missing: &Missing, survey: &Survey) -> String {
+    let (stream, first, last) = (missing.stream, missing.first, missing.last);
+    let stored = |country| survey.cursor(names::acknowledged(country, Stage::Stored)).through;
+    let fate = match (names::outbox_country(stream), names::inbox_authority(stream)) {
+        (Some(country), _) if last <= stored(country) => "its peer has them: nothing is lost",
+        (Some(_), _) => "LOST unless the peer has them: their authorities publish again",
+        (None, Some(_)) => {
+            "pulled again from their origins, which keep them until a day after their delivery"
+        }
+        (None, None) => "receipts and key lists: whoever made them sends newer ones",
+    };
+    format!("{} {first} to {last}: {fate}", names::of_stream(stream))
+}
+
+fn show(survey: &Survey, losses: &[String]) {
+    println!("{survey}");
+    if let Some(torn) = survey.torn {
+        let (octets, segment) = (torn.octets, torn.segment);
+        println!(
+            "the last {octets} octets of segment {segment} were not written to their end; nobody was answered for them"
+        );
+    }
+    losses.iter().for_each(|loss| println!("  {loss}"));
+}
+
+fn write_down(config: &Config, losses: &[String]) -> Result<(), Broken> {
+    let path = config.state.join("lost.log");
+    let text: String = losses.iter().map(|loss| format!("{loss}\n")).collect();
+    let file = OpenOptions::new().create(true).append(true).open(&path);
+    let written = file.and_then(|mut file| file.write_all(text.as_bytes()).and_then(|()| file.sync_all()));
+    written.map_err(|cause| Broken::Other(format!("cannot write {}: {cause}", path.display())))
+}

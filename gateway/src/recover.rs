@@ -1,0 +1,178 @@
+//! What is done when a store was made anew and something is lost: numbers go on behind all that anybody may have seen,
+//! and what is missing of the inboxes is pulled again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use proto::batch::{Manifest, SignedBatch, Stage};
+use proto::ids::{Authority, CountryCode};
+
+use crate::inbound::verify::HOLE;
+use crate::names;
+use crate::store::upkeep::{Piece, Upkeep};
+use crate::store::{Cursor, Entry, StoreError, Tail};
+
+/// Numbers that are left out: more than can have been given to anybody and be known to no receipt.
+pub const LEFT_OUT: u64 = 1 << 20;
+
+/// Octets that are read of an inbox at once.
+const STEP_BYTES: usize = 4 << 20;
+
+/// How our numbers for a country go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outbox {
+    /// For which country.
+    pub country: CountryCode,
+    /// The last number that is known of.
+    pub known: u64,
+    /// The first number that will be given.
+    pub next: u64,
+}
+
+/// From where a country's batches are pulled again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inbox {
+    /// Which country.
+    pub country: CountryCode,
+    /// The first sequence.
+    pub from: u64,
+}
+
+/// Lets the numbers of every outbox go on behind a gap: what a peer has seen of them and the store has not is never
+/// given again. A peer that asks for what is in the gap is told that it is not there, and goes on behind it.
+pub async fn outboxes(
+    store: &dyn Upkeep,
+    countries: &BTreeSet<CountryCode>,
+    proven: &BTreeMap<CountryCode, u64>,
+) -> Result<Vec<Outbox>, StoreError> {
+    let kept = store.streams().await?.into_iter().filter_map(names::outbox_country);
+    let all: BTreeSet<CountryCode> =
+        kept.chain(countries.iter().copied()).chain(proven.keys().copied()).collect();
+    let mut outboxes = Vec::new();
+    for country in all {
+        let stream = names::outbox(country);
+        let tail = *store.tail(stream).borrow();
+        let acknowledged = store.cursor(names::acknowledged(country, Stage::Stored)).await?;
+        let known = [tail.last, acknowledged.through, proven.get(&country).copied().unwrap_or(0)];
+        let known = known.into_iter().max().unwrap_or(0);
+        let last = known + LEFT_OUT;
+        let purged = store.oldest(stream).await?.map_or(tail.last, |(first, _)| first - 1);
+        // No manifest is chained to one that nobody has: the peer's cursor stands before a hole, as after a purge.
+        let tail = (tail.last + 1, Tail { last, link: [0; 32] });
+        let pieces =
+            vec![Piece::Stream { stream, tail: tail.1, purged }, Piece::Lost { stream, first: tail.0, last }];
+        store.restore(pieces).await?;
+        outboxes.push(Outbox { country, known, next: last + 1 });
+    }
+    Ok(outboxes)
+}
+
+/// Brings the ends of key-list streams and their cursors together: whoever adds a list goes by both.
+pub async fn key_lists(store: &dyn Upkeep, authorities: &[Authority]) -> Result<(), StoreError> {
+    for authority in authorities {
+        let (stream, name) = (names::key_lists(*authority), names::key_list(*authority));
+        let (tail, cursor) = (*store.tail(stream).borrow(), store.cursor(name).await?);
+        if tail.last == cursor.through {
+            continue;
+        }
+        let last = tail.last.max(cursor.through);
+        let mut pieces = vec![Piece::Cursor { name, cursor: Cursor { through: last, link: tail.link } }];
+        if tail.last < last {
+            let purged = store.oldest(stream).await?.map_or(tail.last, |(first, _)| first - 1);
+            let tail = (tail.last + 1, Tail { last, ..tail });
+            pieces.push(Piece::Stream { stream, tail: tail.1, purged });
+            pieces.push(Piece::Lost { stream, first: tail.0, last });
+        }
+        store.restore(pieces).await?;
+    }
+    Ok(())
+}
+
+/// Puts the cursors of origins back to before the first batch that is missing in an inbox. What comes twice is known
+/// to adapters by its id.
+pub async fn inboxes(
+    store: &dyn Upkeep,
+    countries: &BTreeSet<CountryCode>,
+) -> Result<Vec<Inbox>, StoreError> {
+    let authorities: Vec<Authority> =
+        store.streams().await?.into_iter().filter_map(names::inbox_authority).collect();
+    let mut back: BTreeMap<CountryCode, Cursor> = BTreeMap::new();
+    for authority in &authorities {
+        for (country, whole) in whole_through(store, *authority, countries).await? {
+            let first = back.entry(country).or_insert(whole);
+            if whole.through < first.through {
+                *first = whole;
+            }
+        }
+    }
+    let mut inboxes = Vec::new();
+    for (country, to) in back {
+        let mut cursors = vec![names::pulled(country)];
+        cursors.extend(authorities.iter().map(|authority| names::stored(country, *authority)));
+        cursors.extend(authorities.iter().map(|authority| names::delivered(country, *authority)));
+        let mut pieces = Vec::new();
+        for name in cursors {
+            if store.cursor(name).await?.through > to.through {
+                pieces.push(Piece::Cursor { name, cursor: to });
+            }
+        }
+        store.restore(pieces).await?;
+        inboxes.push(Inbox { country, from: to.through + 1 });
+    }
+    Ok(inboxes)
+}
+
+/// How far each origin's batches are whole in an inbox, for those of which some may be missing.
+async fn whole_through(
+    store: &dyn Upkeep,
+    authority: Authority,
+    countries: &BTreeSet<CountryCode>,
+) -> Result<BTreeMap<CountryCode, Cursor>, StoreError> {
+    let stream = names::inbox(authority);
+    let tail = *store.tail(stream).borrow();
+    let mut seen: BTreeMap<CountryCode, Cursor> = BTreeMap::new();
+    let mut before_hole = None;
+    let mut last = store.oldest(stream).await?.map_or(tail.last, |(first, _)| first - 1);
+    loop {
+        let page = match store.after(stream, last, STEP_BYTES).await {
+            // It is in its place, and is fetched again when it is read.
+            Err(StoreError::Damaged { sequence, .. }) => {
+                last = sequence;
+                continue;
+            }
+            page => page?,
+        };
+        for entry in &page {
+            if entry.sequence != last + 1 && before_hole.is_none() {
+                before_hole = Some(seen.clone());
+            }
+            last = entry.sequence;
+            if let Some((origin, cursor)) = origin(entry) {
+                seen.insert(origin, cursor);
+            }
+        }
+        if page.is_empty() {
+            break;
+        }
+    }
+    let has_hole = before_hole.is_some() || last < tail.last;
+    let seen = before_hole.unwrap_or(seen);
+    let mut whole = BTreeMap::new();
+    for country in countries {
+        let stored = store.cursor(names::stored(*country, authority)).await?;
+        let delivered = store.cursor(names::delivered(*country, authority)).await?;
+        let through = seen.get(country).copied().unwrap_or(delivered);
+        if stored.through > 0 && (has_hole || through.through < stored.through) {
+            let link = if through.through == 0 { [0; 32] } else { through.link };
+            whole.insert(*country, Cursor { link, ..through });
+        }
+    }
+    Ok(whole)
+}
+
+/// Whose batch an entry is, and where its stream stands behind it.
+fn origin(entry: &Entry) -> Option<(CountryCode, Cursor)> {
+    let batch = SignedBatch::from_parts(&entry.head, entry.body.clone()).ok()?;
+    let manifest = Manifest::parse(&batch.manifest).ok()?;
+    let link = if entry.link == [0; 32] { HOLE } else { entry.link };
+    Some((manifest.header.origin, Cursor { through: manifest.sequence.number(), link }))
+}

@@ -1,0 +1,336 @@
+//! What segments say when they are read from the first to the last: all that the index knew, and what is not there.
+
+use std::fmt;
+
+use bytes::Bytes;
+use sled::Batch;
+
+use super::{
+    index::Index,
+    ledger::Ledger,
+    parts::Parts,
+    record::{GROUP, Kind, Label, Record},
+    row::{EntryRow, OnceRow, Row, cursor_key, entry_key, lost_key, once_keys, tail_key, when_key},
+    segment::{Place, Segments},
+    state::{Lost, State},
+    walk::{Brought, Found, Stretch, Walk},
+};
+use crate::store::{Cursor, CursorName, OnceId, StoreError, Stream, Tail};
+
+/// Entries that were committed, were not purged, and are not there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Missing {
+    /// Of which stream.
+    pub stream: Stream,
+    /// The first of them.
+    pub first: u64,
+    /// The last of them.
+    pub last: u64,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    /// Entries that are whole and not purged.
+    pub entries: u64,
+    /// Answers that are whole.
+    pub answers: u64,
+    /// Octets that should be records and are not.
+    pub damaged: Vec<Stretch>,
+    /// The entries that this or a missing segment has cost.
+    pub missing: Vec<Missing>,
+    /// Records of the first format, which do not say what they are.
+    pub unnamed: u64,
+    /// Whether the first segment says what there was before it.
+    pub is_complete: bool,
+    /// A last group that was not written to its end, so nobody was answered.
+    pub torn: Option<Stretch>,
+    /// The last segment.
+    pub newest: Option<u32>,
+    pub(super) state: State,
+}
+
+impl Survey {
+    /// Whether an index can be made from it that leads to all that was committed.
+    #[must_use]
+    pub fn is_lossless(&self) -> bool {
+        self.is_complete && self.damaged.is_empty() && self.missing.is_empty() && self.unnamed == 0
+    }
+
+    /// Where streams end, as far as the segments say.
+    pub fn tails(&self) -> impl Iterator<Item = (Stream, Tail)> {
+        self.state.tails.iter().map(|(stream, tail)| (*stream, *tail))
+    }
+
+    /// Takes what is missing for lost, so that it is not looked for again.
+    pub(super) fn give_up(&mut self) {
+        let missing = self.missing.iter().map(|missing| ((missing.stream, missing.first), missing.last));
+        self.state.lost.extend(missing);
+    }
+
+    /// Where a cursor stands, as far as the segments say.
+    #[must_use]
+    pub fn cursor(&self, name: CursorName) -> Cursor {
+        self.state.cursors.get(&name).copied().unwrap_or_default()
+    }
+
+    /// Puts cursors, tails and losses into a batch.
+    pub(super) fn rows(&self, rows: &mut Batch) {
+        for (name, cursor) in &self.state.cursors {
+            rows.insert(&cursor_key(*name), cursor.octets());
+        }
+        for (stream, tail) in &self.state.tails {
+            rows.insert(&tail_key(*stream), tail.octets());
+        }
+        for ((stream, first), last) in &self.state.lost {
+            rows.insert(&lost_key(*stream, *first), last.octets());
+        }
+    }
+}
+
+impl fmt::Display for Survey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lost: u64 = self.missing.iter().map(|missing| missing.last - missing.first + 1).sum();
+        write!(
+            f,
+            "its segments have {} entries and {} answers; {} places are damaged and {lost} entries are missing",
+            self.entries,
+            self.answers,
+            self.damaged.len()
+        )?;
+        if self.unnamed > 0 {
+            write!(f, "; {} records are of the first format and name no stream", self.unnamed)?;
+        }
+        if !self.is_complete {
+            write!(f, "; the first segments are gone")?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads segments into an index.
+pub(super) struct Surveyor<'a> {
+    index: &'a Index,
+    segments: &'a Segments,
+    ledger: Ledger,
+    survey: Survey,
+    rows: Batch,
+    groups: u64,
+}
+
+impl<'a> Surveyor<'a> {
+    /// Reads into an empty index.
+    pub(super) fn new(index: &'a Index, segments: &'a Segments) -> Self {
+        let (ledger, survey, rows) = (Ledger::default(), Survey::default(), Batch::default());
+        Self { index, segments, ledger, survey, rows, groups: 0 }
+    }
+
+    /// Goes on with an index that has all that comes before.
+    pub(super) fn resume(parts: &'a Parts, ledger: Ledger) -> Self {
+        let state = State { tails: parts.tails.all_known(), ..State::default() };
+        let survey = Survey { state, ..Survey::default() };
+        Self {
+            index: &parts.index,
+            segments: &parts.segments,
+            ledger,
+            survey,
+            rows: Batch::default(),
+            groups: 0,
+        }
+    }
+
+    /// Takes a group that the index does not have into it, on disk, as its commit would have. Gives whether the index
+    /// had all that there was before: if not, nothing is changed.
+    pub(super) fn commit(&mut self, group: Brought) -> Result<bool, StoreError> {
+        let Some((place, octets)) = group.begins else { return Ok(true) };
+        let before = group.before.as_ref().and_then(|record| State::parse(record.body.clone()));
+        if let Some(before) = before {
+            let has = |(name, cursor)| Ok(self.index.cursor(name)? == cursor);
+            let cursors: Vec<bool> =
+                before.cursors.into_iter().map(has).collect::<Result<_, StoreError>>()?;
+            if before.tails != self.survey.state.tails || cursors.contains(&false) {
+                return Ok(false);
+            }
+        }
+        self.bring(group)?;
+        self.ledger.add_group(place.segment, place.offset + octets);
+        let mut rows = std::mem::take(&mut self.rows);
+        self.survey.rows(&mut rows);
+        self.ledger.settle(place.segment, &mut rows);
+        self.index.apply(rows)?;
+        Ok(true)
+    }
+
+    /// What it has come to.
+    pub(super) fn end(self) -> (Ledger, State) {
+        (self.ledger, self.survey.state)
+    }
+
+    /// Reads all segments, in the order in which they were written.
+    pub(super) fn survey(mut self) -> Result<(Ledger, Survey), StoreError> {
+        let mut numbers = self.segments.list()?;
+        numbers.sort_unstable();
+        self.survey.newest = numbers.last().copied();
+        let (mut group, mut begins_with_state) = (Brought::default(), false);
+        for (nth, segment) in numbers.iter().copied().enumerate() {
+            let mut walk = Walk::new(self.segments, segment)?;
+            while let Some(found) = walk.step()? {
+                let begins = matches!(&found, Found::Record(record, _) if record.kind() == Kind::Group);
+                if begins || group.moves.is_some() {
+                    self.apply(std::mem::take(&mut group))?;
+                }
+                match found {
+                    Found::Record(record, place) => {
+                        begins_with_state |= nth == 0 && is_first(&record, place);
+                        group.take(record, place);
+                    }
+                    Found::Damaged(stretch) => group.damaged.push(stretch),
+                }
+            }
+        }
+        self.finish(group)?;
+        self.survey.is_complete = begins_with_state || self.groups == 0;
+        self.find_missing()?;
+        Ok((self.ledger, self.survey))
+    }
+
+    /// The last group: nothing that follows shows that it was committed. If the file ends before it does, it was never
+    /// on disk as a whole, and nobody was answered. If it has its length and other octets, somebody may have been.
+    fn finish(&mut self, group: Brought) -> Result<(), StoreError> {
+        let starts = match (group.begins, group.damaged.as_slice()) {
+            (Some((place, octets)), _) => Some((place.segment, place.offset, octets)),
+            (None, [stretch]) => Some((stretch.segment, stretch.offset, GROUP as u64)),
+            (None, _) => None,
+        };
+        let Some((segment, offset, octets)) = starts else { return self.apply(group) };
+        let end = self.segments.length(segment)?.unwrap_or(0);
+        if offset + octets <= end {
+            return self.apply(group);
+        }
+        self.survey.torn = Some(Stretch { segment, offset, octets: end - offset });
+        Ok(())
+    }
+
+    fn apply(&mut self, mut group: Brought) -> Result<(), StoreError> {
+        let before = group.before.take().and_then(|record| State::parse(record.body));
+        if let Some(state) = before {
+            self.take_state(state)?;
+            self.index.stage(std::mem::take(&mut self.rows))?;
+        }
+        self.bring(group)?;
+        self.index.stage(std::mem::take(&mut self.rows))
+    }
+
+    fn bring(&mut self, group: Brought) -> Result<(), StoreError> {
+        self.groups += u64::from(!group.is_nothing());
+        self.survey.damaged.extend(&group.damaged);
+        self.survey.unnamed += group.bare;
+        for (label, id, place) in group.records {
+            match label {
+                Label::Entry { stream, sequence, at, link } => {
+                    self.entry((stream, sequence), EntryRow { place, at, link })?;
+                }
+                Label::Answer { at, digest } => self.answer(&id, OnceRow { place, at, digest })?,
+                _ => {}
+            }
+        }
+        if let Some((place, _)) = group.begins {
+            self.ledger.add(Kind::Group, place);
+        }
+        let moves = group.moves.as_ref().and_then(|record| State::parse(record.body.clone()));
+        if let Some(state) = moves {
+            self.take_state(state)?;
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, (stream, sequence): (Stream, u64), row: EntryRow) -> Result<(), StoreError> {
+        match self.index.entry(stream, sequence)? {
+            Some(former) => self.ledger.release(Kind::Entry, former.place),
+            None => self.survey.entries += 1,
+        }
+        self.ledger.add(Kind::Entry, row.place);
+        self.rows.insert(&entry_key(stream, sequence), row.octets());
+        let tail = self.survey.state.tails.entry(stream).or_default();
+        if sequence > tail.last {
+            *tail = Tail { last: sequence, link: row.link };
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, id: &Bytes, row: OnceRow) -> Result<(), StoreError> {
+        let Some(id) = OnceId::new(id) else { return Ok(()) };
+        match self.index.once(id.octets())? {
+            Some(former) => {
+                self.ledger.release(Kind::Answer, former.place);
+                self.rows.remove(when_key(former.at, id.octets()));
+            }
+            None => self.survey.answers += 1,
+        }
+        self.ledger.add(Kind::Answer, row.place);
+        let (by_id, by_time) = once_keys(&id, row.at);
+        self.rows.insert(by_id, row.octets());
+        self.rows.insert(by_time, &[]);
+        Ok(())
+    }
+
+    fn take_state(&mut self, state: State) -> Result<(), StoreError> {
+        // What is purged was in the index before this group.
+        for (stream, through) in &state.purged {
+            let purged = self.index.entries(*stream, 1, *through).collect::<Result<Vec<_>, _>>()?;
+            for (sequence, row) in purged {
+                self.ledger.release(Kind::Entry, row.place);
+                self.rows.remove(&entry_key(*stream, sequence));
+                self.survey.entries = self.survey.entries.saturating_sub(1);
+            }
+        }
+        self.survey.state.extend(state);
+        Ok(())
+    }
+
+    /// Streams are dense: whatever is not between what was purged and the end was lost, now or before.
+    fn find_missing(&mut self) -> Result<(), StoreError> {
+        let State { tails, purged, lost, .. } = &self.survey.state;
+        for (stream, tail) in tails {
+            let behind = purged.get(stream).copied().unwrap_or(0);
+            let mut dense = Dense::new(*stream, behind, lost);
+            for row in self.index.entries(*stream, behind + 1, tail.last) {
+                let (sequence, _) = row?;
+                self.survey.missing.extend(dense.step(sequence));
+            }
+            self.survey.missing.extend(dense.step(tail.last + 1));
+        }
+        Ok(())
+    }
+}
+
+/// Finds what is missing between numbers that grow.
+pub(super) struct Dense<'a> {
+    stream: Stream,
+    last: u64,
+    lost: &'a Lost,
+}
+
+impl<'a> Dense<'a> {
+    /// Begins behind a number; what is known to be lost is not missing.
+    pub(super) fn new(stream: Stream, behind: u64, lost: &'a Lost) -> Self {
+        Self { stream, last: behind, lost }
+    }
+
+    /// What is missing before this number.
+    pub(super) fn step(&mut self, sequence: u64) -> Option<Missing> {
+        let (mut first, last) = (self.last + 1, sequence.saturating_sub(1));
+        self.last = sequence;
+        for ((_, from), to) in self.lost.range((self.stream, 0)..=(self.stream, last)) {
+            if (*from..=*to).contains(&first) {
+                first = to.saturating_add(1);
+            }
+        }
+        (first <= last).then_some(Missing { stream: self.stream, first, last })
+    }
+}
+
+fn is_first(record: &Record, place: Place) -> bool {
+    // Behind the record that begins its group.
+    record.kind() == Kind::State && place.offset < 64
+}

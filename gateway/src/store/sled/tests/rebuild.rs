@@ -1,0 +1,306 @@
+//! An index that is made anew from the segments leads to all that was committed, or says what it does not lead to.
+
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use super::*;
+use crate::store::sled::{
+    rebuild::{self, Losses},
+    survey::Missing,
+};
+use crate::store::{
+    Advance, Once,
+    upkeep::{Piece, Upkeep},
+};
+
+const STAMP: &str = "then";
+const OTHER: Stream = Stream::new(*b"peer 250");
+
+/// Everything that a store says it has.
+#[derive(Debug, PartialEq)]
+struct All {
+    entries: Vec<(Stream, Entry)>,
+    tails: Vec<(Stream, Tail)>,
+    cursors: Vec<(CursorName, Cursor)>,
+    answers: Vec<crate::store::upkeep::KeptAnswer>,
+}
+
+async fn all(store: &SledStore) -> All {
+    let (mut entries, mut tails) = (Vec::new(), Vec::new());
+    for stream in store.streams().await.unwrap() {
+        tails.push((stream, *store.tail(stream).borrow()));
+        let kept = contract::all(store, stream, 0, 5000).await;
+        entries.extend(kept.into_iter().map(|entry| (stream, entry)));
+    }
+    let cursors = store.cursors().await.unwrap();
+    let answers = store.answers(None, 1000).await.unwrap();
+    All { entries, tails, cursors, answers }
+}
+
+fn cursor(through: u64) -> Cursor {
+    Cursor { through, link: [through as u8; 32] }
+}
+
+/// Pushes with ids, cursors that move, purges, and answers that are carried on.
+async fn live(store: &SledStore, from: u8, to: u8) {
+    for n in from..to {
+        let id = OnceId::new(&[n]).unwrap();
+        let once = Once { id, digest: [n; 32], answer: vec![n; 50].into() };
+        let both = vec![contract::append(STREAM, vec![n; 700]), contract::append(OTHER, vec![n; 10])];
+        let at = 100 + u64::from(n);
+        let name = CursorName::new([n % 3; 16]);
+        let from = store.cursor(name).await.unwrap();
+        let advances = vec![Advance { cursor: name, from, to: cursor(n.into()) }];
+        store
+            .commit(Change { at, once: Some(once), advances, appends: both, ..Change::default() })
+            .await
+            .unwrap();
+        if n % 7 == 6 {
+            store.purge(STREAM, u64::from(n) - 5).await.unwrap();
+            let alone = Advance {
+                cursor: CursorName::new([9; 16]),
+                ..Advance {
+                    cursor: name,
+                    from: store.cursor(CursorName::new([9; 16])).await.unwrap(),
+                    to: cursor(n.into()),
+                }
+            };
+            store.commit(Change { advances: vec![alone], ..Change::default() }).await.unwrap();
+        }
+    }
+    store.purge(OTHER, u64::from(to) - 3).await.unwrap();
+}
+
+fn lose_index(root: &Path) {
+    fs::remove_dir_all(root.join("index")).unwrap();
+}
+
+fn aside(root: &Path) -> PathBuf {
+    root.with_file_name(format!("{}.set-aside-{STAMP}", root.file_name().unwrap().display()))
+}
+
+#[tokio::test]
+async fn a_lost_index_is_made_anew_at_start_and_nothing_is_lost() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let store = open(&root);
+    live(&store, 0, 60).await;
+    assert!(store.size().segments > 3);
+    let expected = all(&store).await;
+    close(store).await;
+    lose_index(&root);
+    assert!(matches!(SledStore::open(&root, SMALL), Err(StoreError::Corrupt { .. })));
+    let (store, rebuilt) = SledStore::open_or_rebuild(&root, SMALL, STAMP).unwrap();
+    let rebuilt = rebuilt.unwrap();
+    assert!(rebuilt.survey.is_lossless() && rebuilt.aside == aside(&root), "{rebuilt:?}");
+    assert_eq!(all(&store).await, expected);
+    assert!(aside(&root).join("segments").read_dir().unwrap().count() > 3);
+    // It goes on where it was, and can be lost again.
+    live(&store, 60, 90).await;
+    let expected = all(&store).await;
+    close(store).await;
+    lose_index(&root);
+    let (store, rebuilt) = SledStore::open_or_rebuild(&root, SMALL, "later").unwrap();
+    assert!(rebuilt.is_some());
+    assert_eq!(all(&store).await, expected);
+    close(store).await;
+    let (store, rebuilt) = SledStore::open_or_rebuild(&root, SMALL, "never").unwrap();
+    assert!(rebuilt.is_none());
+    assert_eq!(all(&store).await, expected);
+}
+
+#[tokio::test]
+async fn a_last_group_that_was_torn_is_no_loss_and_does_not_come_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let store = open(&root);
+    live(&store, 0, 5).await;
+    let expected = all(&store).await;
+    let file = root.join(format!("segments/{:010}.seg", store.size().segments));
+    let before = fs::metadata(&file).unwrap().len();
+    live(&store, 5, 6).await;
+    close(store).await;
+    let whole = fs::read(&file).unwrap();
+    // Only the push: what `live` purges behind it is a group of its own.
+    let group = usize::try_from(before).unwrap() + 900;
+    for end in (usize::try_from(before).unwrap()..group).step_by(37) {
+        let _ = fs::remove_dir_all(root.join("index"));
+        let _ = fs::remove_dir_all(aside(&root));
+        for segment in fs::read_dir(root.join("segments")).unwrap() {
+            let path = segment.unwrap().path();
+            if path > file {
+                fs::remove_file(path).unwrap();
+            }
+        }
+        fs::write(&file, &whole[..end]).unwrap();
+        let (store, rebuilt) = SledStore::open_or_rebuild(&root, SMALL, STAMP).unwrap();
+        let torn = rebuilt.unwrap().survey.torn;
+        assert_eq!(torn.is_some(), end > usize::try_from(before).unwrap(), "cut to {end}");
+        assert_eq!(all(&store).await, expected, "cut to {end}");
+        close(store).await;
+    }
+}
+
+#[tokio::test]
+async fn an_index_is_not_made_anew_by_itself_if_a_record_is_damaged() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let store = open(&root);
+    live(&store, 0, 30).await;
+    let expected = all(&store).await;
+    close(store).await;
+    lose_index(&root);
+    let newest = fs::read_dir(root.join("segments")).unwrap().map(|item| item.unwrap().path()).max().unwrap();
+    let file = OpenOptions::new().read(true).write(true).open(&newest).unwrap();
+    // Every seventh octet of the last segment in turn: whatever is hit, it is refused, and nothing is touched.
+    let length = file.metadata().unwrap().len();
+    for at in (0..length).step_by(7) {
+        let mut old = [0];
+        file.read_exact_at(&mut old, at).unwrap();
+        file.write_all_at(&[old[0] ^ 1], at).unwrap();
+        let refused = SledStore::open_or_rebuild(&root, SMALL, STAMP);
+        let Err(StoreError::Corrupt { what }) = refused else { panic!("octet {at}: {refused:?}") };
+        assert!(what.contains("1 places are damaged"), "octet {at}: {what}");
+        assert!(!aside(&root).exists());
+        file.write_all_at(&old, at).unwrap();
+    }
+    let (store, _) = SledStore::open_or_rebuild(&root, SMALL, STAMP).unwrap();
+    assert_eq!(all(&store).await, expected);
+}
+
+#[tokio::test]
+async fn a_rebuild_on_request_keeps_what_is_whole_and_names_what_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let store = open(&root);
+    fill(&store, [500; 30]).await;
+    let expected = all(&store).await;
+    close(store).await;
+    lose_index(&root);
+    fs::remove_file(root.join("segments/0000000002.seg")).unwrap();
+    let first = root.join("segments/0000000001.seg");
+    let file = OpenOptions::new().write(true).open(&first).unwrap();
+    // In the length of the third entry, so that the next group has to be searched.
+    let third = (GROUP + STATE + 2 * (entry(500) + END + GROUP)) as u64;
+    file.write_all_at(&[0xff; 4], third + 1).unwrap();
+    let survey = rebuild::survey(&root).unwrap();
+    let lost = |first, last| Missing { stream: STREAM, first, last };
+    assert_eq!(survey.missing, [lost(3, 3), lost(8, 13)]);
+    assert_eq!((survey.entries, survey.damaged.len()), (23, 1));
+    assert!(rebuild::rebuild(&root, Losses::Refuse, STAMP).unwrap().is_err());
+    rebuild::rebuild(&root, Losses::Accept, STAMP).unwrap().unwrap();
+    let store = open(&root);
+    let mut left = expected;
+    left.entries.retain(|(_, entry)| entry.sequence != 3 && !(8..=13).contains(&entry.sequence));
+    assert_eq!(all(&store).await, left);
+    assert!(aside(&root).join("segments/0000000001.seg").exists());
+    fill(&store, [1]).await;
+    assert_eq!(store.tail(STREAM).borrow().last, 31);
+}
+
+#[tokio::test]
+async fn octets_that_look_like_a_record_are_not_taken_for_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let other = open(&folder.path().join("other"));
+    fill(&other, [10; 3]).await;
+    close(other).await;
+    // A peer that has seen a store sends one as the body of a batch.
+    let forged = fs::read(folder.path().join("other/segments/0000000001.seg")).unwrap();
+    let store = open(&root);
+    store.commit(contract::appends(1, vec![contract::append(OTHER, forged)])).await.unwrap();
+    store.commit(contract::appends(1, vec![contract::append(OTHER, "b")])).await.unwrap();
+    close(store).await;
+    lose_index(&root);
+    let file = OpenOptions::new().write(true).open(root.join("segments/0000000001.seg")).unwrap();
+    file.write_all_at(&[0xff; 8], (GROUP + STATE + 1) as u64).unwrap();
+    rebuild::rebuild(&root, Losses::Accept, STAMP).unwrap().unwrap();
+    let store = open(&root);
+    assert_eq!(store.streams().await.unwrap(), [OTHER]);
+    assert_eq!(all(&store).await.entries.len(), 1);
+}
+
+#[tokio::test]
+async fn pieces_of_a_store_make_the_same_store_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (open(&folder.path().join("old")), open(&folder.path().join("new")));
+    live(&old, 0, 40).await;
+    let All { entries, tails, cursors, answers } = all(&old).await;
+    let mut pieces = Vec::new();
+    for (stream, tail) in &tails {
+        let purged = old.oldest(*stream).await.unwrap().map_or(tail.last, |(first, _)| first - 1);
+        pieces.push(Piece::Stream { stream: *stream, tail: *tail, purged });
+    }
+    pieces.extend(entries.into_iter().map(|(stream, entry)| Piece::Entry { stream, entry }));
+    pieces.extend(cursors.into_iter().map(|(name, cursor)| Piece::Cursor { name, cursor }));
+    pieces.extend(answers.into_iter().map(Piece::Answer));
+    for some in pieces.chunks(10) {
+        new.restore(some.to_vec()).await.unwrap();
+    }
+    let expected = all(&old).await;
+    assert_eq!(all(&new).await, expected);
+    close(new).await;
+    let root = folder.path().join("new");
+    lose_index(&root);
+    let (new, _) = SledStore::open_or_rebuild(&root, SMALL, STAMP).unwrap();
+    assert_eq!(all(&new).await, expected);
+    live(&new, 40, 45).await;
+}
+
+#[tokio::test]
+async fn a_damaged_entry_is_mended_in_place_and_stays_mended() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let store = open(&root);
+    fill(&store, [500; 5]).await;
+    let expected = all(&store).await;
+    let file = OpenOptions::new().write(true).open(root.join("segments/0000000001.seg")).unwrap();
+    let second = (GROUP + STATE + entry(500) + END + GROUP) as u64;
+    file.write_all_at(&[0xff; 100], second + 300).unwrap();
+    let damaged = store.damaged();
+    assert!(damaged.borrow().is_empty());
+    assert_eq!(store.after(STREAM, 0, 10_000).await.unwrap().len(), 1);
+    let found = damaged.borrow().values().next().unwrap().clone();
+    let right = &expected.entries[1].1;
+    assert_eq!((found.sequence, found.link, found.at), (2, right.link, right.at));
+    assert_eq!(found.head.as_ref(), Some(&right.head), "the head is not what was hit");
+    store.mend(STREAM, 2, (right.head.clone(), right.body.clone())).await.unwrap();
+    assert!(damaged.borrow().is_empty());
+    assert_eq!(all(&store).await, expected);
+    store.mend(STREAM, 9, (right.head.clone(), right.body.clone())).await.unwrap();
+    close(store).await;
+    let store = open(&root);
+    assert_eq!(all(&store).await, expected);
+}
+
+#[tokio::test]
+async fn what_was_given_up_once_is_no_loss_of_the_next_rebuild() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let store = open(&root);
+    fill(&store, [500; 30]).await;
+    close(store).await;
+    lose_index(&root);
+    fs::remove_file(root.join("segments/0000000002.seg")).unwrap();
+    assert!(SledStore::open_or_rebuild(&root, SMALL, "first").is_err());
+    rebuild::rebuild(&root, Losses::Accept, "first").unwrap().unwrap();
+    let store = open(&root);
+    assert_eq!(store.verify(&mut |_| {}).unwrap().1, []);
+    fill(&store, [500; 30]).await;
+    let expected = all(&store).await;
+    close(store).await;
+    lose_index(&root);
+    let (store, rebuilt) = SledStore::open_or_rebuild(&root, SMALL, "second").unwrap();
+    assert_eq!(rebuilt.unwrap().survey.missing, []);
+    assert_eq!(all(&store).await, expected);
+    // And of an archive.
+    let archive = crate::store::archive::export(&store, Vec::new(), &mut |_| {}, &mut |_| {}).await;
+    let (archive, contents) = archive.unwrap();
+    assert_eq!((contents.entries, contents.lost), (54, 6));
+    let other = folder.path().join("other");
+    let moved = open(&other);
+    crate::store::archive::import(std::io::Cursor::new(archive), &moved, &mut |_| {}).await.unwrap();
+    assert_eq!(all(&moved).await.entries, expected.entries);
+    assert_eq!(moved.verify(&mut |_| {}).unwrap().1, []);
+}

@@ -1,0 +1,245 @@
+//! A store that is not as it was left: what is found, what is brought back, and what is said of the rest.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use harness::binaries::Binaries;
+use harness::place::GatewayPlace;
+use harness::reports::Contact;
+use harness::{Federation, Node, admin, authority, members};
+
+use crate::recovery::{all_arrive_once, contacts};
+
+const SOON: Duration = Duration::from_secs(60);
+const TOKENS: usize = 10;
+
+/// `gateway store ...`, and what it said.
+fn store_command(arguments: &[&str], config: &Path) -> (i32, String) {
+    let gateway = Binaries::find().unwrap().gateway;
+    let ended = Command::new(gateway).arg("store").args(arguments).arg(config).output().unwrap();
+    said(&ended)
+}
+
+fn said(ended: &Output) -> (i32, String) {
+    let said = [&ended.stdout[..], &ended.stderr].concat();
+    (ended.status.code().unwrap_or(-1), String::from_utf8_lossy(&said).into_owned())
+}
+
+fn gateway(federation: &Federation, country: u16) -> GatewayPlace {
+    federation.country(members::country(country)).unwrap().gateway.clone()
+}
+
+async fn push(federation: &Federation, tokens: usize) -> Vec<Contact> {
+    let contacts = contacts(authority("250/0"), tokens);
+    let lines: Vec<_> = contacts.iter().map(Contact::line).collect();
+    let answers = federation.push(authority("826/1"), &lines).await.unwrap();
+    assert!(answers.iter().all(|answer| answer.verdict == "accepted"), "{answers:?}");
+    contacts
+}
+
+async fn counted(federation: &Federation, country: u16, name: &str, labels: &[(&str, &str)], least: f64) {
+    let reached = async || {
+        let metrics = federation.metrics(members::country(country)).await.ok()?;
+        (admin::metric(&metrics, name, labels) >= least).then_some(())
+    };
+    federation.wait_until(&format!("{name} of {country}"), SOON, reached).await.unwrap();
+}
+
+/// Where the first record of a kind begins in the first segment of a store, and its octets before and after its head.
+fn record(store: &Path, kind: u8) -> (usize, usize) {
+    let octets = fs::read(store.join("segments/0000000001.seg")).unwrap();
+    let mut at = 0;
+    loop {
+        let number = |from: usize| u32::from_be_bytes(octets[from..from + 4].try_into().unwrap()) as usize;
+        let label = match octets[at] {
+            b'e' => 56,
+            b'a' => 40,
+            b'g' => 20,
+            _ => 0,
+        };
+        let (head, body) = (number(at + 1), number(at + 5));
+        if octets[at] == kind {
+            return (at + 13 + label, head);
+        }
+        at += 13 + label + head + body;
+    }
+}
+
+fn flip(store: &Path, at: usize) {
+    let path = store.join("segments/0000000001.seg");
+    let mut octets = fs::read(&path).unwrap();
+    octets[at] ^= 0x20;
+    fs::write(path, octets).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_batch_of_an_inbox_is_fetched_again_from_its_origin() {
+    let federation = Federation::builder().start().await.unwrap();
+    let (france, adapter) = (Node::gateway(250), Node::adapter("250/0"));
+    let place = gateway(&federation, 250);
+    federation.kill_now(adapter).await.unwrap();
+    let mut sent = push(&federation, TOKENS).await;
+    sent.extend(push(&federation, TOKENS).await);
+    counted(&federation, 250, "exchange_batches_total", &[("direction", "in"), ("peer", "826")], 2.0).await;
+    federation.kill_now(france).await.unwrap();
+    // In the sealed body of the first batch, so that its manifest still says where it is from.
+    let (head, length) = record(&place.store, b'e');
+    flip(&place.store, head + length + 100);
+    let (code, said) = store_command(&["verify"], &place.config);
+    assert!(code == 4 && said.contains("inbox 250/0 1 is damaged at "), "{code}: {said}");
+    federation.restart(france).await.unwrap();
+    federation.restart(adapter).await.unwrap();
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+    counted(&federation, 250, "exchange_batches_damaged_total", &[("stream", "inbox")], 1.0).await;
+    counted(&federation, 250, "exchange_batches_mended_total", &[], 1.0).await;
+    federation.kill_now(france).await.unwrap();
+    let (code, said) = store_command(&["verify"], &place.config);
+    assert!(code == 0 && said.contains("nothing needs them"), "{code}: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_batch_whose_manifest_is_gone_is_searched_at_all_origins() {
+    let federation = Federation::builder().start().await.unwrap();
+    let (france, adapter) = (Node::gateway(250), Node::adapter("250/0"));
+    let place = gateway(&federation, 250);
+    federation.kill_now(adapter).await.unwrap();
+    let mut sent = Vec::new();
+    for batches in [1.0, 2.0, 3.0] {
+        sent.extend(push(&federation, TOKENS).await);
+        let labels = [("direction", "in"), ("peer", "826")];
+        counted(&federation, 250, "exchange_batches_total", &labels, batches).await;
+    }
+    federation.kill_now(france).await.unwrap();
+    let (head, _) = record(&place.store, b'e');
+    flip(&place.store, head + 80);
+    federation.restart(france).await.unwrap();
+    federation.restart(adapter).await.unwrap();
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+    counted(&federation, 250, "exchange_batches_mended_total", &[], 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_damaged_outbox_the_rest_goes_on_and_the_loss_is_named_on_both_sides() {
+    let federation = Federation::builder().start().await.unwrap();
+    let (uk, france) = (Node::gateway(826), Node::gateway(250));
+    let place = gateway(&federation, 826);
+    federation.kill_now(france).await.unwrap();
+    push(&federation, TOKENS).await;
+    let sent = push(&federation, TOKENS).await;
+    federation.kill_now(uk).await.unwrap();
+    let (head, length) = record(&place.store, b'e');
+    flip(&place.store, head + length + 100);
+    federation.restart(uk).await.unwrap();
+    federation.restart(france).await.unwrap();
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+    counted(&federation, 826, "exchange_batches_lost_total", &[("stream", "outbox")], 1.0).await;
+    let labels = [("peer", "826"), ("reason", "damaged_at_origin")];
+    counted(&federation, 250, "exchange_batches_refused_total", &labels, 1.0).await;
+    let lost = fs::read_to_string(place.state.join("lost.log")).unwrap();
+    assert!(lost.starts_with("outbox 250 sequence 1 ") && lost.lines().count() == 1, "{lost}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_index_is_made_anew_at_start_and_nothing_is_lost() {
+    let federation = Federation::builder().start().await.unwrap();
+    let (uk, france) = (Node::gateway(826), Node::gateway(250));
+    let place = gateway(&federation, 826);
+    federation.kill_now(france).await.unwrap();
+    let mut sent = push(&federation, TOKENS).await;
+    federation.kill_now(uk).await.unwrap();
+    fs::remove_dir_all(place.store.join("index")).unwrap();
+    federation.restart(uk).await.unwrap();
+    sent.extend(push(&federation, TOKENS).await);
+    federation.restart(france).await.unwrap();
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+    let aside = fs::read_dir(place.store.parent().unwrap()).unwrap();
+    let aside = aside
+        .filter(|item| item.as_ref().unwrap().file_name().to_string_lossy().starts_with("store.set-aside-"));
+    assert_eq!(aside.count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_lost_something_does_not_start_and_is_made_anew_on_request() {
+    let federation = Federation::builder().start().await.unwrap();
+    let (uk, france) = (Node::gateway(826), Node::gateway(250));
+    let place = gateway(&federation, 826);
+    federation.kill_now(france).await.unwrap();
+    push(&federation, TOKENS).await;
+    let mut sent = push(&federation, TOKENS).await;
+    federation.kill_now(uk).await.unwrap();
+    let (head, length) = record(&place.store, b'e');
+    flip(&place.store, head + length + 100);
+    fs::remove_dir_all(place.store.join("index")).unwrap();
+    federation.launch(uk).unwrap();
+    assert_eq!(federation.ended(uk, SOON).await.unwrap().code(), Some(1));
+    let log = fs::read_to_string(&place.log).unwrap();
+    assert!(log.contains("1 places are damaged and 1 entries are missing"), "{log}");
+    let (code, said) = store_command(&["rebuild"], &place.config);
+    assert!(
+        code == 4 && said.contains("outbox 250 1 to 1: LOST") && said.contains("nothing was changed"),
+        "{said}"
+    );
+    let (code, said) = store_command(&["rebuild", "--accept-losses"], &place.config);
+    assert!(code == 0 && said.contains("1048579"), "{code}: {said}");
+    let (code, said) = store_command(&["verify"], &place.config);
+    assert_eq!(code, 0, "{said}");
+    federation.restart(uk).await.unwrap();
+    federation.restart(france).await.unwrap();
+    sent.extend(push(&federation, TOKENS).await);
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_the_loss_of_a_whole_store_numbers_go_on_behind_all_that_peers_have() {
+    let federation = Federation::builder().start().await.unwrap();
+    let uk = Node::gateway(826);
+    let place = gateway(&federation, 826);
+    let mut sent = push(&federation, TOKENS).await;
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+    let written = async || {
+        let numbers = fs::read_to_string(place.state.join("numbers")).unwrap_or_default();
+        numbers.contains("250 1\n").then_some(())
+    };
+    federation.wait_until("the numbers are written down", SOON, written).await.unwrap();
+    federation.kill_now(uk).await.unwrap();
+    fs::remove_dir_all(&place.store).unwrap();
+    federation.launch(uk).unwrap();
+    assert_eq!(federation.ended(uk, SOON).await.unwrap().code(), Some(1));
+    let log = fs::read_to_string(&place.log).unwrap();
+    assert!(log.contains("the state folder says that it has been 1"), "{log}");
+    fs::remove_dir_all(&place.store).unwrap();
+    let (code, said) = store_command(&["rebuild", "--accept-losses"], &place.config);
+    assert_eq!(code, 0, "{said}");
+    federation.restart(uk).await.unwrap();
+    sent.extend(push(&federation, TOKENS).await);
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_moved_in_one_file_and_goes_on_where_it_was() {
+    let federation = Federation::builder().start().await.unwrap();
+    let (uk, france) = (Node::gateway(826), Node::gateway(250));
+    let place = gateway(&federation, 826);
+    federation.kill_now(france).await.unwrap();
+    let mut sent = push(&federation, TOKENS).await;
+    let archive = place.folder.join("store.archive");
+    let file = archive.to_str().unwrap();
+    let (code, said) = store_command(&["export", "--to", file], &place.config);
+    assert!(code == 1 && said.contains("in use by another process"), "{code}: {said}");
+    federation.kill_now(uk).await.unwrap();
+    let (code, said) = store_command(&["export", "--to", file], &place.config);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = store_command(&["import", "--from", file], &place.config);
+    assert!(code == 1 && said.contains("not empty"), "{code}: {said}");
+    fs::rename(&place.store, place.folder.join("old")).unwrap();
+    let (code, said) = store_command(&["import", "--from", file], &place.config);
+    assert_eq!(code, 0, "{said}");
+    let (code, said) = store_command(&["verify", "--json"], &place.config);
+    assert!(code == 0 && said.contains("\"good\": true"), "{code}: {said}");
+    federation.restart(uk).await.unwrap();
+    federation.restart(france).await.unwrap();
+    sent.extend(push(&federation, TOKENS).await);
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+}
