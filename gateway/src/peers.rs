@@ -239,6 +239,8 @@ impl Peers {
     /// Drops the line to a country that is no longer in the federation.
     pub fn hang_up(&self, country: CountryCode) {
         self.channels.lock().unwrap_or_else(PoisonError::into_inner).remove(&country);
+        self.circuit(country, Circuit::succeeded);
+        self.circuits.lock().unwrap_or_else(PoisonError::into_inner).remove(&country);
     }
 
     fn channel(&self, code: CountryCode) -> Result<Channel, PeerError> {

@@ -253,3 +253,18 @@ async fn octets_that_are_no_http2_end_the_connection_and_are_counted() {
         .await;
     victim.is_well().await;
 }
+
+// What the others notice is measured by `federation flood` itself, at length and on a quiet machine.
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_times_a_quota_is_refused_and_the_others_are_answered() {
+    let options = harness::flood::Options { phase: Duration::from_secs(1), rounds: 1 };
+    let summary = harness::flood::run(&options).await.unwrap();
+    assert_eq!(summary.floods.len(), 2);
+    for flood in &summary.floods {
+        assert!(flood.refused > flood.accepted && flood.accepted > 0, "{flood:?}");
+        for other in &flood.others {
+            assert!(other.samples > 0 && other.flood_reports_per_second > 0.0, "{other:?}");
+        }
+    }
+    assert!(summary.counted_over_quota > 0.0 && summary.gateway_peak_bytes < 300 << 20, "{summary:?}");
+}

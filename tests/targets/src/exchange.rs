@@ -90,6 +90,6 @@ pub(crate) fn status(octets: &[u8]) {
     let _ = country_adapter::gateway::CallError::from(status.clone()).pause();
     let country = proto::ids::CountryCode::new(250).expect("it is a country");
     let error = PeerError::Answer { country, status: Box::new(status) };
-    let _ = (error.pause(), error.oldest_kept());
+    let _ = (error.pause(), error.lost());
     assert!(!error.to_string().contains('\n'), "it goes into a log, on one line");
 }
