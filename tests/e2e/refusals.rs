@@ -159,9 +159,9 @@ async fn a_port_in_use_a_store_in_use_and_a_newer_store_say_what_to_do() {
     let in_use = prepare(config.clone()).await.err().unwrap().to_string();
     assert!(in_use.contains("in use by another process"), "{in_use}");
     doors.stop(826).await;
-    std::fs::write(doors.path(826).join("store/FORMAT"), "exchange-store 2\n").unwrap();
+    std::fs::write(doors.path(826).join("store/FORMAT"), "exchange-store 3\n").unwrap();
     let newer = prepare(config).await.err().unwrap().to_string();
-    assert!(newer.contains("format 2") && newer.contains("knows 1"), "{newer}");
+    assert!(newer.contains("format 3") && newer.contains("knows 2"), "{newer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -47,8 +47,9 @@ async fn counted(federation: &Federation, country: u16, name: &str, labels: &[(&
     federation.wait_until(&format!("{name} of {country}"), SOON, reached).await.unwrap();
 }
 
-/// Where the first record of a kind begins in the first segment of a store, and its octets before and after its head.
-fn record(store: &Path, kind: u8) -> (usize, usize) {
+/// Where the head of the first batch begins in the first segment of a store, in an inbox (`i`) or outbox (`o`), and how
+/// long it is.
+fn batch(store: &Path, stream: u8) -> (usize, usize) {
     let octets = fs::read(store.join("segments/0000000001.seg")).unwrap();
     let mut at = 0;
     loop {
@@ -60,7 +61,7 @@ fn record(store: &Path, kind: u8) -> (usize, usize) {
             _ => 0,
         };
         let (head, body) = (number(at + 1), number(at + 5));
-        if octets[at] == kind {
+        if octets[at] == b'e' && octets[at + 13] == stream {
             return (at + 13 + label, head);
         }
         at += 13 + label + head + body;
@@ -85,7 +86,7 @@ async fn a_damaged_batch_of_an_inbox_is_fetched_again_from_its_origin() {
     counted(&federation, 250, "exchange_batches_total", &[("direction", "in"), ("peer", "826")], 2.0).await;
     federation.kill_now(france).await.unwrap();
     // In the sealed body of the first batch, so that its manifest still says where it is from.
-    let (head, length) = record(&place.store, b'e');
+    let (head, length) = batch(&place.store, b'i');
     flip(&place.store, head + length + 100);
     let (code, said) = store_command(&["verify"], &place.config);
     assert!(code == 4 && said.contains("inbox 250/0 1 is damaged at "), "{code}: {said}");
@@ -112,7 +113,7 @@ async fn a_damaged_batch_whose_manifest_is_gone_is_searched_at_all_origins() {
         counted(&federation, 250, "exchange_batches_total", &labels, batches).await;
     }
     federation.kill_now(france).await.unwrap();
-    let (head, _) = record(&place.store, b'e');
+    let (head, _) = batch(&place.store, b'i');
     flip(&place.store, head + 80);
     federation.restart(france).await.unwrap();
     federation.restart(adapter).await.unwrap();
@@ -129,7 +130,7 @@ async fn of_a_damaged_outbox_the_rest_goes_on_and_the_loss_is_named_on_both_side
     push(&federation, TOKENS).await;
     let sent = push(&federation, TOKENS).await;
     federation.kill_now(uk).await.unwrap();
-    let (head, length) = record(&place.store, b'e');
+    let (head, length) = batch(&place.store, b'o');
     flip(&place.store, head + length + 100);
     federation.restart(uk).await.unwrap();
     federation.restart(france).await.unwrap();
@@ -169,7 +170,7 @@ async fn a_store_that_lost_something_does_not_start_and_is_made_anew_on_request(
     push(&federation, TOKENS).await;
     let mut sent = push(&federation, TOKENS).await;
     federation.kill_now(uk).await.unwrap();
-    let (head, length) = record(&place.store, b'e');
+    let (head, length) = batch(&place.store, b'o');
     flip(&place.store, head + length + 100);
     fs::remove_dir_all(place.store.join("index")).unwrap();
     federation.launch(uk).unwrap();
