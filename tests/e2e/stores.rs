@@ -32,9 +32,13 @@ fn gateway(federation: &Federation, country: u16) -> GatewayPlace {
 }
 
 async fn push(federation: &Federation, tokens: usize) -> Vec<Contact> {
+    push_from(federation, "826/1", tokens).await
+}
+
+async fn push_from(federation: &Federation, pusher: &str, tokens: usize) -> Vec<Contact> {
     let contacts = contacts(authority("250/0"), tokens);
     let lines: Vec<_> = contacts.iter().map(Contact::line).collect();
-    let answers = federation.push(authority("826/1"), &lines).await.unwrap();
+    let answers = federation.push(authority(pusher), &lines).await.unwrap();
     assert!(answers.iter().all(|answer| answer.verdict == "accepted"), "{answers:?}");
     contacts
 }
@@ -50,9 +54,14 @@ async fn counted(federation: &Federation, country: u16, name: &str, labels: &[(&
 /// Where the head of the first batch begins in the first segment of a store, in an inbox (`i`) or outbox (`o`), and how
 /// long it is.
 fn batch(store: &Path, stream: u8) -> (usize, usize) {
+    batches(store, stream)[0]
+}
+
+/// The same of all batches.
+fn batches(store: &Path, stream: u8) -> Vec<(usize, usize)> {
     let octets = fs::read(store.join("segments/0000000001.seg")).unwrap();
-    let mut at = 0;
-    loop {
+    let (mut found, mut at) = (Vec::new(), 0);
+    while at < octets.len() {
         let number = |from: usize| u32::from_be_bytes(octets[from..from + 4].try_into().unwrap()) as usize;
         let label = match octets[at] {
             b'e' => 56,
@@ -62,10 +71,11 @@ fn batch(store: &Path, stream: u8) -> (usize, usize) {
         };
         let (head, body) = (number(at + 1), number(at + 5));
         if octets[at] == b'e' && octets[at + 13] == stream {
-            return (at + 13 + label, head);
+            found.push((at + 13 + label, head));
         }
         at += 13 + label + head + body;
     }
+    found
 }
 
 fn flip(store: &Path, at: usize) {
@@ -119,6 +129,31 @@ async fn a_damaged_batch_whose_manifest_is_gone_is_searched_at_all_origins() {
     federation.restart(adapter).await.unwrap();
     all_arrive_once(&federation, authority("250/0"), &sent).await;
     counted(&federation, 250, "exchange_batches_mended_total", &[], 1.0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_origin_that_does_not_answer_keeps_no_batch_of_another_from_being_mended() {
+    let federation = Federation::builder().start().await.unwrap();
+    let (france, adapter, australia) = (Node::gateway(250), Node::adapter("250/0"), Node::gateway(36));
+    let place = gateway(&federation, 250);
+    federation.kill_now(adapter).await.unwrap();
+    let mut sent = push(&federation, TOKENS).await;
+    counted(&federation, 250, "exchange_batches_total", &[("direction", "in"), ("peer", "826")], 1.0).await;
+    let late = push_from(&federation, "36/2", TOKENS).await;
+    counted(&federation, 250, "exchange_batches_total", &[("direction", "in"), ("peer", "36")], 1.0).await;
+    federation.kill_now(france).await.unwrap();
+    federation.kill_now(australia).await.unwrap();
+    for (head, _) in batches(&place.store, b'i') {
+        flip(&place.store, head + 80);
+    }
+    federation.restart(france).await.unwrap();
+    federation.restart(adapter).await.unwrap();
+    counted(&federation, 250, "exchange_batches_mended_total", &[], 1.0).await;
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+    federation.restart(australia).await.unwrap();
+    sent.extend(late);
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+    counted(&federation, 250, "exchange_batches_mended_total", &[], 2.0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

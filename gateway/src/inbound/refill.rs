@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pki::sign::sha256;
 use pki::trust::Status;
@@ -18,12 +18,17 @@ use super::verify::{Expected, HOLE, Refused, VerifiedBatch, verify};
 use crate::backoff::Backoff;
 use crate::names;
 use crate::node::Node;
-use crate::peers::Peers;
+use crate::peers::{PeerError, Peers};
 use crate::store::upkeep::Damaged;
 use crate::store::{Cursor, StoreError, Stream};
 
 /// How long a peer may take to answer.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Damage is looked at this often even if nothing rang.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(3_600);
+/// How long an inbox stands still for a batch whose origin does not answer. Then it is given up, by name: what came behind
+/// it is from everybody else.
+const PATIENCE: Duration = Duration::from_secs(24 * 3_600);
 /// Octets that are read of an inbox at once.
 const STEP_BYTES: usize = 4 << 20;
 
@@ -31,71 +36,101 @@ const STEP_BYTES: usize = 4 << 20;
 pub struct Refill {
     node: Arc<Node>,
     peers: Arc<Peers>,
+    attempts: BTreeMap<(Stream, u64), Attempt>,
 }
 
-/// What an origin says of one of its batches.
-enum Answer {
-    /// It sent it, and it is the one that was damaged.
-    Here(Box<VerifiedBatch>),
-    /// It does not have it any more.
-    Gone,
-    /// It sent others.
-    Others,
+/// How far it has come with one damaged batch.
+struct Attempt {
+    since: Instant,
+    /// The next sequence to ask each origin for; what is before it is not the batch, or is gone.
+    next: BTreeMap<CountryCode, u64>,
+}
+
+impl Default for Attempt {
+    fn default() -> Self {
+        Self { since: Instant::now(), next: BTreeMap::new() }
+    }
+}
+
+/// Why a damaged batch is not mended yet.
+#[derive(Debug, thiserror::Error)]
+enum RefillError {
+    /// The line to its origin.
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    /// The store.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What came.
+    #[error(transparent)]
+    Refused(#[from] PullError),
+    /// The origin's store went back to before that batch.
+    #[error("country {0} does not know the batch; was its store restored?")]
+    Unknown(CountryCode),
 }
 
 impl Refill {
     /// A loop for all inboxes.
     #[must_use]
     pub fn new(node: Arc<Node>, peers: Arc<Peers>) -> Self {
-        Self { node, peers }
+        Self { node, peers, attempts: BTreeMap::new() }
     }
 
     /// Mends what is found damaged, until the stop.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
+        stop.run_until_cancelled(self.work()).await;
+    }
+
+    async fn work(&mut self) {
         let Some(mut damaged) = self.node.store.upkeep().map(|upkeep| upkeep.damaged()) else {
-            stop.cancelled().await;
-            return;
+            return std::future::pending().await;
         };
         let mut backoff = Backoff::default();
-        let work = async {
-            loop {
-                let found: Vec<Damaged> = damaged.borrow_and_update().values().cloned().collect();
-                let open = found.into_iter().filter(|entry| {
-                    names::inbox_authority(entry.stream).is_some()
-                        && !self.node.lost.has(entry.stream, entry.sequence)
-                });
-                let mut failed = false;
-                for entry in open {
-                    if let Err(error) = self.mend(&entry).await {
-                        warn!(%error, entry = %entry, "a damaged batch could not be fetched again; it is tried again");
-                        failed = true;
-                    }
-                }
-                let pause = if failed { backoff.failed() } else { Duration::MAX };
-                tokio::select! {
-                    changed = damaged.changed() => if changed.is_err() { return },
-                    () = tokio::time::sleep(pause.min(Duration::from_secs(3_600))) => {}
-                }
+        loop {
+            let found: Vec<Damaged> = damaged.borrow_and_update().values().cloned().collect();
+            let open = found.into_iter().filter(|entry| {
+                names::inbox_authority(entry.stream).is_some()
+                    && !self.node.lost.has(entry.stream, entry.sequence)
+            });
+            let open: Vec<Damaged> = open.collect();
+            self.attempts
+                .retain(|place, _| open.iter().any(|entry| (entry.stream, entry.sequence) == *place));
+            let mut failed = false;
+            for entry in &open {
+                failed |= !self.mend(entry).await;
             }
-        };
-        tokio::select! {
-            () = work => {}
-            () = stop.cancelled() => {}
+            let pause = if failed { backoff.failed() } else { AT_LEAST_EVERY };
+            tokio::select! {
+                changed = damaged.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(pause) => {}
+            }
         }
     }
 
-    /// Fetches one batch, compares it with the link that is kept apart from it, and puts it in its place.
-    async fn mend(&self, damaged: &Damaged) -> Result<(), PullError> {
-        let found = match manifest_left(damaged) {
-            Some(manifest) => {
-                self.ask(manifest.header.origin, manifest.sequence.number(), damaged.link).await?
+    /// Brings one batch back, or gives it up; false if it is to be tried again.
+    async fn mend(&mut self, damaged: &Damaged) -> bool {
+        let mut attempt = self.attempts.remove(&(damaged.stream, damaged.sequence)).unwrap_or_default();
+        let since = attempt.since;
+        let mended = match self.fetch(damaged, &mut attempt).await {
+            Ok(Some(batch)) => self.put(damaged, &batch).await,
+            Ok(None) => {
+                self.node.lost.give_up(&self.node, damaged, "no origin keeps it any more");
+                Ok(())
             }
-            None => self.search(damaged).await?,
+            Err(error) => Err(error),
         };
-        let Answer::Here(batch) = found else {
-            self.node.lost.give_up(&self.node, damaged, "its origin does not keep it any more");
-            return Ok(());
-        };
+        let Err(error) = mended else { return true };
+        if since.elapsed() >= PATIENCE {
+            warn!(%error, entry = %damaged, "a damaged batch could not be fetched again for a whole day");
+            self.node.lost.give_up(&self.node, damaged, "it could not be fetched again for a whole day");
+            return true;
+        }
+        warn!(%error, entry = %damaged, "a damaged batch could not be fetched again; it is tried again");
+        self.attempts.insert((damaged.stream, damaged.sequence), attempt);
+        false
+    }
+
+    async fn put(&self, damaged: &Damaged, batch: &VerifiedBatch) -> Result<(), RefillError> {
         let octets = (batch.batch().head(), batch.batch().sealed.clone());
         if let Some(upkeep) = self.node.store.upkeep() {
             upkeep.mend(damaged.stream, damaged.sequence, octets).await?;
@@ -105,22 +140,79 @@ impl Refill {
         Ok(())
     }
 
-    /// Asks an origin for one of its batches. Our cursor there is neither used nor moved.
-    async fn ask(&self, origin: CountryCode, sequence: u64, link: [u8; 32]) -> Result<Answer, PullError> {
-        let after = sequence.saturating_sub(1);
-        let request = wire::PullRequest { after, max_bytes: 1, wait_ms: 0 };
-        let mut client = self.peers.exchange(origin)?;
-        let reply = match self.peers.call(origin, DEADLINE, client.pull(request)).await {
-            Ok(reply) => reply,
-            Err(error) if error.lost().is_some() => return Ok(Answer::Gone),
-            Err(error) => return Err(error.into()),
-        };
-        for batch in reply.batches.into_iter().take(1) {
-            if sha256(&batch.manifest) == link {
-                return self.check(origin, sequence, batch).map(|batch| Answer::Here(Box::new(batch)));
+    /// The batch itself: known by its link, which is kept apart from it. Nothing if nobody has it any more.
+    async fn fetch(
+        &self,
+        damaged: &Damaged,
+        attempt: &mut Attempt,
+    ) -> Result<Option<VerifiedBatch>, RefillError> {
+        match manifest_left(damaged) {
+            Some(manifest) => {
+                let (origin, sequence) = (manifest.header.origin, manifest.sequence.number());
+                let next = attempt.next.entry(origin).or_insert(sequence);
+                self.look(origin, (next, sequence), damaged.link).await
+            }
+            None => self.search(damaged, attempt).await,
+        }
+    }
+
+    /// Looks for a batch at every origin: its manifest cannot be read, so only its neighbours say where it was. An origin
+    /// that does not answer keeps nobody from asking the others.
+    async fn search(
+        &self,
+        damaged: &Damaged,
+        attempt: &mut Attempt,
+    ) -> Result<Option<VerifiedBatch>, RefillError> {
+        let around = self.around(damaged).await?;
+        let trust = self.node.trust_list();
+        let origins = trust.countries().filter(|country| country.status == Status::Active);
+        let mut failure = None;
+        for origin in origins.map(|country| country.code) {
+            let pulled = self.node.store.cursor(names::pulled(origin)).await?.through;
+            let (before, behind) = around.get(&origin).copied().unwrap_or((0, u64::MAX));
+            let next = attempt.next.entry(origin).or_insert(before + 1);
+            match self.look(origin, (next, pulled.min(behind - 1)), damaged.link).await {
+                Ok(None) => {}
+                Ok(found) => return Ok(found),
+                Err(error) => failure = Some(error),
             }
         }
-        Ok(Answer::Others)
+        failure.map_or(Ok(None), Err)
+    }
+
+    /// Looks through an origin's batches from `next` to `last` for the one of this link. Our cursor there is neither used
+    /// nor moved; `next` is.
+    async fn look(
+        &self,
+        origin: CountryCode,
+        (next, last): (&mut u64, u64),
+        link: [u8; 32],
+    ) -> Result<Option<VerifiedBatch>, RefillError> {
+        while *next <= last {
+            let max_bytes = if *next == last { 1 } else { self.node.config.pull.page_bytes };
+            let request = wire::PullRequest { after: *next - 1, max_bytes, wait_ms: 0 };
+            let mut client = self.peers.exchange(origin)?;
+            let page = match self.peers.call(origin, DEADLINE, client.pull(request)).await {
+                Ok(reply) => reply.batches,
+                Err(error) => match error.lost() {
+                    Some((_, oldest)) if oldest > *next => {
+                        *next = oldest;
+                        continue;
+                    }
+                    _ => return Err(error.into()),
+                },
+            };
+            if page.is_empty() {
+                return Err(RefillError::Unknown(origin));
+            }
+            for batch in page {
+                if sha256(&batch.manifest) == link {
+                    return Ok(Some(self.check(origin, *next, batch)?));
+                }
+                *next += 1;
+            }
+        }
+        Ok(None)
     }
 
     fn check(
@@ -138,23 +230,6 @@ impl Refill {
         let expected = Expected { origin, own, trust: &trust, cursor, now };
         let parsed = SignedBatch::parse(batch).map_err(Refused::Malformed)?;
         Ok(verify(parsed, &expected)?)
-    }
-
-    /// Asks every origin for all that it may be: its manifest cannot be read, so only its neighbours say where it was.
-    async fn search(&self, damaged: &Damaged) -> Result<Answer, PullError> {
-        let around = self.around(damaged).await?;
-        let trust = self.node.trust_list();
-        let origins = trust.countries().filter(|country| country.status == Status::Active);
-        for origin in origins.map(|country| country.code).collect::<Vec<_>>() {
-            let pulled = self.node.store.cursor(names::pulled(origin)).await?.through;
-            let (first, behind) = around.get(&origin).copied().unwrap_or((0, pulled + 1));
-            for sequence in first + 1..behind.min(pulled + 1) {
-                if let Answer::Here(batch) = self.ask(origin, sequence, damaged.link).await? {
-                    return Ok(Answer::Here(batch));
-                }
-            }
-        }
-        Ok(Answer::Gone)
     }
 
     /// For each origin: the last of its batches before the damaged one in the inbox, and the first behind it.

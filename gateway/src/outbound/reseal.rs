@@ -3,9 +3,10 @@
 //! No I/O, and the only place outside of an adapter where a report stands in the clear (invariant 2): its buffers
 //! are wiped, and nothing of a report's content goes into a verdict, an error or a log.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
+use foldhash::quality::RandomState;
 use pki::identity::HpkeKeys;
 use pki::seal::{self, PublicKey, SealError};
 use proto::batch::BatchHeader;
@@ -125,19 +126,39 @@ pub fn reseal(push: &Push, pusher: Authority, desk: &Desk<'_>) -> Result<Reseale
 struct Sorting<'a> {
     desk: &'a Desk<'a>,
     pusher: Authority,
-    seen: HashSet<&'a [u8]>,
+    /// By the octets of a readable header: most reports of a push share one with others.
+    ways: HashMap<&'a [u8], Way>,
+    seen: HashSet<&'a [u8], RandomState>,
     verdicts: Vec<Verdict>,
     problems: Vec<Problem>,
-    batches: BTreeMap<Destination, (PublicKey, Vec<&'a [u8]>)>,
+    batches: Vec<Open<'a>>,
+}
+
+/// A header, and where it leads.
+#[derive(Clone, Copy)]
+struct Way {
+    header: EnvelopeHeader,
+    destination: Result<Destination, Verdict>,
+    /// Its place among the open batches, once a report goes there.
+    batch: Option<usize>,
+}
+
+/// A batch that is not sealed yet.
+struct Open<'a> {
+    destination: Destination,
+    key: PublicKey,
+    reports: Vec<&'a [u8]>,
 }
 
 impl<'a> Sorting<'a> {
     fn new(desk: &'a Desk<'a>, pusher: Authority, envelopes: usize) -> Self {
-        let (seen, verdicts) = (HashSet::with_capacity(envelopes), Vec::with_capacity(envelopes));
-        Self { desk, pusher, seen, verdicts, problems: Vec::new(), batches: BTreeMap::new() }
+        // Keyed anew for each push, so nobody can choose reports that meet in one place of the table.
+        let seen = HashSet::with_capacity_and_hasher(envelopes, RandomState::default());
+        let (verdicts, ways) = (Vec::with_capacity(envelopes), HashMap::new());
+        Self { desk, pusher, ways, seen, verdicts, problems: Vec::new(), batches: Vec::new() }
     }
 
-    fn add(&mut self, index: usize, header: &[u8], report: &'a [u8]) -> Result<(), Refused> {
+    fn add(&mut self, index: usize, header: &'a [u8], report: &'a [u8]) -> Result<(), Refused> {
         let verdict = match self.check(header, report)? {
             Ok(()) => Verdict::Accepted,
             Err(rejected) => {
@@ -152,38 +173,62 @@ impl<'a> Sorting<'a> {
     }
 
     /// The outer error refuses the push, the inner one the envelope.
-    fn check(&mut self, header: &[u8], octets: &'a [u8]) -> Result<Result<(), Rejected>, Refused> {
-        let header = match EnvelopeHeader::parse(header) {
-            Ok(header) => header,
+    fn check(&mut self, header: &'a [u8], octets: &'a [u8]) -> Result<Result<(), Rejected>, Refused> {
+        let way = match self.way(header) {
+            Ok(way) => way,
             Err(malformed) => return Ok(Err(Rejected::malformed(&malformed))),
         };
         let report = match Report::decode(octets) {
             Ok(report) => report,
             Err(malformed) => return Ok(Err(Rejected::sealed(&malformed))),
         };
-        if report.header() != header {
+        if report.header() != way.header {
             let reason = "a report's own header differs from the readable one; they must be the same";
             return Err(Refused::Mismatch { reason: Malformed::Field { field: "header", reason } });
         }
-        Ok(self.place(&header, &report, octets))
+        Ok(self.place(header, way, &report, octets))
+    }
+
+    fn way(&mut self, octets: &'a [u8]) -> Result<Way, Malformed> {
+        if let Some(way) = self.ways.get(octets) {
+            return Ok(*way);
+        }
+        let header = EnvelopeHeader::parse(octets)?;
+        let destination = self.desk.routes.destination(&header, self.pusher);
+        let way = Way { header, destination, batch: None };
+        self.ways.insert(octets, way);
+        Ok(way)
     }
 
     fn place(
         &mut self,
-        header: &EnvelopeHeader,
+        header: &'a [u8],
+        way: Way,
         report: &Report<'_>,
         octets: &'a [u8],
     ) -> Result<(), Rejected> {
-        let destination = self.desk.routes.destination(header, self.pusher);
-        let destination = destination.map_err(|verdict| Rejected::route(verdict, header))?;
+        let destination = way.destination.map_err(|verdict| Rejected::route(verdict, &way.header))?;
         report.check_age(self.desk.today).map_err(Rejected::age)?;
-        check_encrypted_section(report, header, destination)?;
+        check_encrypted_section(report, &way.header, destination)?;
         if !self.seen.insert(octets) {
             return Err(Rejected(Verdict::Duplicate, "the same report stands earlier in this push".into()));
         }
-        if let Some((_, reports)) = self.batches.get_mut(&destination) {
-            reports.push(octets);
-            return Ok(());
+        let batch = match way.batch {
+            Some(batch) => batch,
+            None => {
+                let batch = self.batch(destination)?;
+                self.ways.insert(header, Way { batch: Some(batch), ..way });
+                batch
+            }
+        };
+        self.batches[batch].reports.push(octets);
+        Ok(())
+    }
+
+    /// The place of the open batch for a destination; a new one if there is none yet.
+    fn batch(&mut self, destination: Destination) -> Result<usize, Rejected> {
+        if let Some(batch) = self.batches.iter().position(|open| open.destination == destination) {
+            return Ok(batch);
         }
         let authority = destination.authority;
         let key = (self.desk.key)(authority).ok_or_else(|| {
@@ -192,31 +237,29 @@ impl<'a> Sorting<'a> {
                 format!("no key of {authority} is in force here yet; push it again later"),
             )
         })?;
-        self.batches.insert(destination, (key, vec![octets]));
-        Ok(())
+        self.batches.push(Open { destination, key, reports: Vec::new() });
+        Ok(self.batches.len() - 1)
     }
 
     fn seal(self) -> Result<Resealed, Refused> {
-        let Self { desk, verdicts, problems, batches, .. } = self;
+        let Self { desk, verdicts, problems, mut batches, .. } = self;
+        // In the order of the destinations, so that the order of a push shows nowhere.
+        batches.sort_unstable_by_key(|open| open.destination);
         let mut shuffler = StdRng::from_os_rng();
-        let seal = |(destination, (key, mut reports)): (Destination, (PublicKey, Vec<&[u8]>))| {
+        let seal = |mut open: Open<'_>| {
             // The order of a push is the order of an ill person's contacts; it says more than it should.
-            reports.shuffle(&mut shuffler);
-            seal_batch(desk, destination, &key, &reports)
+            open.reports.shuffle(&mut shuffler);
+            seal_batch(desk, &open)
         };
         let batches = batches.into_iter().map(seal).collect::<Result<_, _>>()?;
         Ok(Resealed { verdicts, problems, batches })
     }
 }
 
-fn seal_batch(
-    desk: &Desk<'_>,
-    destination: Destination,
-    key: &PublicKey,
-    reports: &[&[u8]],
-) -> Result<ResealedBatch, Refused> {
-    let unsealable = || Refused::Unsealable(destination.authority);
-    let Destination { country, authority } = destination;
+fn seal_batch(desk: &Desk<'_>, open: &Open<'_>) -> Result<ResealedBatch, Refused> {
+    let Open { destination: Destination { country, authority }, key, reports } = open;
+    let (country, authority) = (*country, *authority);
+    let unsealable = || Refused::Unsealable(authority);
     let (origin, id, sealed_at) = (desk.origin, BatchId::random(), desk.minute);
     let header = BatchHeader { origin, destination: authority, key: key.id(), id, sealed_at };
     let len: usize = reports.iter().map(|report| body::framed_len(report.len())).sum();

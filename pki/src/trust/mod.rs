@@ -121,7 +121,14 @@ impl TrustList {
     /// The country that an authority belongs to, and what is known of it.
     #[must_use]
     pub fn authority(&self, authority: Authority) -> Option<(&Country, &AuthorityEntry)> {
-        self.countries().find_map(|country| Some((country, country.authorities.get(&authority)?)))
+        let found = |country: &'_ Country| country.authorities.contains_key(&authority);
+        // Most authorities stand under the country that they name; a list has each of them once.
+        let named = match authority {
+            Authority::State(code, _) => self.country(code).filter(|country| found(country)),
+            Authority::Opaque(_) => None,
+        };
+        let country = named.or_else(|| self.countries().find(|country| found(country)))?;
+        Some((country, country.authorities.get(&authority)?))
     }
 
     /// The authority that answers for what carries this issuer's header, and its country: the issuer, or the national

@@ -1,5 +1,6 @@
 //! A backlog: the line to a country is cut while tokens for it pile up; it drains when the line is mended, in order and
-//! without a restart, and how fast and in how much memory is compared with what is normal.
+//! and how fast and in how much memory is compared with what is normal. While they wait, the gateway that has them is
+//! killed and started again; from the mended line on nothing is.
 
 use std::collections::HashSet;
 use std::fs;
@@ -29,13 +30,17 @@ const AT_ONCE: usize = 4;
 const NORMAL: usize = 500_000;
 /// How often it is looked how far it is.
 const LOOK: Duration = Duration::from_millis(20);
+/// The most memory that a gateway may take, octets, and the longest that it may take to be ready, with any backlog.
+const MEMORY: u64 = 150_000_000;
+const START: Duration = Duration::from_secs(3);
 /// Nothing may stand still for longer: a gateway pauses for up to 30 s between two attempts.
 const STANDSTILL: Duration = Duration::from_secs(90);
 
 /// What was measured.
 #[derive(Debug, Clone, Serialize)]
 pub struct Backlog {
-    /// Everything arrived once and in order, and the drain was at least half as fast as normal.
+    /// Everything arrived once and in order, the drain was at least half as fast as normal, no gateway took more than
+    /// 150 MB, and the one with the backlog was ready within 3 s.
     pub ok: bool,
     /// Tokens that piled up.
     pub tokens: usize,
@@ -49,6 +54,8 @@ pub struct Backlog {
     pub drained_to_gateway_per_s: f64,
     /// A second from the outbox to the destination's backend.
     pub drained_to_backend_per_s: f64,
+    /// From the start of the killed gateway, with the backlog in its store, until it was ready.
+    pub restarted_after_s: f64,
     /// From the mended line to the first batch.
     pub reconnected_after_s: f64,
     /// The lesser of the two rates of the drain, each divided by the normal one.
@@ -80,7 +87,13 @@ pub async fn backlog(tokens: usize, keep: Option<PathBuf>) -> Result<Backlog> {
     let since = Instant::now();
     run.push(pushes).await?;
     let pushed_per_s = rate(pushes, since.elapsed());
-    told(&format!("{} tokens wait, pushed at {pushed_per_s:.0}/s; the line is mended", pushes * PUSH));
+    let filled_rss = run.federation.peak_rss(sender())?;
+    let restarted = run.restart().await?;
+    told(&format!(
+        "{} tokens wait, pushed at {pushed_per_s:.0}/s; after a kill their gateway was ready in {:.2} s; the line is mended",
+        pushes * PUSH,
+        restarted.as_secs_f64()
+    ));
     run.line(Trouble::None)?;
     let mended = Instant::now();
     let before = run.batches().await?;
@@ -100,23 +113,26 @@ pub async fn backlog(tokens: usize, keep: Option<PathBuf>) -> Result<Backlog> {
     let normal = [0, 1].map(|at| (normal[at] + again[at]) / 2.0);
     let [lost, duplicated_in_effect, out_of_order] = run.account()?;
     let ratio = (drained[0] / normal[0]).min(drained[1] / normal[1]);
-    let peak = |node| run.federation.peak_rss(node);
+    let sender_peak_rss_bytes = run.federation.peak_rss(sender())?.max(filled_rss);
+    let receiver_peak_rss_bytes = run.federation.peak_rss(Node::gateway(250))?;
+    let small = sender_peak_rss_bytes.max(receiver_peak_rss_bytes) <= MEMORY && restarted <= START;
     Ok(Backlog {
-        ok: lost + duplicated_in_effect + out_of_order == 0 && ratio >= 0.5,
+        ok: lost + duplicated_in_effect + out_of_order == 0 && ratio >= 0.5 && small,
         tokens: pushes * PUSH,
         pushed_per_s,
         normal_to_gateway_per_s: normal[0],
         normal_to_backend_per_s: normal[1],
         drained_to_gateway_per_s: drained[0],
         drained_to_backend_per_s: drained[1],
+        restarted_after_s: restarted.as_secs_f64(),
         reconnected_after_s: reconnected.as_secs_f64(),
         ratio,
         lost,
         duplicated_in_effect,
         out_of_order,
-        sender_peak_rss_bytes: peak(Node::gateway(826))?,
-        receiver_peak_rss_bytes: peak(Node::gateway(250))?,
-        adapter_peak_rss_bytes: peak(Node::adapter("250/0"))?,
+        sender_peak_rss_bytes,
+        receiver_peak_rss_bytes,
+        adapter_peak_rss_bytes: run.federation.peak_rss(Node::adapter("250/0"))?,
     })
 }
 
@@ -147,6 +163,7 @@ impl Run {
             builder = builder.keep(folder);
         }
         let federation = builder.log_level("warn").start().await?;
+        take_them_all(&federation).await?;
         let mut mark = [0; 8];
         getrandom::fill(&mut mark).context("the system has no random numbers")?;
         let line = Line::open(&federation, authority("826/1")).await?;
@@ -168,6 +185,14 @@ impl Run {
     fn line(&self, trouble: Trouble) -> Result<()> {
         self.federation.proxies(country(826))?[0].make(trouble);
         Ok(())
+    }
+
+    /// Kills the gateway that has the backlog; from its start until it is ready.
+    async fn restart(&self) -> Result<Duration> {
+        self.federation.kill_now(sender()).await?;
+        let started = Instant::now();
+        self.federation.restart(sender()).await?;
+        Ok(started.elapsed())
     }
 
     /// Tokens a second with the line whole, to the gateway and to the backend.
@@ -313,6 +338,22 @@ impl<'a> Order<'a> {
         }
         Ok(())
     }
+}
+
+/// Whose gateway has the backlog.
+fn sender() -> Node {
+    Node::gateway(826)
+}
+
+/// Lets the adapter take everything: more tokens may wait than one country's quota of a day.
+async fn take_them_all(federation: &Federation) -> Result<()> {
+    let node = Node::adapter("250/0");
+    let path = &federation.adapter(authority("250/0"))?.config;
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = format!("{text}\n[receive]\nreports_per_origin_and_day = 100000000\n");
+    fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    federation.kill_now(node).await?;
+    federation.restart(node).await
 }
 
 fn contacts(mark: Mark, push: usize) -> Vec<Contact> {
