@@ -115,6 +115,7 @@ impl From<StoreError> for Status {
             ),
             StoreError::Newer { .. }
             | StoreError::InUse
+            | StoreError::Defect
             | StoreError::Database { .. }
             | StoreError::Unfit { .. }
             | StoreError::Corrupt { .. }

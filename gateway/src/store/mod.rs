@@ -348,6 +348,12 @@ pub trait Store: Send + Sync + 'static {
     /// What the store takes up; from memory, so it costs nothing to ask.
     fn size(&self) -> StoreSize;
 
+    /// Waits until the store is broken: whatever it is asked then fails, and only a new process helps. A store that
+    /// comes back by itself never is.
+    async fn broken(&self) {
+        std::future::pending().await
+    }
+
     /// Finishes what was asked for before, and stops. Later calls get [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
 }
