@@ -155,9 +155,9 @@ async fn a_lost_index_is_made_anew_at_start_and_nothing_is_lost() {
     sent.extend(push(&federation, TOKENS).await);
     federation.restart(france).await.unwrap();
     all_arrive_once(&federation, authority("250/0"), &sent).await;
-    let aside = fs::read_dir(place.store.parent().unwrap()).unwrap();
-    let aside = aside
-        .filter(|item| item.as_ref().unwrap().file_name().to_string_lossy().starts_with("store.set-aside-"));
+    let aside = fs::read_dir(&place.store).unwrap();
+    let aside =
+        aside.filter(|item| item.as_ref().unwrap().file_name().to_string_lossy().starts_with("set-aside-"));
     assert_eq!(aside.count(), 1);
 }
 

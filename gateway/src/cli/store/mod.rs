@@ -77,7 +77,7 @@ Examples:
   gateway store verify --store /var/lib/exchange-gateway/store --json";
 
 const REBUILD_HELP: &str = "\
-A start does this by itself when nothing is lost. The old index and all segments are set aside beside the store; nothing is deleted.
+A start does this by itself when nothing is lost. The old index and all segments are set aside in a folder of the store; nothing is deleted.
 If something is lost, the numbers for each country go on behind a gap, and what is missing of the inboxes is pulled again.
 
 Examples:

@@ -1,6 +1,6 @@
 //! A disk with no space left refuses commits, and takes them again when there is some.
 
-use std::{path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use super::*;
 use crate::store::Room;
@@ -51,6 +51,24 @@ impl Drop for SmallDisk {
         let unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
         assert!(unmounted.is_ok_and(|status| status.success()), "{} stays mounted", self.0.display());
     }
+}
+
+#[tokio::test]
+async fn a_lost_index_is_made_anew_where_the_store_is_a_disk_of_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(root.path()) else {
+        eprintln!("SKIPPED: only root may mount the small disk that this test fills");
+        return;
+    };
+    let store = open(&disk.0);
+    fill(&store, [1000; 10]).await;
+    close(store).await;
+    fs::remove_dir_all(disk.0.join("index")).unwrap();
+    let (store, rebuilt) = SledStore::open_or_rebuild(&disk.0, SMALL, "then").unwrap();
+    assert!(rebuilt.unwrap().aside.starts_with(&disk.0));
+    assert_eq!(contract::all(&store, STREAM, 0, 1000).await.len(), 10);
+    fill(&store, [10]).await;
+    close(store).await;
 }
 
 #[tokio::test]

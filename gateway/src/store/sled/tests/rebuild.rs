@@ -77,7 +77,7 @@ fn lose_index(root: &Path) {
 }
 
 fn aside(root: &Path) -> PathBuf {
-    root.with_file_name(format!("{}.set-aside-{STAMP}", root.file_name().unwrap().display()))
+    root.join(format!("set-aside-{STAMP}"))
 }
 
 #[tokio::test]
