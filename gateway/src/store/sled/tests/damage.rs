@@ -253,7 +253,10 @@ async fn whatever_happens_to_the_index_no_panic_comes_through_and_nothing_is_los
             rebuilt += usize::from(made.is_some());
             match read_all(&store).await {
                 Ok(found) => break found,
-                Err(StoreError::Broken) => broken += 1,
+                Err(StoreError::Broken) => {
+                    tokio::time::timeout(Duration::from_secs(1), store.broken()).await.unwrap();
+                    broken += 1;
+                }
                 Err(other) => panic!("round {round}: {other}"),
             }
         };
