@@ -1,6 +1,6 @@
 //! What segments say when they are read from the first to the last: all that the index knew, and what is not there.
 
-use std::fmt;
+use std::{collections::BTreeMap, fmt};
 
 use bytes::Bytes;
 use sled::Batch;
@@ -189,6 +189,7 @@ impl<'a> Surveyor<'a> {
             }
         }
         self.finish(group)?;
+        self.forgive()?;
         self.survey.is_complete = begins_with_state || self.groups == 0;
         self.find_missing()?;
         Ok((self.ledger, self.survey))
@@ -288,6 +289,18 @@ impl<'a> Surveyor<'a> {
         Ok(())
     }
 
+    /// Takes what is replaced off the list of what is damaged.
+    fn forgive(&mut self) -> Result<(), StoreError> {
+        let mut damaged = Vec::new();
+        for stretch in std::mem::take(&mut self.survey.damaged) {
+            if !is_replaced((self.index, self.segments), &self.survey.state.purged, stretch)? {
+                damaged.push(stretch);
+            }
+        }
+        self.survey.damaged = damaged;
+        Ok(())
+    }
+
     /// Streams are dense: whatever is not between what was purged and the end was lost, now or before.
     fn find_missing(&mut self) -> Result<(), StoreError> {
         let State { tails, purged, lost, .. } = &self.survey.state;
@@ -302,6 +315,26 @@ impl<'a> Surveyor<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether damaged octets are what is left of an entry that was mended or purged, or of an answer that was carried on: then
+/// nobody needs them. That they say so may be the damage; but then an entry is missing elsewhere.
+pub(super) fn is_replaced(
+    (index, segments): (&Index, &Segments),
+    purged: &BTreeMap<Stream, u64>,
+    Stretch { segment, offset, octets }: Stretch,
+) -> Result<bool, StoreError> {
+    let Ok(length) = u32::try_from(octets) else { return Ok(false) };
+    let place = Place { segment, offset, length };
+    let Some(record) = segments.remains(place) else { return Ok(false) };
+    Ok(match record.label {
+        Label::Entry { stream, sequence, .. } => {
+            purged.get(&stream).is_some_and(|through| sequence <= *through)
+                || index.entry(stream, sequence)?.is_some_and(|row| row.place != place)
+        }
+        Label::Answer { .. } => index.once(&record.head)?.is_some_and(|row| row.place != place),
+        _ => false,
+    })
 }
 
 /// Finds what is missing between numbers that grow.
