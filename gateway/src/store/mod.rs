@@ -367,3 +367,16 @@ fn check_lengths(change: &Change) -> Result<(), StoreError> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_once_id_has_at_least_one_octet_and_at_most_64() {
+        assert_eq!(OnceId::new(&[]), None);
+        assert_eq!(OnceId::new(&[7; 1]).unwrap().octets(), [7]);
+        assert_eq!(OnceId::new(&[7; 64]).unwrap().octets(), [7; 64]);
+        assert_eq!(OnceId::new(&[7; 65]), None);
+    }
+}

@@ -118,7 +118,7 @@ async fn a_thread_that_does_not_come_back_breaks_the_store_and_holds_nobody() {
     let store = open(root.path());
     fill(&store, [1]).await;
     let (release, held) = std::sync::mpsc::channel::<()>();
-    let held = std::sync::Mutex::new(held);
+    let held = Mutex::new(held);
     let stuck = crate::store::Append {
         // As a disk that does not answer holds it.
         number: Arc::new(move |_| {

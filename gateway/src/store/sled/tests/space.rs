@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::*;
+use crate::store::upkeep::{KeptAnswer, Piece};
 
 fn files(root: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(root.join("segments"))
@@ -70,6 +71,24 @@ async fn a_purge_of_more_than_one_step_is_whole() {
     assert_eq!(purged.unwrap(), 2400);
     committed.unwrap();
     assert_eq!(contract::all(&store, STREAM, 0, 1000).await.len(), 100);
+}
+
+#[tokio::test]
+async fn as_many_answers_as_one_step_takes_and_one_more_are_forgotten() {
+    for count in [1000_u32, 1001] {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path());
+        let answer = |n: u32| KeptAnswer {
+            id: OnceId::new(&n.to_be_bytes()).unwrap(),
+            at: u64::from(n),
+            digest: [1; 32],
+            answer: "a".into(),
+        };
+        store.restore((0..=count).map(|n| Piece::Answer(answer(n))).collect()).await.unwrap();
+        assert_eq!(store.forget(u64::from(count)).await.unwrap(), u64::from(count));
+        let left = store.answers(None, 10).await.unwrap();
+        assert_eq!(left, [Ok(answer(count))]);
+    }
 }
 
 #[tokio::test]
