@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     fs::{self, OpenOptions},
     io::Write,
     os::unix::fs::FileExt,
@@ -274,24 +275,8 @@ async fn whatever_happens_to_the_index_no_panic_comes_through_and_nothing_is_los
             }
         }
         fs::write(root.join("index/db"), damaged).unwrap();
-        // Its small files, too.
         if round >= 20 && round % 3 == 0 {
-            let mut others: Vec<_> =
-                fs::read_dir(root.join("index")).unwrap().map(|item| item.unwrap().path()).collect();
-            others.retain(|path| path.is_file() && !path.ends_with("db"));
-            others.sort();
-            let other = &others[round / 3 % others.len()];
-            let mut octets = fs::read(other).unwrap();
-            match round / 3 % 4 {
-                0 => octets.clear(),
-                1 => octets.truncate(octets.len() / 2),
-                _ => {
-                    let at = (seed >> 30) % octets.len().max(1);
-                    octets.iter_mut().skip(at).take(1).for_each(|octet| *octet ^= 1 << (round % 8));
-                }
-            }
-            fs::write(other, octets).unwrap();
-            others_hit.insert(other.file_name().unwrap().to_owned());
+            others_hit.insert(hit_another(&root.join("index"), round, seed));
         }
         // What is found only when it is read is mended by the next start.
         let mut tries = 0;
@@ -313,6 +298,25 @@ async fn whatever_happens_to_the_index_no_panic_comes_through_and_nothing_is_los
     }
     assert!(others_hit.len() >= 2, "{others_hit:?}");
     assert!(rebuilt > 5 && broken > 0, "{rebuilt} times made anew, {broken} times broken while it was read");
+}
+
+/// Alters one of sled's small files in its turn; gives its name.
+fn hit_another(index: &Path, round: usize, seed: usize) -> OsString {
+    let mut others: Vec<_> = fs::read_dir(index).unwrap().map(|item| item.unwrap().path()).collect();
+    others.retain(|path| path.is_file() && !path.ends_with("db"));
+    others.sort();
+    let other = &others[round / 3 % others.len()];
+    let mut octets = fs::read(other).unwrap();
+    match round / 3 % 4 {
+        0 => octets.clear(),
+        1 => octets.truncate(octets.len() / 2),
+        _ => {
+            let at = (seed >> 30) % octets.len().max(1);
+            octets.iter_mut().skip(at).take(1).for_each(|octet| *octet ^= 1 << (round % 8));
+        }
+    }
+    fs::write(other, octets).unwrap();
+    other.file_name().unwrap().to_owned()
 }
 
 /// Everything, if the index can be read.
