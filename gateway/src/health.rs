@@ -21,6 +21,8 @@ use crate::{expiry, names};
 
 /// How often the gRPC status is brought up to date.
 const EVERY: Duration = Duration::from_secs(5);
+/// How long the store may take to keep next to nothing.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Under which the store is asked to keep something once: it then says whether there is space.
 const PROBE: &[u8] = b"health";
 
@@ -30,8 +32,10 @@ pub async fn problems(node: &Node) -> Vec<String> {
     if node.stop.is_cancelled() {
         problems.push("stopping: open calls are finished, new ones are refused".into());
     }
-    if let Err(error) = write(node).await {
-        problems.push(format!("store: {error}"));
+    match tokio::time::timeout(PATIENCE, write(node)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => problems.push(format!("store: {error}")),
+        Err(_) => problems.push("store: it does not answer; look at its disk, and at the log".into()),
     }
     let now = node.clock.now();
     let over = expiry::all(node).into_iter().filter(|expiry| expiry.at <= now && expiry.is_ours(node));
@@ -62,7 +66,11 @@ async fn write(node: &Node) -> Result<(), StoreError> {
     }
     let id = OnceId::new(PROBE).expect("6 octets are within its bounds");
     let once = Some(Once { id, digest: [0; 32], answer: Bytes::new() });
-    node.store.commit(Change { at, once, ..Change::default() }).await.map(drop)
+    match node.store.commit(Change { at, once, ..Change::default() }).await {
+        // There is space; that what was kept under this id is damaged is no matter: it says nothing.
+        Ok(_) | Err(StoreError::Corrupt { .. }) => Ok(()),
+        Err(failed) => Err(failed),
+    }
 }
 
 /// Keeps the gRPC health service of both listeners up to date until the stop.

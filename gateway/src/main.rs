@@ -4,6 +4,7 @@ mod cli;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -18,6 +19,8 @@ use tracing::warn;
 
 const FAILED: u8 = 1;
 const INVALID: u8 = 3;
+/// How long what is still read is waited for at the end; nothing that was answered depends on it.
+const STRAGGLING: Duration = Duration::from_secs(2);
 
 /// One country's gateway: takes pushes from its adapters, exchanges sealed batches with its peers.
 #[derive(Parser)]
@@ -96,8 +99,21 @@ fn check(path: &Path, config: Config) -> ExitCode {
     }
 }
 
-#[tokio::main]
-async fn run(_: &Path, config: Config) -> ExitCode {
+fn run(_: &Path, config: Config) -> ExitCode {
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(cause) => {
+            eprintln!("gateway: the system gives no threads: {cause}");
+            return ExitCode::from(FAILED);
+        }
+    };
+    let ended = runtime.block_on(serve(config));
+    // A read that waits for a disk that does not answer must not hold a process that has to be started anew.
+    runtime.shutdown_timeout(STRAGGLING);
+    ended
+}
+
+async fn serve(config: Config) -> ExitCode {
     telemetry::log(&config.log);
     panics::watch();
     descriptors::raise(&config.limits);

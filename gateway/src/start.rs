@@ -84,6 +84,7 @@ pub async fn run_with(
     stages.spawn("expiry", stop.clone(), expiry::run(node.clone(), stop.clone()));
     stages.spawn("elsewhere", stop.clone(), elsewhere::run(node.clone(), stop.clone()));
     stages.spawn("damage", stop.clone(), damage::run(node.clone(), stop.clone()));
+    stages.spawn("store", stop.clone(), until_broken(node.clone(), stop.clone()));
     stages.spawn("witness", stop.clone(), witness::run(node.clone(), stop.clone()));
     let retention = while_held(node.clone(), names::RETENTION, stop.clone(), retention::run);
     stages.spawn("retention", stop.clone(), retention);
@@ -121,8 +122,10 @@ async fn finish(node: &Node, tasks: &TaskTracker) {
     if tokio::time::timeout(GRACE, tasks.wait()).await.is_err() {
         info!(open = tasks.len(), "some calls did not finish in time; nothing that was answered is lost");
     }
-    if let Err(cause) = node.store.close().await {
-        error!(%cause, "the store did not close cleanly; it recovers at the next start");
+    match tokio::time::timeout(GRACE, node.store.close()).await {
+        Ok(Ok(())) => {}
+        Ok(Err(cause)) => error!(%cause, "the store did not close cleanly; it recovers at the next start"),
+        Err(_) => error!("the store did not close in time; it recovers at the next start"),
     }
     info!("stopped");
 }
@@ -213,6 +216,11 @@ async fn follow_file(mut keeper: TrustKeeper, clock: Clock, stop: CancellationTo
             Err(_) => {}
         }
     }
+}
+
+/// Ends when the store is broken: only a new process mends that, and whoever supervises this one starts it.
+async fn until_broken(node: Arc<Node>, stop: CancellationToken) {
+    stop.run_until_cancelled(node.store.broken()).await;
 }
 
 async fn admin(node: Arc<Node>, listener: TcpListener, stop: CancellationToken) {

@@ -115,6 +115,7 @@ impl From<StoreError> for Status {
             ),
             StoreError::Newer { .. }
             | StoreError::InUse
+            | StoreError::Defect
             | StoreError::Database { .. }
             | StoreError::Unfit { .. }
             | StoreError::Corrupt { .. }
@@ -148,6 +149,7 @@ impl From<PushError> for Status {
     fn from(failed: PushError) -> Self {
         let message = failed.to_string();
         match failed {
+            PushError::AnswerDamaged => status(Code::AlreadyExists, "ANSWER_DAMAGED", message),
             PushError::IdReused => status(Code::AlreadyExists, "PUSH_ID_REUSED", message),
             PushError::Refused(Refused::UnknownIngressKey(_)) => {
                 status(Code::FailedPrecondition, "UNKNOWN_INGRESS_KEY", message)

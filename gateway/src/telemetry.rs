@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::atomic::AtomicU64;
+use std::time::UNIX_EPOCH;
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
@@ -159,6 +160,10 @@ impl Metrics {
         let to = &mut self.registry;
         let build = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         to.register("build", "The software that runs", build);
+        let started: Gauge<u64, AtomicU64> = Gauge::default();
+        started.set(UNIX_EPOCH.elapsed().unwrap_or_default().as_secs());
+        let help = "When the process started, seconds since 1970";
+        to.register_with_unit("start_timestamp", help, Unit::Seconds, started);
         let help = "Octets of the store's segments";
         to.register_with_unit("store", help, Unit::Bytes, self.store_bytes.clone());
         let help = "When something expires that this gateway needs, seconds since 1970";

@@ -190,9 +190,9 @@ async fn a_lost_index_is_made_anew_at_start_and_nothing_is_lost() {
     sent.extend(push(&federation, TOKENS).await);
     federation.restart(france).await.unwrap();
     all_arrive_once(&federation, authority("250/0"), &sent).await;
-    let aside = fs::read_dir(place.store.parent().unwrap()).unwrap();
-    let aside = aside
-        .filter(|item| item.as_ref().unwrap().file_name().to_string_lossy().starts_with("store.set-aside-"));
+    let aside = fs::read_dir(&place.store).unwrap();
+    let aside =
+        aside.filter(|item| item.as_ref().unwrap().file_name().to_string_lossy().starts_with("set-aside-"));
     assert_eq!(aside.count(), 1);
 }
 
@@ -276,6 +276,41 @@ async fn a_store_is_moved_in_one_file_and_goes_on_where_it_was() {
     assert!(code == 0 && said.contains("\"good\": true"), "{code}: {said}");
     federation.restart(uk).await.unwrap();
     federation.restart(france).await.unwrap();
+    sent.extend(push(&federation, TOKENS).await);
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_store_and_state_are_gone_the_numbers_go_on_behind_what_a_peer_says_it_has() {
+    let federation = Federation::builder().start().await.unwrap();
+    let uk = Node::gateway(826);
+    let place = gateway(&federation, 826);
+    federation.kill_now(uk).await.unwrap();
+    // As after more than a million batches.
+    let far = ["rebuild", "--accept-losses", "--at-least", "250=3000000"];
+    let (code, said) = store_command(&far, &place.config);
+    assert!(code == 0 && said.contains("4048577"), "{code}: {said}");
+    federation.restart(uk).await.unwrap();
+    let mut sent = push(&federation, TOKENS).await;
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+
+    federation.kill_now(uk).await.unwrap();
+    fs::remove_dir_all(&place.store).unwrap();
+    fs::create_dir(&place.store).unwrap();
+    fs::remove_file(place.state.join("numbers")).unwrap();
+    let (code, said) = store_command(&["rebuild"], &place.config);
+    assert!(code == 4 && said.contains("the whole store: it is not there"), "{code}: {said}");
+    let (code, said) = store_command(&["rebuild", "--accept-losses"], &place.config);
+    assert_eq!(code, 0, "{said}");
+    federation.restart(uk).await.unwrap();
+    let labels = [("peer", "250"), ("reason", "our_store_went_back")];
+    counted(&federation, 826, "exchange_batches_refused_total", &labels, 1.0).await;
+    let log = fs::read_to_string(&place.log).unwrap();
+    assert!(log.contains("after=4048577"), "the log says what the peer has");
+    federation.kill_now(uk).await.unwrap();
+    let said = store_command(&["rebuild", "--accept-losses", "--at-least", "250=4048577"], &place.config);
+    assert!(said.0 == 0 && said.1.contains("5097154"), "{said:?}");
+    federation.restart(uk).await.unwrap();
     sent.extend(push(&federation, TOKENS).await);
     all_arrive_once(&federation, authority("250/0"), &sent).await;
 }

@@ -239,6 +239,11 @@ impl Federation {
         ended
     }
 
+    /// Whether a process has ended and nobody has waited for it yet.
+    pub fn has_ended(&self, node: Node) -> Result<bool> {
+        self.with(node, |process| Ok(process.ended().is_some()))
+    }
+
     /// Kills a process outright, as a power cut does, and waits until it is gone.
     pub async fn kill_now(&self, node: Node) -> Result<()> {
         self.kill(node, Signal::KILL)?;

@@ -12,7 +12,7 @@ use proto::verdict::Verdict;
 use proto::wire;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
-use tracing::{Instrument, info, info_span};
+use tracing::{Instrument, error, info, info_span};
 
 use super::outbox::{self, Kept};
 use super::reseal::{self, Desk, Resealed};
@@ -40,12 +40,30 @@ pub enum PushError {
     /// Its id names another push.
     #[error("this push id was used before with other octets; use a fresh one for every push")]
     IdReused,
+    /// It was kept before, and what it was answered cannot be read any more.
+    #[error(
+        "this push was kept before and goes out, but its answer is damaged; do not publish its reports again"
+    )]
+    AnswerDamaged,
     /// The store.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
     /// A task died.
     #[error("the push could not be worked on; try again")]
     Internal,
+}
+
+impl From<StoreError> for PushError {
+    fn from(failed: StoreError) -> Self {
+        match failed {
+            // Reading an earlier answer is all that a push reads of what was kept.
+            StoreError::Corrupt { what } => {
+                error!(place = what, "the kept answer of a push is damaged; its adapter sets the push aside");
+                Self::AnswerDamaged
+            }
+            failed => Self::Store(failed),
+        }
+    }
 }
 
 impl Ingest {
@@ -127,8 +145,11 @@ impl wire::ingest_server::Ingest for Ingest {
         self.node.counted(&pusher, self.node.backends.reports(pusher, push.envelopes()))?;
         self.node.counted(&pusher, self.node.backends.octets(pusher, push.sealed.len()))?;
         let span = info_span!("push", %pusher, id = %push.id);
-        let reply = self.accept(pusher, push).instrument(span).await?;
-        Ok(Response::new(reply))
+        let reply = self.accept(pusher, push).instrument(span).await;
+        if matches!(reply, Err(PushError::AnswerDamaged)) {
+            self.node.metrics.damaged("answer");
+        }
+        Ok(Response::new(reply?))
     }
 
     async fn ingress_keys(
@@ -156,4 +177,50 @@ fn digest(push: &Push, pusher: Authority) -> [u8; 32] {
         context.update(part);
     }
     context.finish().as_ref().try_into().expect("SHA-256 gives 32 octets")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use pki::seal::seal_push;
+    use proto::header::EnvelopeHeader;
+    use proto::push::Draft;
+
+    use super::*;
+    use crate::fixture;
+
+    /// A push of one report that is none: that is a verdict, too.
+    fn push(node: &Node, pusher: Authority) -> Push {
+        let header = EnvelopeHeader::new(0x10, "250/0".parse().unwrap()).unwrap();
+        let mut draft = Draft::default();
+        draft.add(&header, &[7; 40]).unwrap();
+        let (headers, body) = draft.into_parts();
+        Push::parse(seal_push(node.ingress.all()[0].public(), pusher, headers, body).unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_push_whose_kept_answer_is_damaged_is_told_so_for_good() {
+        let fixture = fixture::node();
+        let (ingest, pusher) = (Ingest::new(fixture.node.clone()), "826/1".parse().unwrap());
+        let (bad, good) = (push(&fixture.node, pusher), push(&fixture.node, pusher));
+        let answer = ingest.accept(pusher, bad.clone()).await.unwrap();
+        ingest.accept(pusher, good.clone()).await.unwrap();
+        assert_eq!(ingest.accept(pusher, bad.clone()).await.unwrap(), answer);
+        let segment = fixture.node.config.store.folder().unwrap().join("segments/0000000001.seg");
+        let mut octets = fs::read(&segment).unwrap();
+        let id = outbox::once_id(pusher, &bad.id);
+        let at = octets.windows(id.octets().len()).position(|found| found == id.octets()).unwrap();
+        octets[at + id.octets().len()] ^= 1;
+        fs::write(&segment, octets).unwrap();
+        let refused = ingest.accept(pusher, bad).await;
+        assert!(matches!(refused, Err(PushError::AnswerDamaged)), "{refused:?}");
+        let status = Status::from(refused.unwrap_err());
+        assert_eq!(
+            (status.code(), &*status::reason(&status)),
+            (tonic::Code::AlreadyExists, "ANSWER_DAMAGED")
+        );
+        ingest.accept(pusher, good).await.unwrap();
+        assert_eq!(crate::health::problems(&fixture.node).await, Vec::<String>::new());
+    }
 }

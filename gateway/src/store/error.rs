@@ -70,6 +70,9 @@ pub enum StoreError {
     /// An earlier failure left it unknown what is on disk. The change may turn out to be kept: repeat it under its once id.
     #[error("the store failed earlier and has stopped; restart the process, and see its log for the cause")]
     Broken,
+    /// What gives an entry its number panicked. Nothing of this change is kept; others are not touched.
+    #[error("a defect of the gateway ended the change; its log says where")]
+    Defect,
     /// The database does not answer, or is not let do what is asked.
     #[error(
         "the database {database} does not serve us: {cause}; check that it runs, its address, `postgres.ca` and `postgres.password_file`"

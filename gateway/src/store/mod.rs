@@ -348,6 +348,12 @@ pub trait Store: Send + Sync + 'static {
     /// What the store takes up; from memory, so it costs nothing to ask.
     fn size(&self) -> StoreSize;
 
+    /// Waits until the store is broken: whatever it is asked then fails, and only a new process helps. A store that
+    /// comes back by itself never is.
+    async fn broken(&self) {
+        std::future::pending().await
+    }
+
     /// Finishes what was asked for before, and stops. Later calls get [`StoreError::Closed`].
     async fn close(&self) -> Result<(), StoreError>;
 }
@@ -359,5 +365,18 @@ fn check_lengths(change: &Change) -> Result<(), StoreError> {
     match bodies.chain(answers).max() {
         Some(found) if found > ENTRY_LIMIT => Err(StoreError::TooLarge { found, limit: ENTRY_LIMIT }),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_once_id_has_at_least_one_octet_and_at_most_64() {
+        assert_eq!(OnceId::new(&[]), None);
+        assert_eq!(OnceId::new(&[7; 1]).unwrap().octets(), [7]);
+        assert_eq!(OnceId::new(&[7; 64]).unwrap().octets(), [7; 64]);
+        assert_eq!(OnceId::new(&[7; 65]), None);
     }
 }

@@ -44,6 +44,22 @@ pub struct KeptAnswer {
     pub answer: Bytes,
 }
 
+/// An answer of which not all octets are what was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedAnswer {
+    /// Under which id.
+    pub id: OnceId,
+    /// The file, with the offset.
+    pub what: String,
+}
+
+impl fmt::Display for DamagedAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}, the answer under id ", self.what)?;
+        self.id.octets().iter().try_for_each(|octet| write!(f, "{octet:02x}"))
+    }
+}
+
 /// One thing that a store keeps, with everything about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
@@ -99,8 +115,13 @@ pub trait Upkeep: Store {
     /// All cursors that were ever moved.
     async fn cursors(&self) -> Result<Vec<(CursorName, Cursor)>, StoreError>;
 
-    /// Up to `limit` answers whose ids follow `after`, in the order of their ids.
-    async fn answers(&self, after: Option<OnceId>, limit: usize) -> Result<Vec<KeptAnswer>, StoreError>;
+    /// Up to `limit` answers whose ids follow `after`, in the order of their ids; in place of one whose octets are
+    /// damaged, its id and where they lie.
+    async fn answers(
+        &self,
+        after: Option<OnceId>,
+        limit: usize,
+    ) -> Result<Vec<Result<KeptAnswer, DamagedAnswer>>, StoreError>;
 
     /// Puts pieces of another store into this one, which is in no other use, and returns when they are on disk: a
     /// stream before its entries, an entry not behind its tail. A cursor or a stream that is there already is set anew.

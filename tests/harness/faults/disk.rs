@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use proto::verdict::Verdict;
@@ -11,7 +11,6 @@ use proto::wire;
 use tonic::Status;
 use tonic_types::StatusExt;
 
-use super::kills;
 use super::namespace::{Namespace, run};
 use super::scene::{Scene, Struck};
 use super::traffic::Flow;
@@ -21,6 +20,8 @@ use crate::place::GatewayPlace;
 
 /// How long a gateway may take to be ready again, and to take pushes again once there is space.
 const SOON: Duration = Duration::from_secs(30);
+/// How often it is looked whether the gateway has ended.
+const LOOK: Duration = Duration::from_millis(100);
 /// Octets of a gateway's disk, and of an adapter's.
 const GATEWAYS: u64 = 64 << 20;
 const ADAPTERS: u64 = 16 << 20;
@@ -150,10 +151,28 @@ async fn fill_once(scene: &mut Scene, disk: &SmallDisk, leave: u64) -> Result<St
         ensure!(line.pushed < 1_000, "1000 pushes found room on a full disk");
     };
     let pushes = line.pushed;
-    scene.hold(scene.pace.trouble).await?;
+    let mut starts = 0;
+    let until = Instant::now() + scene.pace.trouble;
+    while Instant::now() < until {
+        starts += supervise(scene).await?;
+        tokio::time::sleep(LOOK).await;
+    }
     disk.clear()?;
-    let restart = line.until_accepted(scene).await?;
+    starts += line.until_accepted(scene).await?;
+    let restart = if starts > 0 { "after it had ended by itself and was started again" } else { "as it ran" };
     Ok(format!("push {pushes} refused with {refused}, and accepted {restart} when there was space"))
+}
+
+/// Starts the gateway again if it has ended by itself, as what supervises it does; gives how often.
+async fn supervise(scene: &Scene) -> Result<usize> {
+    let node = Node::gateway(36);
+    if !scene.federation.has_ended(node)? {
+        return Ok(0);
+    }
+    let end = scene.federation.ended(node, SOON).await?;
+    ensure!(end.code() == Some(1), "{node} ended with {end}, and not as one that is to be started again");
+    scene.federation.launch(node)?;
+    Ok(1)
 }
 
 fn reason(status: &Status) -> String {
@@ -195,24 +214,16 @@ impl Pushes {
         Ok(Ok(()))
     }
 
-    /// Repeats until it is accepted; a gateway whose store has stopped is started again, as its message asks.
-    async fn until_accepted(&mut self, scene: &mut Scene) -> Result<&'static str> {
-        let deadline = std::time::Instant::now() + SOON;
-        let mut restart = "without a restart";
+    /// Repeats until it is accepted; gives how often the gateway had to be started for it.
+    async fn until_accepted(&mut self, scene: &mut Scene) -> Result<usize> {
+        let (deadline, mut starts) = (Instant::now() + SOON, 0);
         while let Err(status) = self.push(scene).await? {
-            ensure!(
-                std::time::Instant::now() < deadline,
-                "no push is accepted after there is space: {status}"
-            );
-            if reason(&status) == "STORE_UNAVAILABLE" {
-                restart = "after a restart";
-                ensure!(kills::kill(scene, Node::gateway(36)).await?, "the gateway had ended");
-                scene.federation.wait_gateway(Node::gateway(36), SOON).await?;
-                self.line = Line::open(&scene.federation, authority("36/2")).await?;
-            }
-            scene.hold(Duration::from_millis(100)).await?;
+            ensure!(Instant::now() < deadline, "no push is accepted after there is space: {status}");
+            starts += supervise(scene).await?;
+            tokio::time::sleep(LOOK).await;
         }
-        Ok(restart)
+        scene.federation.wait_gateway(Node::gateway(36), SOON).await?;
+        Ok(starts)
     }
 }
 

@@ -200,6 +200,10 @@ impl Store for Fuse {
         self.store.size()
     }
 
+    async fn broken(&self) {
+        self.store.broken().await;
+    }
+
     async fn close(&self) -> Result<(), StoreError> {
         self.store.close().await
     }

@@ -19,7 +19,11 @@ pub(super) async fn export(which: &Which, to: &Path) -> Result<u8, Broken> {
     let store = which.open()?;
     let unwritable = |source| ArchiveError::File { doing: "write", source };
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(unwritable)?;
-    let written = write(&store, file).await;
+    let written = write(&store, file).await.and_then(|written| {
+        let parent = to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        let synced = File::open(parent).and_then(|folder| folder.sync_all());
+        synced.map_err(|source| unwritable(source).into()).map(|()| written)
+    });
     store.close().await?;
     let (contents, damaged) = match written {
         Ok(written) => written,

@@ -17,6 +17,7 @@ use gateway::store::StoreError;
 use gateway::store::archive::ArchiveError;
 use gateway::store::sled::{SledOptions, SledStore};
 use miette::Report;
+use proto::ids::CountryCode;
 
 /// It was done, and something is damaged, missing or would be lost.
 const DAMAGED: u8 = 4;
@@ -33,7 +34,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write all of it to one checked file, which any kind of store takes
+    /// Write all of it to one checked file, which an empty folder takes
     #[command(after_help = "Example:\n  gateway store export /etc/exchange/gateway.toml --to store.archive")]
     Export {
         #[command(flatten)]
@@ -61,7 +62,21 @@ pub(crate) enum Command {
         /// Go on without what is lost; it is named on the screen and in lost.log of the state folder
         #[arg(long)]
         accept_losses: bool,
+        /// The last batch that a peer has of us, if it is more than is known here, as `250=3000000`; once for each peer
+        #[arg(long, value_name = "COUNTRY=NUMBER", value_parser = at_least)]
+        at_least: Vec<(CountryCode, u64)>,
     },
+}
+
+/// The highest number that anybody may say that we have had: as many batches a second for a million years.
+const HIGHEST: u64 = 1 << 48;
+
+fn at_least(text: &str) -> Result<(CountryCode, u64), String> {
+    let (country, number) = text.split_once('=').ok_or("write COUNTRY=NUMBER, as 250=3000000")?;
+    let code = country.parse().map_err(|_| format!("`{country}` is no number of a country"))?;
+    let country = CountryCode::new(code).map_err(|cause| cause.to_string())?;
+    let number = number.parse().ok().filter(|number| (1..=HIGHEST).contains(number));
+    Ok((country, number.ok_or_else(|| format!("the number must be from 1 to {HIGHEST}"))?))
 }
 
 pub(crate) const HELP: &str = "\
@@ -77,12 +92,14 @@ Examples:
   gateway store verify --store /var/lib/exchange-gateway/store --json";
 
 const REBUILD_HELP: &str = "\
-A start does this by itself when nothing is lost. The old index and all segments are set aside beside the store; nothing is deleted.
+A start does this by itself when nothing is lost. The old index and all segments are set aside in a folder of the store; nothing is deleted.
 If something is lost, the numbers for each country go on behind a gap, and what is missing of the inboxes is pulled again.
+If the state folder is lost too, nothing here knows how far the numbers have been: say it with --at-least.
 
 Examples:
   gateway store rebuild /etc/exchange/gateway.toml
-  gateway store rebuild /etc/exchange/gateway.toml --accept-losses";
+  gateway store rebuild /etc/exchange/gateway.toml --accept-losses
+  gateway store rebuild /etc/exchange/gateway.toml --accept-losses --at-least 250=3000000 --at-least 276=1200000";
 
 /// Which store.
 #[derive(Args)]
@@ -153,8 +170,8 @@ pub(crate) async fn run(command: Command) -> ExitCode {
         Command::Verify { which, json } => verify::run(&which, json).await,
         Command::Export { which, to } => archive::export(&which, &to).await,
         Command::Import { which, from } => archive::import(&which, &from).await,
-        Command::Rebuild { config, accept_losses } => {
-            rebuild::run(&config, accept_losses, &Clock::default()).await
+        Command::Rebuild { config, accept_losses, at_least } => {
+            rebuild::run(&config, (accept_losses, &at_least), &Clock::default()).await
         }
     };
     match done {

@@ -19,11 +19,19 @@ use proto::ids::CountryCode;
 use super::report::table;
 use super::{Broken, DAMAGED};
 
-pub(super) async fn run(path: &Path, accept_losses: bool, clock: &Clock) -> Result<u8, Broken> {
+pub(super) async fn run(
+    path: &Path,
+    (accept_losses, at_least): (bool, &[(CountryCode, u64)]),
+    clock: &Clock,
+) -> Result<u8, Broken> {
     let config = super::read(path)?;
-    let (folder, proven) = (super::folder(&config)?, witness::read(&config.state));
+    let (folder, mut proven) = (super::folder(&config)?, witness::read(&config.state));
+    for (country, number) in at_least {
+        let known = proven.entry(*country).or_default();
+        *known = (*known).max(*number);
+    }
     let survey = if folder.is_dir() { rebuild::survey(&folder)? } else { Survey::default() };
-    let losses = losses(&survey, &proven, folder.is_dir());
+    let losses = losses(&survey, &proven);
     show(&survey, &losses);
     if losses.is_empty() {
         let rebuilt = rebuild::rebuild(&folder, Losses::Refuse, &embedded::stamp(clock))?;
@@ -70,8 +78,9 @@ async fn recover(config: &Config, proven: &BTreeMap<CountryCode, u64>, clock: &C
 }
 
 /// What cannot be brought back from here, a line each.
-fn losses(survey: &Survey, proven: &BTreeMap<CountryCode, u64>, is_there: bool) -> Vec<String> {
-    let mut losses = Vec::new();
+fn losses(survey: &Survey, proven: &BTreeMap<CountryCode, u64>) -> Vec<String> {
+    let (mut losses, is_there) = (Vec::new(), survey.newest.is_some());
+    // A new disk is an empty folder: whoever has a store to make anew had something in it.
     if !is_there {
         losses.push("the whole store: it is not there".to_owned());
     }
@@ -91,7 +100,7 @@ fn losses(survey: &Survey, proven: &BTreeMap<CountryCode, u64>, is_there: bool) 
         let last = tails.get(&names::outbox(*country)).map_or(0, |tail| tail.last);
         if is_there && last < *proven {
             losses.push(format!(
-                "outbox {country} ends at {last}, and the state folder says that it has been {proven}: it is an older copy"
+                "outbox {country} ends at {last}, and it has been at {proven}: it is an older copy"
             ));
         }
     }

@@ -35,6 +35,8 @@ const ONLY_HERE: &str =
 const FORGET: &str = "its push cannot be answered again; it is forgotten at its time";
 const INDEX: &str = "make the index anew: gateway store rebuild";
 const RESTORE: &str = "it was never right or was altered by hand: compare it with a backup";
+const COPY: &str =
+    "nothing is lost as long as the index is whole: `gateway store export` and `import` make a whole store";
 const NOTHING: &str = "nothing to do: it goes with its segment";
 
 pub(super) async fn run(which: &Which, json: bool) -> Result<u8, Broken> {
@@ -105,6 +107,7 @@ fn wrong(finding: &Finding) -> Wrong {
         Finding::Missing { .. } => ("missing", INDEX),
         Finding::Answer { .. } => ("answer", FORGET),
         Finding::Tail { .. } | Finding::Times { .. } | Finding::Counter { .. } => ("index", INDEX),
+        Finding::Frame(_) => ("frame", COPY),
         Finding::Waste(_) => ("waste", NOTHING),
     };
     let what = match finding {

@@ -14,7 +14,8 @@ const PAGE: usize = 4 << 20;
 /// Answers that are read at once.
 const SOME: usize = 500;
 
-/// Writes all of a store that nobody uses. Entries that are damaged are left out and given to `damaged`.
+/// Writes all of a store that nobody uses. Entries and answers that are damaged are left out and given to
+/// `damaged`.
 pub async fn export<W: Write + Send>(
     store: &dyn Upkeep,
     to: W,
@@ -53,9 +54,12 @@ pub async fn export<W: Write + Send>(
     loop {
         let some = store.answers(after, SOME).await?;
         let Some(last) = some.last() else { break };
-        after = Some(last.id.clone());
+        after = Some(last.as_ref().map_or_else(|damaged| &damaged.id, |answer| &answer.id).clone());
         for answer in some {
-            writer.piece(&Piece::Answer(answer))?;
+            match answer {
+                Ok(answer) => writer.piece(&Piece::Answer(answer))?,
+                Err(answer) => damaged(StoreError::Corrupt { what: answer.to_string() }),
+            }
         }
         progress(writer.contents());
     }

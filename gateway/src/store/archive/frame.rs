@@ -147,7 +147,9 @@ fn count(contents: &mut Contents, piece: &Piece) {
     match piece {
         Piece::Stream { .. } => contents.streams += 1,
         Piece::Entry { .. } => contents.entries += 1,
-        Piece::Lost { first, last, .. } => contents.lost += last - first + 1,
+        Piece::Lost { first, last, .. } => {
+            contents.lost = contents.lost.saturating_add((last - first).saturating_add(1))
+        }
         Piece::Cursor { .. } => contents.cursors += 1,
         Piece::Answer(_) => contents.answers += 1,
     }

@@ -1,10 +1,13 @@
+use std::fs;
 use std::io::Cursor as File;
 use std::path::Path;
 
 use super::*;
 use crate::store::sled::{SledOptions, SledStore};
-use crate::store::upkeep::{KeptAnswer, Upkeep};
-use crate::store::{Advance, Change, Cursor, CursorName, Entry, Store, Stream, Tail, contract};
+use crate::store::upkeep::{KeptAnswer, Piece, Upkeep};
+use crate::store::{
+    Advance, Change, Cursor, CursorName, ENTRY_LIMIT, Entry, Once, OnceId, Store, Stream, Tail, contract,
+};
 
 const STREAMS: [Stream; 3] =
     [Stream::new(*b"peer 826"), Stream::new(*b"peer 250"), Stream::new(*b"peer 276")];
@@ -49,7 +52,8 @@ async fn everything(store: &SledStore) -> Everything {
     }
     let mut cursors = store.cursors().await.unwrap();
     cursors.retain(|(name, _)| *name != MARK);
-    (streams, cursors, store.answers(None, 1000).await.unwrap())
+    let answers = store.answers(None, 1000).await.unwrap();
+    (streams, cursors, answers.into_iter().map(Result::unwrap).collect())
 }
 
 async fn archived(store: &SledStore) -> Vec<u8> {
@@ -136,6 +140,29 @@ async fn only_an_empty_store_takes_an_archive() {
     }
 }
 
+#[tokio::test]
+async fn what_is_damaged_is_left_out_and_named_and_all_else_is_exported() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("old");
+    let old = filled(&root).await;
+    let segment = root.join("segments/0000000001.seg");
+    let mut octets = fs::read(&segment).unwrap();
+    let answers: Vec<usize> = octets
+        .windows(10)
+        .enumerate()
+        .filter_map(|(at, found)| (found == b"the answer").then_some(at))
+        .collect();
+    octets[answers[20]] ^= 1;
+    fs::write(&segment, octets).unwrap();
+    let mut damaged = Vec::new();
+    let written = export(&old, Vec::new(), &mut |error| damaged.push(error.to_string()), &mut |_| {}).await;
+    let (archive, contents) = written.unwrap();
+    assert_eq!((contents.entries, contents.answers), (100, 49));
+    assert!(damaged.len() == 1 && damaged[0].contains("the answer under id 1401"), "{damaged:?}");
+    let new = open(&folder.path().join("new"));
+    assert_eq!(import(File::new(&archive), &new, &mut |_| {}).await.unwrap(), contents);
+}
+
 /// A file that is whole when it is read first, and breaks when it is read again.
 struct Failing<'a>(File<&'a [u8]>, u32);
 
@@ -170,4 +197,38 @@ async fn an_import_that_broke_off_is_never_taken_for_a_whole_one() {
     assert!(is_unfinished(&store).await.unwrap());
     let again = import(File::new(&archive), &store, &mut |_| {}).await;
     assert!(matches!(again, Err(ArchiveError::Unfinished)), "{again:?}");
+}
+
+#[tokio::test]
+async fn the_longest_frames_are_taken_and_one_octet_more_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let old = open(&folder.path().join("old"));
+    let once =
+        Once { id: OnceId::new(&[7; 64]).unwrap(), digest: [1; 32], answer: vec![2; ENTRY_LIMIT].into() };
+    let longest = contract::append(STREAMS[0], vec![3; ENTRY_LIMIT - 40]);
+    old.commit(Change { once: Some(once), ..contract::appends(1, vec![longest]) }).await.unwrap();
+    let archive = archived(&old).await;
+    let new = open(&folder.path().join("new"));
+    import(File::new(&archive), &new, &mut |_| {}).await.unwrap();
+    assert_eq!(everything(&new).await, everything(&old).await);
+    let frame = |octets: usize| [MAGIC, b"E", &(octets as u32).to_be_bytes(), &[0; 4]].concat();
+    let (longest, longer) = (frame(ENTRY_LIMIT + 128), frame(ENTRY_LIMIT + 129));
+    let ends = verify(&longest[..]);
+    assert!(matches!(ends, Err(ArchiveError::Truncated { .. })), "{ends:?}");
+    let refused = verify(&longer[..]);
+    assert!(
+        matches!(refused, Err(ArchiveError::Altered { what: "a frame is longer than any", .. })),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn an_archive_that_says_more_is_lost_than_can_be_counted_is_read_without_a_panic() {
+    let mut writer = frame::Writer::begin(Vec::new()).unwrap();
+    for first in [1, 0] {
+        let lost = Piece::Lost { stream: STREAMS[0], first, last: u64::MAX - 1 };
+        writer.piece(&lost).unwrap();
+    }
+    let (archive, _) = writer.end().unwrap();
+    assert_eq!(verify(&archive[..]).unwrap().lost, u64::MAX);
 }

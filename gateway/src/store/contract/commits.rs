@@ -116,6 +116,29 @@ pub(super) async fn a_refused_change_spoils_no_neighbour(store: Arc<dyn Store>) 
     assert_chained(&entries, Tail::default());
 }
 
+pub(super) async fn a_number_that_panics_fails_its_own_change_alone(store: Arc<dyn Store>) {
+    let bomb = Append { number: Arc::new(|_| panic!("no key to sign with")), ..append(STREAM, "a") };
+    let bad = Change {
+        at: AT,
+        once: Some(once(b"push", 1, b"kept")),
+        appends: vec![append(OTHER, "b"), bomb],
+        ..advance(0, 1)
+    };
+    let (before, failed, behind) = tokio::join!(
+        store.commit(appends(AT, vec![append(STREAM, "a")])),
+        store.commit(bad.clone()),
+        store.commit(appends(AT, vec![append(STREAM, "b")])),
+    );
+    assert!(matches!(failed, Err(StoreError::Defect)), "{failed:?}");
+    assert_eq!((done(before.unwrap()), done(behind.unwrap())), (vec![1], vec![2]));
+    assert_eq!(store.once(&OnceId::new(b"push").unwrap()).await.unwrap(), None);
+    assert_eq!(store.cursor(CURSOR).await.unwrap(), Cursor::default());
+    assert_chained(&all(&*store, STREAM, 0, 1000).await, Tail::default());
+    assert!(all(&*store, OTHER, 0, 1000).await.is_empty());
+    let repaired = Change { appends: vec![append(OTHER, "b")], ..bad };
+    assert_eq!(done(store.commit(repaired).await.unwrap()), [1]);
+}
+
 pub(super) async fn forgetting_lets_an_id_be_kept_again(store: Arc<dyn Store>) {
     let change = |at, id: &[u8]| Change { at, once: Some(once(id, 1, b"kept")), ..Change::default() };
     for at in 1..=5_u8 {

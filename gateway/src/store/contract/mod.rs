@@ -28,6 +28,7 @@ pub async fn holds(open: impl AsyncFn(&str) -> Arc<dyn Store>) {
     one_of_many_tasks_moves_a_cursor(open("cursor-tasks").await).await;
     a_refused_change_keeps_nothing(open("refused").await).await;
     a_refused_change_spoils_no_neighbour(open("neighbours").await).await;
+    a_number_that_panics_fails_its_own_change_alone(open("panics").await).await;
     pages_of_any_size_give_each_entry_once(open("pages").await).await;
     a_tail_wakes_who_waits(open("tail").await).await;
     purging_removes_a_beginning_and_keeps_the_tail(open("purge").await).await;

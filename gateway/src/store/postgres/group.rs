@@ -89,7 +89,7 @@ pub(super) fn stage(view: &View, changes: &[Change]) -> (Plan, Outcomes) {
     let mut group = Group { view, plan: Plan::default() };
     let outcomes = changes.iter().map(|change| {
         // A number that panics is a defect of one stage, and spoils no other change.
-        catch_unwind(AssertUnwindSafe(|| group.stage(change))).unwrap_or(Err(StoreError::Broken))
+        catch_unwind(AssertUnwindSafe(|| group.stage(change))).unwrap_or(Err(StoreError::Defect))
     });
     let outcomes = outcomes.collect();
     (group.plan, outcomes)

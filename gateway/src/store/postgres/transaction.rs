@@ -37,7 +37,7 @@ pub(super) async fn run(
     let view = lock(transaction, touched).await?;
     // Numbering signs: some tens of microseconds for each entry.
     let staged = spawn_blocking(move || group::stage(&view, &changes)).await;
-    let (plan, outcomes) = staged.map_err(|_| StoreError::Broken)?;
+    let (plan, outcomes) = staged.map_err(|_| StoreError::Defect)?;
     if !plan.is_empty() {
         write(transaction, &plan, mark).await?;
     }

@@ -74,6 +74,7 @@ impl Committer {
         }
         // From here on callers learn from the health why they get no answer.
         health.close();
+        health.rest();
     }
 
     /// One group and one step of what there is to remove.
@@ -111,10 +112,14 @@ impl Committer {
 
     /// The next job; waits for it if there is nothing else to do.
     fn job(&mut self, idle: bool) -> Result<Job, mpsc::error::TryRecvError> {
-        if idle && self.sweeps.is_empty() && self.carry.is_none() {
-            return self.jobs.blocking_recv().ok_or(mpsc::error::TryRecvError::Disconnected);
-        }
-        self.jobs.try_recv()
+        let job = if idle && self.sweeps.is_empty() && self.carry.is_none() {
+            self.parts.health.rest();
+            self.jobs.blocking_recv().ok_or(mpsc::error::TryRecvError::Disconnected)
+        } else {
+            self.jobs.try_recv()
+        };
+        self.parts.health.work();
+        job
     }
 
     /// Keeps a group, and answers each who waits. Whoever no longer waits loses only the answer.
@@ -145,7 +150,8 @@ impl Committer {
         let mut group = Group::new(&self.parts, &held, self.writer.draft()?);
         let staged = changes.into_iter().map(|change| match &full {
             Some(full) if needs_space(&change) => Err(full.clone()),
-            _ => group.stage(change),
+            // A number that panics is a defect of one stage, and spoils no other change: nothing of it is staged yet.
+            _ => catch_unwind(AssertUnwindSafe(|| group.stage(change))).unwrap_or(Err(StoreError::Defect)),
         });
         let staged = staged.collect();
         if let Some(plan) = group.plan() {

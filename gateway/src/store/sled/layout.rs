@@ -5,6 +5,7 @@
 //! LOCK          locked by the process that has the store open
 //! index/        sled
 //! segments/     0000000001.seg and on
+//! set-aside-*/  what there was before the index was made anew; nothing reads it
 //! ```
 
 use std::{

@@ -34,7 +34,7 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
     thread::{self, JoinHandle},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -59,6 +59,10 @@ use super::{
 
 /// Jobs that may wait for the thread; more wait in their callers.
 const QUEUE: usize = 256;
+/// How long the thread may be at one group: it has at most some dozens of megabytes to write, and two syncs to wait for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How long the thread of a broken store is waited for: it may never come back from the disk.
+const STRAGGLING: Duration = Duration::from_secs(2);
 
 /// How a store behaves on its disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -135,6 +139,19 @@ impl SledStore {
     fn thread(&self) -> Option<JoinHandle<()>> {
         self.thread.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
+}
+
+/// Waits until the thread has ended; not for ever, if the store is broken.
+fn join(thread: JoinHandle<()>, health: &Health) {
+    let start = Instant::now();
+    while matches!(health.check(), Err(StoreError::Broken)) && !thread.is_finished() {
+        if start.elapsed() > STRAGGLING {
+            return;
+        }
+        thread::sleep(Duration::from_millis(5));
+    }
+    // A panic of the thread has marked the store as broken already.
+    let _ = thread.join();
 }
 
 #[async_trait]
@@ -226,10 +243,14 @@ impl Store for SledStore {
             closed => closed,
         };
         if let Some(thread) = self.thread() {
-            // A panic of the thread has marked the store as broken already.
-            let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+            let parts = Arc::clone(&self.parts);
+            let _ = tokio::task::spawn_blocking(move || join(thread, &parts.health)).await;
         }
         closed
+    }
+
+    async fn broken(&self) {
+        self.parts.health.broken(PATIENCE).await;
     }
 }
 
@@ -240,7 +261,7 @@ impl Drop for SledStore {
         if let Some(thread) = self.thread()
             && thread.thread().id() != thread::current().id()
         {
-            let _ = thread.join();
+            join(thread, &self.parts.health);
         }
     }
 }

@@ -48,7 +48,7 @@ pub struct Rebuilt {
 
 impl SledStore {
     /// Opens the store. If its index is not usable, and the segments have all that it knew, makes it anew; `stamp`
-    /// names the folder beside the store where the old one goes.
+    /// names the folder within the store where the old one goes.
     ///
     /// # Errors
     /// As [`SledStore::open`]; [`StoreError::Corrupt`] if something would be lost.
@@ -123,12 +123,10 @@ fn surveyed(layout: &Layout) -> Result<(Index, Ledger, Survey), StoreError> {
     Ok((index, ledger, survey))
 }
 
-/// Names everything that the store is made of in a folder beside it. Segments are linked, so that they take no space;
-/// only the last one, which may be cut, is copied.
+/// Names everything that the store is made of in a folder within it: the store may be a disk of its own, and what is
+/// beside it another one. Segments are linked, so that they take no space; only the last one, which may be cut, is copied.
 fn set_aside(layout: &Layout, survey: &Survey, stamp: &str) -> Result<PathBuf, StoreError> {
-    let mut name = layout.root().file_name().unwrap_or_default().to_owned();
-    name.push(format!(".set-aside-{stamp}"));
-    let aside = layout.root().with_file_name(name);
+    let aside = layout.root().join(format!("set-aside-{stamp}"));
     let to = aside.join("segments");
     make_directory(&aside)?;
     make_directory(&to)?;

@@ -5,6 +5,7 @@
 //! peers still need. So every group that is whole is taken into the index, as if its commit had just ended, and only
 //! what is torn is cut off: nobody was answered for it.
 
+use sled::Batch;
 use tracing::{debug, info};
 
 use super::{
@@ -34,54 +35,69 @@ pub(super) fn recover(parts: &Parts, ledger: Ledger) -> Result<Ledger, StoreErro
 
 fn forward(parts: &Parts, ledger: Ledger, segments: &[u32]) -> Result<Ledger, StoreError> {
     let (newest, end) = ledger.newest().map_or((0, 0), |(segment, row)| (segment, row.end));
-    let groups = groups_behind(parts, (newest, end), segments)?;
-    let whole = groups.iter().take_while(|group| group.is_whole()).count();
-    // A group begins only when the one before it was committed: one that is not whole must be the last.
-    let index = parts.layout.index();
-    let lost = || StoreError::Corrupt {
-        what: format!("{}: it has lost commits that the segments hold", index.display()),
-    };
-    if groups.len() > whole + 1 {
-        return Err(lost());
-    }
-    if whole == 0 {
-        return Ok(ledger);
-    }
-    let mut surveyor = Surveyor::resume(parts, ledger);
-    for group in groups.into_iter().take(whole) {
-        if !surveyor.commit(group)? {
-            return Err(lost());
-        }
-    }
-    info!(groups = whole, "took what was written and not yet in the index");
-    let (ledger, state) = surveyor.end();
-    parts.tails.publish(state.tails);
-    Ok(ledger)
-}
-
-/// The groups behind the last record that the index knows of; what is torn belongs to the one before it.
-fn groups_behind(
-    parts: &Parts,
-    (newest, end): (u32, u64),
-    segments: &[u32],
-) -> Result<Vec<Brought>, StoreError> {
-    let mut groups: Vec<Brought> = Vec::new();
+    let mut forward = Forward { parts, surveyor: Surveyor::resume(parts, ledger), last: None, taken: 0 };
     for segment in segments.iter().copied().filter(|segment| *segment >= newest) {
         let from = if segment == newest { end } else { 0 };
         let mut walk = Walk::behind(&parts.segments, segment, from)?;
         let mut is_new = true;
         while let Some(found) = walk.step()? {
-            let begins = matches!(&found, Found::Record(record, _) if record.kind() == Kind::Group);
-            if begins || is_new {
-                groups.push(Brought::default());
-                is_new = false;
-            }
-            let Some(group) = groups.last_mut() else { continue };
-            match found {
-                Found::Record(record, place) => group.take(record, place),
-                Found::Damaged(stretch) => group.damaged.push(stretch),
-            }
+            forward.step(found, std::mem::take(&mut is_new))?;
         }
     }
-    Ok(groups)
+    forward.end()
+}
+
+/// A walk through the groups behind the last record that the index knows of.
+struct Forward<'a> {
+    parts: &'a Parts,
+    surveyor: Surveyor<'a>,
+    /// The group that is being read; what is torn belongs to it.
+    last: Option<Brought>,
+    taken: u64,
+}
+
+impl Forward<'_> {
+    fn step(&mut self, found: Found, is_new: bool) -> Result<(), StoreError> {
+        let begins = matches!(&found, Found::Record(record, _) if record.kind() == Kind::Group);
+        if (begins || is_new)
+            && let Some(group) = self.last.replace(Brought::default())
+        {
+            // A group begins only when the one before it was committed.
+            self.take(group)?;
+        }
+        let group = self.last.get_or_insert_default();
+        match found {
+            Found::Record(record, place) => group.take(record, place),
+            Found::Damaged(stretch) => group.damaged.push(stretch),
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, group: Brought) -> Result<(), StoreError> {
+        if !group.is_whole() || !self.surveyor.commit(group)? {
+            let what = format!(
+                "{}: it has lost commits that the segments hold",
+                self.parts.layout.index().display()
+            );
+            return Err(StoreError::Corrupt { what });
+        }
+        self.taken += 1;
+        Ok(())
+    }
+
+    /// Takes the last group if it is whole, and puts all of them on disk at once.
+    fn end(mut self) -> Result<Ledger, StoreError> {
+        if let Some(group) = self.last.take()
+            && group.is_whole()
+        {
+            self.take(group)?;
+        }
+        let (ledger, state) = self.surveyor.end();
+        if self.taken > 0 {
+            self.parts.index.apply(Batch::default())?;
+            self.parts.tails.publish(state.tails);
+            info!(groups = self.taken, "took what was written and not yet in the index");
+        }
+        Ok(ledger)
+    }
 }

@@ -1,6 +1,9 @@
 //! What segments say when they are read from the first to the last: all that the index knew, and what is not there.
 
-use std::fmt;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use bytes::Bytes;
 use sled::Batch;
@@ -76,15 +79,19 @@ impl Survey {
 
     /// Puts cursors, tails and losses into a batch.
     pub(super) fn rows(&self, rows: &mut Batch) {
-        for (name, cursor) in &self.state.cursors {
-            rows.insert(&cursor_key(*name), cursor.octets());
-        }
-        for (stream, tail) in &self.state.tails {
-            rows.insert(&tail_key(*stream), tail.octets());
-        }
-        for ((stream, first), last) in &self.state.lost {
-            rows.insert(&lost_key(*stream, *first), last.octets());
-        }
+        put_rows(&self.state, rows);
+    }
+}
+
+fn put_rows(state: &State, rows: &mut Batch) {
+    for (name, cursor) in &state.cursors {
+        rows.insert(&cursor_key(*name), cursor.octets());
+    }
+    for (stream, tail) in &state.tails {
+        rows.insert(&tail_key(*stream), tail.octets());
+    }
+    for ((stream, first), last) in &state.lost {
+        rows.insert(&lost_key(*stream, *first), last.octets());
     }
 }
 
@@ -139,8 +146,9 @@ impl<'a> Surveyor<'a> {
         }
     }
 
-    /// Takes a group that the index does not have into it, on disk, as its commit would have. Gives whether the index
-    /// had all that there was before: if not, nothing is changed.
+    /// Takes a group that the index does not have into it, as its commit would have, but for the sync: whatever of these
+    /// a power cut leaves, each group is there with all that it moved, and those before it. Gives whether the index had
+    /// all that there was before: if not, nothing is changed.
     pub(super) fn commit(&mut self, group: Brought) -> Result<bool, StoreError> {
         let Some((place, octets)) = group.begins else { return Ok(true) };
         let before = group.before.as_ref().and_then(|record| State::parse(record.body.clone()));
@@ -152,12 +160,21 @@ impl<'a> Surveyor<'a> {
                 return Ok(false);
             }
         }
+        let mut moved = group.moves.as_ref().and_then(|record| State::parse(record.body.clone()));
+        let moved = moved.get_or_insert_default();
+        let entries = group.records.iter().filter_map(|(label, ..)| match label {
+            Label::Entry { stream, .. } => Some(*stream),
+            _ => None,
+        });
+        let streams: BTreeSet<Stream> = entries.collect();
         self.bring(group)?;
+        let tails = &self.survey.state.tails;
+        moved.tails.extend(streams.iter().filter_map(|stream| Some((*stream, *tails.get(stream)?))));
         self.ledger.add_group(place.segment, place.offset + octets);
         let mut rows = std::mem::take(&mut self.rows);
-        self.survey.rows(&mut rows);
+        put_rows(moved, &mut rows);
         self.ledger.settle(place.segment, &mut rows);
-        self.index.apply(rows)?;
+        self.index.stage(rows)?;
         Ok(true)
     }
 
@@ -189,6 +206,7 @@ impl<'a> Surveyor<'a> {
             }
         }
         self.finish(group)?;
+        self.forgive()?;
         self.survey.is_complete = begins_with_state || self.groups == 0;
         self.find_missing()?;
         Ok((self.ledger, self.survey))
@@ -288,6 +306,18 @@ impl<'a> Surveyor<'a> {
         Ok(())
     }
 
+    /// Takes what is replaced off the list of what is damaged.
+    fn forgive(&mut self) -> Result<(), StoreError> {
+        let mut damaged = Vec::new();
+        for stretch in std::mem::take(&mut self.survey.damaged) {
+            if !is_replaced((self.index, self.segments), &self.survey.state.purged, stretch)? {
+                damaged.push(stretch);
+            }
+        }
+        self.survey.damaged = damaged;
+        Ok(())
+    }
+
     /// Streams are dense: whatever is not between what was purged and the end was lost, now or before.
     fn find_missing(&mut self) -> Result<(), StoreError> {
         let State { tails, purged, lost, .. } = &self.survey.state;
@@ -302,6 +332,26 @@ impl<'a> Surveyor<'a> {
         }
         Ok(())
     }
+}
+
+/// Whether damaged octets are what is left of an entry that was mended or purged, or of an answer that was carried on: then
+/// nobody needs them. That they say so may be the damage; but then an entry is missing elsewhere.
+pub(super) fn is_replaced(
+    (index, segments): (&Index, &Segments),
+    purged: &BTreeMap<Stream, u64>,
+    Stretch { segment, offset, octets }: Stretch,
+) -> Result<bool, StoreError> {
+    let Ok(length) = u32::try_from(octets) else { return Ok(false) };
+    let place = Place { segment, offset, length };
+    let Some(record) = segments.remains(place) else { return Ok(false) };
+    Ok(match record.label {
+        Label::Entry { stream, sequence, .. } => {
+            purged.get(&stream).is_some_and(|through| sequence <= *through)
+                || index.entry(stream, sequence)?.is_some_and(|row| row.place != place)
+        }
+        Label::Answer { .. } => index.once(&record.head)?.is_some_and(|row| row.place != place),
+        _ => false,
+    })
 }
 
 /// Finds what is missing between numbers that grow.

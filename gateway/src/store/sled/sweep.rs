@@ -7,6 +7,7 @@ use super::{
     record::{Kind, Label, Record},
     row::{OnceRow, Row, entry_key, id_of, once_key},
     segment::Place,
+    walk::Walk,
     writer::{Effects, Writer},
 };
 use crate::store::{StoreError, Stream};
@@ -118,13 +119,22 @@ impl Carry {
         let mut found = Vec::new();
         let (mut octets, mut seen) = (0, 0);
         while self.offset < end && octets < CARRIED && seen < SEEN {
-            let Some((kind, place)) = parts.segments.glance(self.segment, self.offset)? else { break };
+            seen += 1;
+            let (kind, place) = match parts.segments.glance(self.segment, self.offset) {
+                Ok(Some(found)) => found,
+                Ok(None) => break,
+                // What is behind it is whole, and must not hold its space for it.
+                Err(StoreError::Corrupt { .. }) => {
+                    self.offset = Walk::behind(&parts.segments, self.segment, self.offset)?.resume()?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if let Some(answer) = live_answer(parts, kind, place)? {
                 octets += u64::from(place.length);
                 found.push(answer);
             }
             self.offset += u64::from(place.length);
-            seen += 1;
         }
         move_answers(writer, found)?;
         if self.offset < end && seen > 0 { Ok(Some(self)) } else { Ok(Self::next(writer, self.segment)) }
@@ -135,7 +145,12 @@ fn live_answer(parts: &Parts, kind: Kind, place: Place) -> Result<Option<(Record
     if kind != Kind::Answer {
         return Ok(None);
     }
-    let Some(record) = parts.segments.read(place)? else { return Ok(None) };
+    let record = match parts.segments.read(place) {
+        Ok(Some(record)) => record,
+        // It stays where it is until it is forgotten.
+        Ok(None) | Err(StoreError::Corrupt { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
     let row = parts.index.once(&record.head)?.filter(|row| row.place == place);
     Ok(row.map(|row| (record, row)))
 }

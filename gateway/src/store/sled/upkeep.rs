@@ -6,10 +6,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::watch;
 
-use super::{SledStore, committer::Job, restore::Mend};
+use super::{SledStore, committer::Job, parts::Parts, restore::Mend};
 use crate::store::{
     Cursor, CursorName, OnceId, StoreError, Stream,
-    upkeep::{Damaged, KeptAnswer, Piece, Upkeep},
+    upkeep::{Damaged, DamagedAnswer, KeptAnswer, Piece, Upkeep},
 };
 
 #[async_trait]
@@ -27,10 +27,18 @@ impl Upkeep for SledStore {
         self.read(|parts| parts.index.cursors()).await
     }
 
-    async fn answers(&self, after: Option<OnceId>, limit: usize) -> Result<Vec<KeptAnswer>, StoreError> {
+    async fn answers(
+        &self,
+        after: Option<OnceId>,
+        limit: usize,
+    ) -> Result<Vec<Result<KeptAnswer, DamagedAnswer>>, StoreError> {
+        let kept = |parts: &Parts, id: OnceId| match parts.kept_answer(id.clone()) {
+            Err(StoreError::Corrupt { what }) => Ok(Some(Err(DamagedAnswer { id, what }))),
+            kept => Ok(kept?.map(Ok)),
+        };
         self.read(move |parts| {
             let rows = parts.index.once_after(after.as_ref(), limit)?;
-            rows.into_iter().filter_map(|(id, _)| parts.kept_answer(id).transpose()).collect()
+            rows.into_iter().filter_map(|(id, _)| kept(parts, id).transpose()).collect()
         })
         .await
     }

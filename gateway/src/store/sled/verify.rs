@@ -10,7 +10,8 @@ use super::{
     parts::Parts,
     record::Kind,
     row::SegmentRow,
-    survey::{Dense, Missing},
+    state::State,
+    survey::{self, Dense, Missing},
     walk::{Found, Stretch, Walk},
 };
 use crate::store::{OnceId, StoreError, Stream};
@@ -61,6 +62,8 @@ pub enum Finding {
         /// Which segment.
         segment: u32,
     },
+    /// Octets that only who makes an index anew needs: what begins or ends what was committed together.
+    Frame(Stretch),
     /// Octets that nothing leads to any more.
     Waste(Stretch),
 }
@@ -96,6 +99,12 @@ impl fmt::Display for Finding {
             }
             Self::Times { count } => write!(f, "{count} answers are not found by their time"),
             Self::Counter { segment } => write!(f, "the index counts segment {segment} wrongly"),
+            Self::Frame(Stretch { segment, offset, octets }) => {
+                write!(
+                    f,
+                    "{octets} octets of segment {segment} at offset {offset} are damaged; the index leads past them, but could not be made anew without them"
+                )
+            }
             Self::Waste(Stretch { segment, offset, octets }) => {
                 write!(
                     f,
@@ -139,13 +148,16 @@ struct Check<'a> {
     findings: Vec<Finding>,
     /// Where damaged records of rows lie.
     damaged: BTreeSet<(u32, u64)>,
+    /// The first entry that each stream has a row for.
+    first: BTreeMap<Stream, u64>,
     counted: BTreeMap<u32, SegmentRow>,
 }
 
 impl<'a> Check<'a> {
     fn new(parts: &'a Parts, progress: &'a mut dyn FnMut(Seen)) -> Self {
         let (seen, findings) = (Seen::default(), Vec::new());
-        Self { parts, progress, seen, findings, damaged: BTreeSet::new(), counted: BTreeMap::new() }
+        let (damaged, first, counted) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        Self { parts, progress, seen, findings, damaged, first, counted }
     }
 
     fn entries(&mut self) -> Result<(), StoreError> {
@@ -156,6 +168,7 @@ impl<'a> Check<'a> {
             for row in self.parts.index.entries(stream, 1, tail.last) {
                 let (sequence, row) = row?;
                 self.counted.entry(row.place.segment).or_default().add(Kind::Entry, row.place.length);
+                self.first.entry(stream).or_insert(sequence);
                 let dense = dense.get_or_insert_with(|| Dense::new(stream, sequence - 1, &lost));
                 self.findings.extend(dense.step(sequence).map(Finding::from));
                 last = Some((sequence, row.link));
@@ -223,21 +236,50 @@ impl<'a> Check<'a> {
     fn segments(&mut self) -> Result<(), StoreError> {
         let mut numbers = self.parts.segments.list()?;
         numbers.sort_unstable();
+        let (mut said, mut stretches) = (None::<State>, Vec::new());
         for segment in numbers {
             let mut walk = Walk::new(&self.parts.segments, segment)?;
             while let Some(found) = walk.step()? {
                 match found {
-                    Found::Record(_, place) => self.seen.octets += u64::from(place.length),
+                    Found::Record(record, place) => {
+                        self.seen.octets += u64::from(place.length);
+                        let state = matches!(record.kind(), Kind::State | Kind::Committed);
+                        let state = state.then(|| State::parse(record.body)).flatten();
+                        said = state.into_iter().fold(said, |said, state| Some(later(said, state)));
+                    }
                     Found::Damaged(stretch) => {
                         self.seen.octets += stretch.octets;
-                        if !self.damaged.contains(&(stretch.segment, stretch.offset)) {
-                            self.findings.push(Finding::Waste(stretch));
-                        }
+                        stretches.push(stretch);
                     }
                 }
                 (self.progress)(self.seen);
             }
         }
+        stretches.retain(|stretch| !self.damaged.contains(&(stretch.segment, stretch.offset)));
+        let purged = said.as_ref().map(|said| said.purged.clone()).unwrap_or_default();
+        for stretch in &stretches {
+            let kept = (&self.parts.index, &self.parts.segments);
+            let is_waste = survey::is_replaced(kept, &purged, *stretch)?;
+            self.findings.push(if is_waste { Finding::Waste(*stretch) } else { Finding::Frame(*stretch) });
+        }
+        // What was purged may be what cannot be read, and segments of the first format do not say it.
+        if said.is_some() && stretches.is_empty() { self.beginnings(&purged) } else { Ok(()) }
+    }
+
+    /// Finds entries before the first that a stream has a row for, and that were not purged.
+    fn beginnings(&mut self, purged: &BTreeMap<Stream, u64>) -> Result<(), StoreError> {
+        let lost = self.parts.index.lost()?;
+        for (stream, tail) in self.parts.tails.all_known() {
+            let behind = purged.get(&stream).copied().unwrap_or(0);
+            let first = self.first.get(&stream).copied().unwrap_or(tail.last + 1);
+            self.findings.extend(Dense::new(stream, behind, &lost).step(first).map(Finding::from));
+        }
         Ok(())
     }
+}
+
+fn later(said: Option<State>, state: State) -> State {
+    let mut said = said.unwrap_or_default();
+    said.extend(state);
+    said
 }

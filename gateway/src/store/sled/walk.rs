@@ -80,7 +80,7 @@ impl<'a> Walk<'a> {
 
     /// Where the first record behind a damaged one is: where its length says, or else where a group says that it
     /// begins. Octets from outside may look like a record anywhere, but cannot know where they will lie.
-    fn resume(&self) -> Result<u64, StoreError> {
+    pub(super) fn resume(&self) -> Result<u64, StoreError> {
         if let Ok(Some((_, place))) = self.segments.glance(self.segment, self.offset) {
             let next = self.offset + u64::from(place.length);
             if next == self.end || (next < self.end && self.record(next)?.is_some()) {

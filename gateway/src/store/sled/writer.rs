@@ -101,6 +101,10 @@ impl Draft {
     }
 }
 
+fn check_free(free: u64, floor: u64) -> Result<(), StoreError> {
+    if free < floor { Err(StoreError::Full { free, floor }) } else { Ok(()) }
+}
+
 fn beginning(segment: u32, offset: u64, octets: u64) -> Result<Record, StoreError> {
     Record::new(Label::Group { segment, offset, octets }, Bytes::new(), Bytes::new())
 }
@@ -121,8 +125,7 @@ impl Writer {
 
     /// An error if the disk is too full to take more.
     pub(super) fn check_space(&self) -> Result<(), StoreError> {
-        let (free, floor) = (self.parts.layout.free()?, self.options.free_floor_bytes);
-        if free < floor { Err(StoreError::Full { free, floor }) } else { Ok(()) }
+        check_free(self.parts.layout.free()?, self.options.free_floor_bytes)
     }
 
     /// An empty draft; goes on to a new segment if the last one is full.
@@ -224,5 +227,17 @@ impl Writer {
 
     fn publish_size(&self) {
         *self.parts.size.lock().unwrap_or_else(PoisonError::into_inner) = self.ledger.size();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_free_may_be_as_little_as_the_floor_and_no_octet_less() {
+        assert!(check_free(100, 100).is_ok());
+        assert!(matches!(check_free(99, 100), Err(StoreError::Full { free: 99, floor: 100 })));
+        assert!(check_free(0, 0).is_ok());
     }
 }

@@ -68,18 +68,3 @@ async fn a_unix_socket_needs_no_certificate() {
     assert_eq!(store.find(STREAM, 1).await.unwrap().unwrap().body, "a");
     store.close().await.unwrap();
 }
-
-#[tokio::test]
-async fn a_number_that_panics_fails_its_own_change_alone() {
-    let store = open(&database()).await;
-    let bomb = crate::store::Append {
-        number: Arc::new(|_| panic!("no key to sign with")),
-        ..contract::append(STREAM, "a")
-    };
-    let (failed, kept) = tokio::join!(
-        store.commit(contract::appends(1, vec![bomb])),
-        store.commit(contract::appends(1, vec![contract::append(STREAM, "b")])),
-    );
-    assert!(matches!(failed, Err(StoreError::Broken)), "{failed:?}");
-    assert_eq!(kept.unwrap(), Committed::Done { sequences: vec![1] });
-}

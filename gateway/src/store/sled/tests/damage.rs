@@ -1,6 +1,8 @@
 //! Files that are not as the store left them.
 
 use std::{
+    collections::BTreeSet,
+    ffi::OsString,
     fs::{self, OpenOptions},
     io::Write,
     os::unix::fs::FileExt,
@@ -171,6 +173,34 @@ async fn a_newer_format_is_refused_and_left_alone() {
 }
 
 #[tokio::test]
+async fn a_damaged_format_is_healed_from_the_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, format) = (folder.path().join("store"), folder.path().join("store/FORMAT"));
+    let store = open(&root);
+    fill(&store, [100; 5]).await;
+    let expected = contract::all(&store, STREAM, 0, 1000).await;
+    close(store).await;
+    for (nth, wrong) in ["", "exchange-store", "exchange-store 0", "\0\0\0\0", "gone"].into_iter().enumerate()
+    {
+        if wrong == "gone" {
+            fs::remove_file(&format).unwrap()
+        } else {
+            fs::write(&format, wrong).unwrap()
+        }
+        let opened = SledStore::open_or_rebuild(&root, SMALL, &nth.to_string());
+        if wrong == "gone" {
+            assert!(matches!(opened, Err(StoreError::Io { doing: "read", .. })), "{opened:?}");
+            continue;
+        }
+        let (store, rebuilt) = opened.unwrap();
+        assert!(rebuilt.is_some(), "{wrong:?}");
+        assert_eq!(contract::all(&store, STREAM, 0, 1000).await, expected);
+        close(store).await;
+        assert_eq!(fs::read_to_string(&format).unwrap(), "exchange-store 2\n");
+    }
+}
+
+#[tokio::test]
 async fn an_index_without_a_format_is_not_taken_for_a_new_store() {
     let root = tempfile::tempdir().unwrap();
     close(open(root.path())).await;
@@ -180,7 +210,7 @@ async fn an_index_without_a_format_is_not_taken_for_a_new_store() {
 
 #[tokio::test]
 async fn an_index_that_lost_commits_gets_them_back_from_the_segments() {
-    for more in [1, 2, 10] {
+    for more in [1, 2, 10, 500] {
         let root = tempfile::tempdir().unwrap();
         let (index, old) = (root.path().join("index"), root.path().join("old"));
         let store = open(root.path());
@@ -222,8 +252,9 @@ async fn whatever_happens_to_the_index_no_panic_comes_through_and_nothing_is_los
     let data = fs::read(whole.join("index/db")).unwrap();
     let used = data.iter().rposition(|octet| *octet != 0).unwrap();
     let (mut seed, mut rebuilt, mut broken) = (1_usize, 0, 0);
+    let mut others_hit = BTreeSet::new();
     for round in 0..300 {
-        if round >= 30 && broken > 0 {
+        if round >= 60 && broken > 0 {
             break;
         }
         let root = folder.path().join(round.to_string());
@@ -244,6 +275,9 @@ async fn whatever_happens_to_the_index_no_panic_comes_through_and_nothing_is_los
             }
         }
         fs::write(root.join("index/db"), damaged).unwrap();
+        if round >= 20 && round % 3 == 0 {
+            others_hit.insert(hit_another(&root.join("index"), round, seed));
+        }
         // What is found only when it is read is mended by the next start.
         let mut tries = 0;
         let found = loop {
@@ -253,13 +287,36 @@ async fn whatever_happens_to_the_index_no_panic_comes_through_and_nothing_is_los
             rebuilt += usize::from(made.is_some());
             match read_all(&store).await {
                 Ok(found) => break found,
-                Err(StoreError::Broken) => broken += 1,
+                Err(StoreError::Broken) => {
+                    tokio::time::timeout(Duration::from_secs(1), store.broken()).await.unwrap();
+                    broken += 1;
+                }
                 Err(other) => panic!("round {round}: {other}"),
             }
         };
         assert_eq!(found, expected, "round {round}");
     }
+    assert!(others_hit.len() >= 2, "{others_hit:?}");
     assert!(rebuilt > 5 && broken > 0, "{rebuilt} times made anew, {broken} times broken while it was read");
+}
+
+/// Alters one of sled's small files in its turn; gives its name.
+fn hit_another(index: &Path, round: usize, seed: usize) -> OsString {
+    let mut others: Vec<_> = fs::read_dir(index).unwrap().map(|item| item.unwrap().path()).collect();
+    others.retain(|path| path.is_file() && !path.ends_with("db"));
+    others.sort();
+    let other = &others[round / 3 % others.len()];
+    let mut octets = fs::read(other).unwrap();
+    match round / 3 % 4 {
+        0 => octets.clear(),
+        1 => octets.truncate(octets.len() / 2),
+        _ => {
+            let at = (seed >> 30) % octets.len().max(1);
+            octets.iter_mut().skip(at).take(1).for_each(|octet| *octet ^= 1 << (round % 8));
+        }
+    }
+    fs::write(other, octets).unwrap();
+    other.file_name().unwrap().to_owned()
 }
 
 /// Everything, if the index can be read.

@@ -1,6 +1,6 @@
 //! A disk with no space left refuses commits, and takes them again when there is some.
 
-use std::{path::PathBuf, process::Command};
+use std::{fs, path::PathBuf, process::Command};
 
 use super::*;
 use crate::store::Room;
@@ -54,6 +54,24 @@ impl Drop for SmallDisk {
 }
 
 #[tokio::test]
+async fn a_lost_index_is_made_anew_where_the_store_is_a_disk_of_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(root.path()) else {
+        eprintln!("SKIPPED: only root may mount the small disk that this test fills");
+        return;
+    };
+    let store = open(&disk.0);
+    fill(&store, [1000; 10]).await;
+    close(store).await;
+    fs::remove_dir_all(disk.0.join("index")).unwrap();
+    let (store, rebuilt) = SledStore::open_or_rebuild(&disk.0, SMALL, "then").unwrap();
+    assert!(rebuilt.unwrap().aside.starts_with(&disk.0));
+    assert_eq!(contract::all(&store, STREAM, 0, 1000).await.len(), 10);
+    fill(&store, [10]).await;
+    close(store).await;
+}
+
+#[tokio::test]
 async fn a_disk_that_fills_up_keeps_what_was_answered_and_recovers_after_a_purge() {
     let root = tempfile::tempdir().unwrap();
     let Some(disk) = SmallDisk::mount(root.path()) else {
@@ -85,4 +103,51 @@ async fn a_disk_that_fills_up_keeps_what_was_answered_and_recovers_after_a_purge
     let store = SledStore::open(&disk.0, options).unwrap();
     let last = store.find(STREAM, u64::from(kept) + 1).await.unwrap().unwrap();
     assert_eq!((last.body[0], last.body.len()), (kept, 2 << 20));
+}
+
+#[tokio::test]
+async fn a_disk_that_is_full_to_its_last_octet_keeps_what_was_answered() {
+    let root = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(root.path()) else {
+        eprintln!("SKIPPED: only root may mount the small disk that this test fills");
+        return;
+    };
+    // What else is on the disk, and is removed at the end.
+    fs::write(disk.0.join("ballast"), vec![0; 2 << 20]).unwrap();
+    let options = SledOptions { segment_bytes: 1 << 20, ..SMALL };
+    let store = SledStore::open(&disk.0, options).unwrap();
+    let (mut answered, mut ended) = (Vec::new(), None);
+    for octets in [1 << 20, 64 << 10, 4096, 100, 0] {
+        while ended.is_none() {
+            match store.commit(contract::appends(1, vec![contract::append(STREAM, vec![1; octets])])).await {
+                Ok(_) => answered.push(octets),
+                Err(StoreError::Full { .. }) => break,
+                // The index met the end of the disk, and the process ends.
+                Err(StoreError::Broken) => ended = Some(StoreError::Broken),
+                Err(error) => panic!("{octets} octets: {error}"),
+            }
+        }
+    }
+    let free = store.parts.layout.free().unwrap();
+    assert!(free < 16 << 10, "{free} octets are free behind {answered:?}; {ended:?}");
+    let _ = store.close().await;
+    drop(store);
+    // Whether it opens now depends on what sled has to write; what it says must not be that anything is damaged.
+    match SledStore::open_or_rebuild(&disk.0, options, "full") {
+        Ok((store, rebuilt)) => {
+            assert!(rebuilt.is_none());
+            let _ = store.close().await;
+        }
+        Err(StoreError::Io { .. } | StoreError::Full { .. }) => {}
+        Err(error) => panic!("{error}"),
+    }
+    fs::remove_file(disk.0.join("ballast")).unwrap();
+    let (store, rebuilt) = SledStore::open_or_rebuild(&disk.0, options, "space").unwrap();
+    assert!(rebuilt.is_none());
+    let entries = contract::all(&store, STREAM, 0, 1 << 20).await;
+    let lengths: Vec<usize> = entries.iter().map(|entry| entry.body.len()).collect();
+    assert!(lengths.len() <= answered.len() + 1 && lengths.starts_with(&answered), "{}", answered.len());
+    store.commit(contract::appends(1, vec![contract::append(STREAM, "a")])).await.unwrap();
+    assert_eq!(store.verify(&mut |_| {}).unwrap().1, []);
+    close(store).await;
 }

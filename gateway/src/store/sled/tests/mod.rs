@@ -113,20 +113,36 @@ async fn only_the_owner_may_read_the_files() {
 }
 
 #[tokio::test]
-async fn a_number_that_panics_breaks_the_store_and_not_the_process() {
+async fn a_thread_that_does_not_come_back_breaks_the_store_and_holds_nobody() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
-    let bomb = crate::store::Append {
-        number: Arc::new(|_| panic!("no key to sign with")),
+    fill(&store, [1]).await;
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let held = Mutex::new(held);
+    let stuck = crate::store::Append {
+        // As a disk that does not answer holds it.
+        number: Arc::new(move |_| {
+            let _ = held.lock().unwrap().recv();
+            panic!("released")
+        }),
         ..contract::append(STREAM, "a")
     };
-    let failed = store.commit(contract::appends(1, vec![bomb])).await;
-    assert!(matches!(failed, Err(StoreError::Broken)), "{failed:?}");
+    let parts = Arc::clone(&store.parts);
+    let commit = store.commit(contract::appends(1, vec![stuck]));
+    tokio::select! {
+        done = commit => panic!("{done:?}"),
+        () = parts.health.broken(Duration::from_millis(50)) => {}
+    }
     assert!(matches!(store.commit(Change::default()).await, Err(StoreError::Broken)));
     assert!(matches!(store.find(STREAM, 1).await, Err(StoreError::Broken)));
     assert!(matches!(store.close().await, Err(StoreError::Broken)));
+    drop(release);
     drop(store);
+    while Arc::strong_count(&parts) > 1 {
+        tokio::task::yield_now().await;
+    }
+    drop(parts);
     let store = open(root.path());
     fill(&store, [1]).await;
-    assert_eq!(store.tail(STREAM).borrow().last, 1);
+    assert_eq!(store.tail(STREAM).borrow().last, 2);
 }

@@ -1,8 +1,12 @@
 //! Space comes back when nothing needs it any more.
 
-use std::fs;
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt,
+};
 
 use super::*;
+use crate::store::upkeep::{KeptAnswer, Piece};
 
 fn files(root: &Path) -> Vec<String> {
     let mut names: Vec<String> = fs::read_dir(root.join("segments"))
@@ -70,6 +74,24 @@ async fn a_purge_of_more_than_one_step_is_whole() {
 }
 
 #[tokio::test]
+async fn as_many_answers_as_one_step_takes_and_one_more_are_forgotten() {
+    for count in [1000_u32, 1001] {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path());
+        let answer = |n: u32| KeptAnswer {
+            id: OnceId::new(&n.to_be_bytes()).unwrap(),
+            at: u64::from(n),
+            digest: [1; 32],
+            answer: "a".into(),
+        };
+        store.restore((0..=count).map(|n| Piece::Answer(answer(n))).collect()).await.unwrap();
+        assert_eq!(store.forget(u64::from(count)).await.unwrap(), u64::from(count));
+        let left = store.answers(None, 10).await.unwrap();
+        assert_eq!(left, [Ok(answer(count))]);
+    }
+}
+
+#[tokio::test]
 async fn answers_are_carried_on_from_a_segment_without_entries() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
@@ -95,6 +117,39 @@ async fn answers_are_carried_on_from_a_segment_without_entries() {
     assert!(matches!(store.commit(repeated).await.unwrap(), Committed::Before(_)));
     assert_eq!(store.forget(u64::MAX).await.unwrap(), 30);
     assert_eq!(store.size().segments, 1);
+}
+
+#[tokio::test]
+async fn a_damaged_octet_keeps_no_other_segment_and_no_other_answer_where_it_is() {
+    // In the header of the first answer, in its length, in its body, and in the header of the second.
+    for at in [0, 8, 13 + 40 + 3, GROUP + entry(1000) + END + 13 + 40 + 1 + 14] {
+        let root = tempfile::tempdir().unwrap();
+        let store = open(root.path());
+        for n in 0..30_u8 {
+            let once = contract::once(&[n], n, b"a short answer");
+            let change = contract::appends(u64::from(n), vec![contract::append(STREAM, vec![n; 1000])]);
+            store.commit(Change { once: Some(once), ..change }).await.unwrap();
+        }
+        let first = OpenOptions::new().write(true).open(root.path().join("segments/0000000001.seg")).unwrap();
+        first.write_all_at(&[0xff], (GROUP + STATE + at) as u64).unwrap();
+        store.purge(STREAM, 30).await.unwrap();
+        for _ in 0..40 {
+            store.commit(Change::default()).await.unwrap();
+        }
+        let left = files(root.path());
+        assert!(left.len() <= 3 && left[0] == "0000000001.seg", "octet {at}: {left:?}");
+        let mut damaged = 0;
+        for n in 0..30_u8 {
+            match store.once(&OnceId::new(&[n]).unwrap()).await {
+                Ok(answered) => assert_eq!(answered.unwrap().digest, [n; 32]),
+                Err(StoreError::Corrupt { .. }) => damaged += 1,
+                Err(error) => panic!("{error}"),
+            }
+        }
+        assert_eq!(damaged, 1, "octet {at}");
+        assert_eq!(store.forget(u64::MAX).await.unwrap(), 30);
+        assert_eq!(files(root.path()).len(), 1, "octet {at}");
+    }
 }
 
 #[tokio::test]
