@@ -8,6 +8,7 @@ use country_adapter::lists::reader::{Reader, Refused};
 use country_adapter::lists::{Advice, Entry, ListKind, Parameters};
 use http::StatusCode;
 use proto::day::Day;
+use proto::report::ReportType;
 use serde::{Deserialize, Serialize};
 
 use super::recognise::Exposure;
@@ -45,6 +46,8 @@ pub struct Found {
     pub venue_minutes: u64,
     /// Tokens that it heard of somebody ill.
     pub heard: usize,
+    /// Tokens of these that it does not count any more, because their owner was not ill.
+    pub revoked: usize,
     /// What its authority advises it.
     pub advice: Vec<Advice>,
     /// Lists that it could not read, and why.
@@ -54,13 +57,14 @@ pub struct Found {
 impl Found {
     /// Adds what another look has found.
     pub fn add(&mut self, other: Self) {
-        let Self { entries, octets, own, silent, venue_minutes, heard, advice, missed } = other;
+        let Self { entries, octets, own, silent, venue_minutes, heard, revoked, advice, missed } = other;
         entries.into_iter().for_each(|(kind, count)| *self.entries.entry(kind).or_default() += count);
         self.octets += octets;
         self.own += own;
         self.silent.extend(silent);
         self.venue_minutes += venue_minutes;
         self.heard += heard;
+        self.revoked += revoked;
         self.advice.extend(advice);
         self.missed.extend(missed);
     }
@@ -194,8 +198,20 @@ impl Phone {
     }
 
     fn daily_keys(&mut self, entries: &[Entry], found: &mut Found) {
-        let keys: Vec<_> = entries.iter().filter_map(Entry::as_daily_key).collect();
-        found.heard += self.take_daily_keys(&keys);
+        let (mut ill, mut revoked) = (Vec::new(), Vec::new());
+        for (key, day, report_type) in entries.iter().filter_map(Entry::as_daily_key) {
+            match report_type {
+                // Nobody says that its owner is ill.
+                ReportType::Unknown => {}
+                ReportType::ConfirmedTest
+                | ReportType::ConfirmedClinical
+                | ReportType::SelfReport
+                | ReportType::Recursive => ill.push((key, day)),
+                ReportType::Revoked => revoked.push((key, day)),
+            }
+        }
+        found.revoked += self.take_back_daily_keys(&revoked);
+        found.heard += self.take_daily_keys(&ill);
     }
 
     fn venues(&mut self, entries: &[Entry], found: &mut Found) {
@@ -220,9 +236,11 @@ mod tests {
     use country_adapter::lists::Head;
     use country_adapter::risk::Threshold;
     use pki::sign::SigningKey;
+    use proto::ids::Authority;
+    use proto::report::{DiagnosisKey, IllKey, TransmissionRisk};
 
-    use super::super::Home;
-    use super::super::testing::NOW;
+    use super::super::testing::{NOW, simple};
+    use super::super::{Air, Home, Stay, meet};
     use super::*;
 
     /// An authority's lists, and a phone that pins its key.
@@ -233,13 +251,21 @@ mod tests {
     }
 
     fn increment(number: u32, previous: [u8; 32], key: &SigningKey) -> (Vec<u8>, [u8; 32]) {
+        sealed((ListKind::Contacts, number, previous), &[Entry::new([7; Entry::LEN]); 64], key)
+    }
+
+    fn sealed(
+        (kind, number, previous): (ListKind, u32, [u8; 32]),
+        entries: &[Entry],
+        key: &SigningKey,
+    ) -> (Vec<u8>, [u8; 32]) {
         let parameters = Parameters {
             authority: crate::authority("826/0"),
             mechanism: 1,
             threshold: Threshold::default(),
         };
-        let head = Head { kind: ListKind::Contacts, number, posted_at: NOW, previous, parameters };
-        let sealed = head.seal(&[Entry::new([7; Entry::LEN]); 64], key);
+        let head = Head { kind, number, posted_at: NOW, previous, parameters };
+        let sealed = head.seal(entries, key);
         let length = u32::try_from(sealed.octets.len()).unwrap().to_be_bytes();
         ([&length[..], &sealed.octets].concat(), sealed.hash)
     }
@@ -266,6 +292,60 @@ mod tests {
         let (two, _) = increment(2, [8; 32], &key);
         assert_eq!(read(&two).unwrap_err(), Refused::Forked { number: 2 });
         assert!(other == hash || read(&one).is_ok());
+    }
+
+    /// An entry for a key of the day of a phone on Simple.
+    fn daily_key(ill: &Phone, report_type: ReportType) -> Entry {
+        let day = Day::of_unix(NOW);
+        let Authority::State(country, state) = crate::authority("826/0") else {
+            panic!("826/0 is a state's")
+        };
+        let key = IllKey::Simple(ill.in_simple().unwrap().key(day).unwrap(), day);
+        let (issuer, transmission_risk) = (ill.authority(), TransmissionRisk::default());
+        let destination = (country, state);
+        let key = DiagnosisKey { destination, issuer, key, report_type, onset: None, transmission_risk };
+        Entry::daily_key(&key).unwrap()
+    }
+
+    #[test]
+    fn a_revoked_key_warns_nobody_and_what_it_had_added_is_taken_back_once() {
+        use ReportType::{ConfirmedTest as Test, Revoked, SelfReport, Unknown};
+        for (posted, own, revoked, risk) in [
+            (vec![vec![Test]], 2, 0, 48),
+            (vec![vec![Unknown]], 0, 0, 0),
+            (vec![vec![Revoked]], 0, 0, 0),
+            (vec![vec![Test], vec![Revoked]], 2, 2, 0),
+            (vec![vec![Revoked], vec![Test]], 0, 0, 0),
+            (vec![vec![Test, Revoked]], 0, 0, 0),
+            (vec![vec![Test], vec![Revoked], vec![Revoked], vec![SelfReport]], 2, 2, 0),
+        ] {
+            let ((key, mut gwen), mut mia) = (list_and_phone(), simple("36/2"));
+            meet(&mut Air::default(), [&mut gwen, &mut mia], &Stay::new(NOW, 12, 1.5)).unwrap();
+            let (mut found, mut previous) = (Found::default(), [0; 32]);
+            for (number, types) in (1..).zip(&posted) {
+                let entries: Vec<_> = types.iter().map(|of| daily_key(&mia, *of)).collect();
+                let (octets, hash) = sealed((ListKind::DailyKeys, number, previous), &entries, &key);
+                found.add(gwen.read_list(ListKind::DailyKeys, &octets, NOW).unwrap());
+                previous = hash;
+            }
+            assert_eq!((found.heard, found.revoked), (own, revoked), "{posted:?}");
+            assert_eq!(gwen.warnings().risk(Day::of_unix(NOW)), risk, "{posted:?}");
+        }
+    }
+
+    #[test]
+    fn a_revoked_key_takes_back_nothing_of_another_ill_person() {
+        let ((key, mut gwen), [mut mia, mut noah]) = (list_and_phone(), [simple("36/2"), simple("36/2")]);
+        for other in [&mut mia, &mut noah] {
+            meet(&mut Air::default(), [&mut gwen, other], &Stay::new(NOW, 12, 1.5)).unwrap();
+        }
+        let test = [&mia, &noah].map(|ill| daily_key(ill, ReportType::ConfirmedTest));
+        let (octets, hash) = sealed((ListKind::DailyKeys, 1, [0; 32]), &test, &key);
+        gwen.read_list(ListKind::DailyKeys, &octets, NOW).unwrap();
+        let revoked = [daily_key(&mia, ReportType::Revoked)];
+        let (octets, _) = sealed((ListKind::DailyKeys, 2, hash), &revoked, &key);
+        assert_eq!(gwen.read_list(ListKind::DailyKeys, &octets, NOW).unwrap().revoked, 2);
+        assert_eq!(gwen.warnings().risk(Day::of_unix(NOW)), 48);
     }
 
     #[test]

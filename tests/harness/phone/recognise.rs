@@ -109,6 +109,32 @@ impl Phone {
     /// Ill persons' keys of days. Each identifier of them that this phone has heard in its own time counts once, by what
     /// the phone measured itself. Gives how many there are.
     pub(super) fn take_daily_keys(&mut self, keys: &[(SimpleKey, Day)]) -> usize {
+        let mut found = 0;
+        for (name, day, subtotal) in self.heard_of(keys) {
+            if self.counted.insert(name) {
+                found += 1;
+                self.warnings.add(day, subtotal, Mechanism::default().number);
+            }
+        }
+        found
+    }
+
+    /// Keys whose owners were not ill after all. What was counted of them is taken back once, and nothing of them counts
+    /// any more: an increment has no order. Gives how many identifiers were taken back.
+    pub(super) fn take_back_daily_keys(&mut self, keys: &[(SimpleKey, Day)]) -> usize {
+        let mut taken_back = 0;
+        for (name, day, subtotal) in self.heard_of(keys) {
+            let was_revoked = !self.counted.insert(format!("revoked {name}"));
+            if !self.counted.insert(name) && !was_revoked {
+                taken_back += 1;
+                self.warnings.take_back(day, subtotal, Mechanism::default().number);
+            }
+        }
+        taken_back
+    }
+
+    /// What this phone has heard of the owners of these keys: the name of each identifier, the day, and what it adds.
+    fn heard_of(&self, keys: &[(SimpleKey, Day)]) -> Vec<(String, Day, Subtotal)> {
         let is_simple =
             |met: &&Detected| met.header().is_some_and(|header| header.assignment().family == Family::Simple);
         let heard = self.log.iter().filter(is_simple).filter_map(|met| {
@@ -117,18 +143,11 @@ impl Phone {
         });
         let (mut matched, log) = (Vec::new(), HeardLog::new(heard));
         log.search(keys, |identifier, times| matched.push((*identifier, times.first)));
-        let own = Mechanism::default();
-        let mut found = 0;
-        for (identifier, first) in matched {
-            let met = self.log.iter().find(|met| met.token == identifier && met.near.first() == first);
-            if let Some(met) = met
-                && self.counted.insert(hex::encode(identifier))
-            {
-                found += 1;
-                self.warnings.add(met.day(), own.subtotal(&met.near.minutes()), own.number);
-            }
-        }
-        found
+        let found = matched.into_iter().filter_map(|(identifier, first)| {
+            let met = self.log.iter().find(|met| met.token == identifier && met.near.first() == first)?;
+            Some((hex::encode(identifier), met.day(), Mechanism::default().subtotal(&met.near.minutes())))
+        });
+        found.collect()
     }
 
     /// Whether advice is for this phone: its own token, and the time code that it sealed beside it.
