@@ -241,7 +241,7 @@ impl Parts {
             tasks.spawn(ending(stop.clone(), task));
         };
         if let (Some(poster), Some(lists)) = (poster, &config.lists) {
-            spawn(Box::pin(lists::run(poster, lists.interval(), stop.clone())));
+            spawn(Box::pin(lists::run(poster, steady.clone(), lists.interval(), stop.clone())));
         }
         if let Some(keys) = service_keys {
             spawn(Box::pin(service_keys::run(keys, steady.clone(), stop.clone())));
