@@ -52,12 +52,15 @@ pub struct Found {
     pub advice: Vec<Advice>,
     /// Lists that it could not read, and why.
     pub missed: BTreeMap<ListKind, String>,
+    /// Why it has no newer keys to seal to; nothing if it has, or needs none.
+    pub keys_missed: Option<String>,
 }
 
 impl Found {
     /// Adds what another look has found.
     pub fn add(&mut self, other: Self) {
-        let Self { entries, octets, own, silent, venue_minutes, heard, revoked, advice, missed } = other;
+        let Self { entries, octets, own, silent, venue_minutes, heard, revoked, .. } = other;
+        let Self { advice, missed, keys_missed, .. } = other;
         entries.into_iter().for_each(|(kind, count)| *self.entries.entry(kind).or_default() += count);
         self.octets += octets;
         self.own += own;
@@ -67,6 +70,7 @@ impl Found {
         self.revoked += revoked;
         self.advice.extend(advice);
         self.missed.extend(missed);
+        self.keys_missed = keys_missed.or(self.keys_missed.take());
     }
 }
 
@@ -81,10 +85,16 @@ impl Phone {
         Ok(if is_due { Some(self.poll(now).await?) } else { None })
     }
 
-    /// Asks for all lists and reads what is new. What is wrong with one does not concern the others.
+    /// Asks for the keys that it seals to and for all lists, and reads what is new. What is wrong with one does not concern
+    /// the others.
     pub async fn poll(&mut self, now: u64) -> Result<Found> {
         self.forget(Day::of_unix(now))?;
         let mut found = Found::default();
+        if let Speaks::Secured(_) = self.speaks
+            && let Err(error) = self.fetch_keys(now).await
+        {
+            found.keys_missed = Some(format!("{error:#}"));
+        }
         for kind in ListKind::ALL {
             if let Err(error) = self.poll_one(kind, now, &mut found).await {
                 found.missed.insert(kind, format!("{error:#}"));
