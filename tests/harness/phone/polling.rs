@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use country_adapter::lists::reader::{Reader, Refused};
-use country_adapter::lists::{Advice, Entry, ListKind, Parameters};
+use country_adapter::lists::{Advice, Entry, Head, ListKind, Parameters};
 use http::StatusCode;
 use proto::day::Day;
 use proto::report::ReportType;
@@ -161,7 +161,7 @@ impl Phone {
         let mut reader = reader.behind(place.last, place.hash);
         let mut increments = Vec::new();
         let read = reader.read(octets, |increment| {
-            increments.push((increment.head.parameters, increment.entries().collect::<Vec<_>>()));
+            increments.push((increment.head, increment.entries().collect::<Vec<_>>()));
         });
         if let Err(Refused::Gap { .. } | Refused::Forked { .. }) = read {
             // The phone was away for longer than a list reaches back, or the list was begun anew, or somebody leaves
@@ -174,13 +174,13 @@ impl Phone {
             let etag = place.etag.filter(|_| last == place.last);
             self.places.insert(kind.name().into(), Place { last, hash, etag });
         }
-        for (parameters, entries) in increments {
+        for (Head { number, parameters, .. }, entries) in increments {
             self.warnings.take_policy(parameters.mechanism, parameters.threshold);
             *found.entries.entry(kind).or_default() += entries.len();
             match kind {
                 ListKind::Contacts => self.contacts(&entries, parameters, now, found),
                 ListKind::DailyKeys => self.daily_keys(&entries, found),
-                ListKind::Venues => self.venues(&entries, found),
+                ListKind::Venues => self.venues(&entries, number, found),
                 ListKind::Advice => self.advice(&entries, now, found),
             }
         }
@@ -224,9 +224,23 @@ impl Phone {
         found.heard += self.take_daily_keys(&ill);
     }
 
-    fn venues(&mut self, entries: &[Entry], found: &mut Found) {
-        for visit in entries.iter().filter_map(Entry::as_visit) {
-            found.venue_minutes += self.take_venue(&Exposure::of(&visit));
+    /// Two ill persons may have been somewhere at the same time. Their entries look alike, and both count: each by its
+    /// place among those of its increment, so that an increment which is read again adds nothing.
+    fn venues(&mut self, entries: &[Entry], number: u32, found: &mut Found) {
+        let mut alike = HashMap::<_, usize>::new();
+        for entry in entries {
+            let Some(exposure) = entry.as_visit().map(|visit| Exposure::of(&visit)) else { continue };
+            let minutes = self.minutes_within(&exposure);
+            if minutes == 0 {
+                continue;
+            }
+            let before = alike.entry(entry.octets()).or_default();
+            let name = format!("venue {number} {} {before}", hex::encode(entry.octets()));
+            *before += 1;
+            match self.take_venue(&exposure, minutes, name) {
+                Recognised::Silent(mismatch) => found.silent.push(mismatch),
+                Recognised::Own | Recognised::NotMine => found.venue_minutes += minutes,
+            }
         }
     }
 
@@ -243,14 +257,15 @@ impl Phone {
 
 #[cfg(test)]
 mod tests {
-    use country_adapter::lists::Head;
     use country_adapter::risk::Threshold;
     use pki::sign::SigningKey;
+    use proto::extended::LeavingData;
+    use proto::header::EnvelopeHeader;
     use proto::ids::Authority;
-    use proto::report::{DiagnosisKey, IllKey, TransmissionRisk};
+    use proto::report::{Contact, DiagnosisKey, IllKey, Minutes, QuarterHour, Risk, Token, TransmissionRisk};
 
     use super::super::testing::{NOW, simple};
-    use super::super::{Air, Home, Stay, meet};
+    use super::super::{Air, Home, Stay, meet, visit};
     use super::*;
 
     /// An authority's lists, and a phone that pins its key.
@@ -356,6 +371,39 @@ mod tests {
         let (octets, _) = sealed((ListKind::DailyKeys, 2, hash), &revoked, &key);
         assert_eq!(gwen.read_list(ListKind::DailyKeys, &octets, NOW).unwrap().revoked, 2);
         assert_eq!(gwen.warnings().risk(Day::of_unix(NOW)), 48);
+    }
+
+    #[test]
+    fn each_ill_person_at_a_venue_counts_once_also_if_their_entries_look_alike() {
+        let (key, mut gwen) = list_and_phone();
+        let beacon = [&[0x30, 3, 0x3a, 0, 0][..], &7_u32.to_be_bytes()].concat();
+        visit(&mut Air::default(), &mut gwen, &beacon, &Stay::new(NOW, 60, 1.0)).unwrap();
+        let there = |minutes| {
+            let start = u8::try_from(NOW % Day::SECONDS / 900).unwrap();
+            let token = [7_u32.to_be_bytes()].concat();
+            Entry::visit(&Contact {
+                token: Token::new(EnvelopeHeader::parse(&beacon[..5]).unwrap(), &token).unwrap(),
+                day: Day::of_unix(NOW),
+                start: QuarterHour::new(start).ok(),
+                duration: Minutes::capped(minutes),
+                proximity: [0; 4].map(Minutes::capped),
+                risk: Risk::default(),
+                extended: LeavingData::default(),
+            })
+            .unwrap()
+        };
+        let risk = |gwen: &Phone| gwen.warnings().risk(Day::of_unix(NOW));
+        let zeros = Entry::new([0; Entry::LEN]);
+        let (one, hash) =
+            sealed((ListKind::Venues, 1, [0; 32]), &[there(30), zeros, there(30), there(15), zeros], &key);
+        assert_eq!(gwen.read_list(ListKind::Venues, &one, NOW).unwrap().venue_minutes, 75);
+        assert_eq!(risk(&gwen), 75, "three persons, two of whom came and went together");
+        let (two, _) = sealed((ListKind::Venues, 2, hash), &[there(30)], &key);
+        gwen.read_list(ListKind::Venues, &two, NOW).unwrap();
+        assert_eq!(risk(&gwen), 105, "a fourth, who tested positive later");
+        gwen.read_anew(ListKind::Venues);
+        let again = gwen.read_list(ListKind::Venues, &[one, two].concat(), NOW).unwrap();
+        assert_eq!((risk(&gwen), again.silent), (105, vec![Mismatch::Counted; 4]));
     }
 
     #[test]
