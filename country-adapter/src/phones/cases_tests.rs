@@ -303,6 +303,35 @@ async fn a_phone_is_not_found_in_anything_that_is_kept() {
 }
 
 #[tokio::test]
+async fn whoever_has_the_code_of_a_case_finds_nothing_of_what_it_met() {
+    let place = Place::new().await;
+    let code = place.code(Degree::First);
+    place.take(&code, &place.upload()).unwrap();
+    let (id, used) = (code.id().to_string(), place.world.path("state/cases/used"));
+    let mut folders = vec![place.world.path("state"), place.world.path("delivered")];
+    let mut named = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.to_string_lossy().contains(&id) {
+                named.push(path.clone());
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let octets = std::fs::read(&path).unwrap();
+                let has = |name: &[u8]| octets.windows(name.len()).any(|window| window == name);
+                assert!(!has(id.as_bytes()) && !has(code.id().octets()), "{}", path.display());
+            }
+        }
+    }
+    assert_eq!(named.len(), 1, "{named:?}");
+    assert!(named[0].starts_with(&used), "the code itself is known as used");
+    let changed = std::fs::metadata(&named[0]).unwrap().modified().unwrap();
+    assert_eq!(changed, std::time::UNIX_EPOCH, "no time says which upload was its own");
+}
+
+#[tokio::test]
 async fn the_publisher_takes_the_spool_first_and_removes_what_was_answered() {
     let place = Place::new().await;
     place.take(&place.code(Degree::First), &place.upload()).unwrap();
