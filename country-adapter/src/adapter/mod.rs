@@ -325,8 +325,8 @@ async fn serve_phones(
         }
     };
     info!(listen = %config.listen, "phones are served");
-    let connections = usize::try_from(config.connections).unwrap_or(usize::MAX);
-    phones::serve(listener, phones::router(phones), certificate, connections, stop).await;
+    let limits = phones::Limits::connections(usize::try_from(config.connections).unwrap_or(usize::MAX));
+    phones::serve(listener, phones::router(phones), certificate, limits, stop).await;
 }
 
 /// A task that ends early takes the others with it: half an adapter would look like a whole one.

@@ -10,6 +10,7 @@ mod listen;
 pub mod problem;
 mod routes;
 mod split;
+mod unread;
 pub mod upload;
 
 #[cfg(test)]
@@ -23,7 +24,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use case_code::CodeId;
 pub use cases::Cases;
-pub use listen::{Certificate, CertificateError, serve};
+pub use listen::{Certificate, CertificateError, Limits, serve};
 pub use routes::router;
 pub use split::{Parted, Stripped};
 

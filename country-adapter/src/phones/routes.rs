@@ -38,7 +38,7 @@ const AGAIN: u64 = 30;
 /// Octets of a body that is read only to be thrown away, so that its sender reads the answer.
 const DRAINED: usize = 4 * SIZE;
 /// Octets of a list that are read from the disk at once.
-const CHUNK: usize = 256 * 1024;
+const CHUNK: usize = 16 * 1024;
 
 /// All routes.
 pub fn router(phones: Arc<Phones>) -> Router {
@@ -250,7 +250,7 @@ fn cached(phones: &Phones, asked: &HeaderMap, etag: &str, body: impl FnOnce() ->
     answer.expect("an entity tag is made of digits and letters")
 }
 
-/// Read from the disk while it is sent: a phone that is slow holds a file, and no memory.
+/// Read from the disk while it is sent: a phone that is slow holds a file, and a chunk of memory for each request.
 fn streamed(part: Part) -> Body {
     let state = (part.files.into_iter(), None::<File>);
     Body::from_stream(try_unfold(state, |(mut files, mut open)| async move {
