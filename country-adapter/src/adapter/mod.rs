@@ -293,6 +293,7 @@ impl Sweep {
         self.spool.forget(now)?;
         let released = self.spool.release(now)?;
         if let Some(cases) = &self.cases {
+            cases.resume_all()?;
             cases.codes.forget(now)?;
             cases.release(now)?;
         }

@@ -273,19 +273,27 @@ impl Cases {
         Ok(())
     }
 
+    /// Finishes what a disk that was full, or a kill, has interrupted: its phone may never come again.
+    pub fn resume_all(&self) -> Result<(), BackendError> {
+        let _turn = self.journal.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.resume(|_| true)
+    }
+
+    /// Each entry by itself; gives the first that failed.
     fn resume(&self, of: impl Fn(&Entry) -> bool) -> Result<(), BackendError> {
+        let mut all = Ok(());
         for (entry, octets) in self.journal.entries()?.into_iter().filter(|(entry, _)| of(entry)) {
             let upload = Upload::parse(&octets);
             // All of it was in time on the day on which it was taken, whatever day it is now.
             match upload.as_ref().map(|upload| (upload, self.part(upload, entry.day))) {
-                Ok((upload, Ok(parted))) => self.finish(&entry, upload, &parted)?,
+                Ok((upload, Ok(parted))) => all = all.and(self.finish(&entry, upload, &parted)),
                 Ok((_, Err(_))) | Err(_) => {
                     warn!("a journal that does not parse is dropped: its upload was not answered");
                     self.journal.remove(&entry)?;
                 }
             }
         }
-        Ok(())
+        all
     }
 }
 

@@ -303,6 +303,37 @@ async fn a_phone_is_not_found_in_anything_that_is_kept() {
 }
 
 #[tokio::test]
+async fn what_a_full_disk_has_interrupted_is_finished_without_a_restart_and_without_its_phone() {
+    for steps in 0_isize.. {
+        let place = Place::new().await;
+        let (code, octets) = (place.code(Degree::First), place.upload());
+        place.open(Disk::default()).unwrap();
+        let (failing, disk) = Disk::failing_once_after(steps);
+        let Ok(cases) = place.open(disk) else { continue };
+        let taken = cases.take(&code, &octets);
+        let names = durable::names(&place.world.path("state/uploads")).unwrap();
+        let is_begun = names.iter().any(|name| name.ends_with(".upload"));
+        let of = Some(digest(&octets));
+        let is_used = matches!(cases.check_code(&code, of), Err(Refused::UsedCode { same: true }));
+        cases.resume_all().unwrap_or_else(|cause| panic!("failed at step {steps}: {cause}"));
+        let is_whole = taken.is_ok() || is_begun || is_used;
+        let published: usize = place.published().values().sum();
+        let expected = if is_whole { (3, 5) } else { (0, 0) };
+        assert_eq!((place.handed_over(), published), expected, "failed at step {steps}");
+        assert_eq!(durable::names(&place.world.path("state/uploads")).unwrap(), ["taken"], "step {steps}");
+        // Its phone comes again all the same.
+        let again = cases.take(&code, &octets);
+        let is_known = matches!(again, Err(Refused::UsedCode { same: true }));
+        assert!(if is_whole { is_known } else { again.is_ok() }, "failed at step {steps}: {again:?}");
+        assert_eq!(place.handed_over(), 3, "failed at step {steps}");
+        if !failing() {
+            assert!(steps > 40, "{steps} steps cannot be all");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
 async fn whoever_has_the_code_of_a_case_finds_nothing_of_what_it_met() {
     let place = Place::new().await;
     let code = place.code(Degree::First);
