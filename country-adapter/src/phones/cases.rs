@@ -23,7 +23,7 @@ use super::split::{OutOfTime, Parted, Stripped};
 use super::upload::{Place, Upload, UploadError};
 use crate::backend::BackendError;
 use crate::clock::Clock;
-use crate::diagnosis::held::Held;
+use crate::diagnosis::held::{Due, Held};
 use crate::diagnosis::{self, FanOut, Fanned};
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
 use crate::intake::{Intake, UploadId};
@@ -259,18 +259,21 @@ impl Cases {
         Ok(())
     }
 
-    /// Gives the desk the keys for this authority's own phones whose time is over.
+    /// Gives the desk the keys for this authority's own phones whose time is over. A file that is damaged keeps no other
+    /// waiting; gives the first that failed.
     pub fn release(&self, now: u64) -> Result<(), BackendError> {
-        for due in self.own_keys.due(now)? {
-            let json = self.own_keys.read(&due)?;
-            let reports = json.iter().filter_map(|json| json.report().ok()).collect::<Vec<_>>();
-            // The desk takes a name once: a kill before the file is gone doubles nothing.
-            let name = sha256(&[&b"own keys"[..], due.file().as_bytes()].concat());
-            let id = UploadId::new(*name.first_chunk().expect("a hash has 32 octets"));
-            self.intake.take(id, Degree::First, &reports)?;
-            self.own_keys.remove(&due)?;
-        }
-        Ok(())
+        let due = self.own_keys.due(now)?;
+        due.iter().map(|due| self.release_one(due)).fold(Ok(()), Result::and)
+    }
+
+    fn release_one(&self, due: &Due) -> Result<(), BackendError> {
+        let json = self.own_keys.read(due)?;
+        let reports = json.iter().filter_map(|json| json.report().ok()).collect::<Vec<_>>();
+        // The desk takes a name once: a kill before the file is gone doubles nothing.
+        let name = sha256(&[&b"own keys"[..], due.file().as_bytes()].concat());
+        let id = UploadId::new(*name.first_chunk().expect("a hash has 32 octets"));
+        self.intake.take(id, Degree::First, &reports)?;
+        Ok(self.own_keys.remove(due)?)
     }
 
     /// Finishes what a disk that was full, or a kill, has interrupted: its phone may never come again.

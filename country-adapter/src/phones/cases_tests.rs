@@ -262,6 +262,21 @@ async fn a_held_key_is_used_two_hours_after_its_day_abroad_and_at_home_once() {
 }
 
 #[tokio::test]
+async fn a_damaged_file_of_held_keys_keeps_no_other_waiting() {
+    let place = Place::new().await;
+    place.take(&place.code(Degree::First), &place.upload()).unwrap();
+    let held = place.world.path("state/own-keys");
+    let over = place.world.clock.today().plus(1).unix() + 7_200;
+    let damaged = held.join(format!("1.{}.ndjson", "0".repeat(32)));
+    std::fs::write(&damaged, "no report\n").unwrap();
+    let cases = place.open(Disk::default()).unwrap();
+    let told = cases.release(over).unwrap_err().to_string();
+    assert!(told.contains("is damaged") && told.contains(&"0".repeat(32)), "{told}");
+    assert_eq!(place.handed_over(), 4, "the key that was held");
+    assert_eq!(place.files("state/own-keys"), 1, "a person looks at the other one");
+}
+
+#[tokio::test]
 async fn killed_before_its_commit_and_resumed_after_the_embargo_a_key_goes_out_once() {
     for steps in 0_isize.. {
         let place = Place::new().await;
