@@ -1,7 +1,7 @@
 //! The time by which things are destroyed and let go: the clock's, unless the clock has leapt.
 //!
-//! A machine that wakes up with a wrong clock would destroy every daily key, forget every token that was counted, and
-//! let go keys that are in use; none of that can be undone when the clock is set right. So the last day is kept in
+//! A machine that wakes up with a wrong clock would destroy every daily key, forget every token that was counted, remove
+//! every list that was posted, and let go keys that are in use; none of that can be undone when the clock is set right. So the last day is kept in
 //! `state/day`, and a leap of more than three days is believed only when the clock has stood by it for a day.
 
 use std::path::{Path, PathBuf};

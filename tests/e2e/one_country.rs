@@ -6,7 +6,7 @@ use harness::Federation;
 use harness::citizens::Citizens;
 use harness::members::CountryPlan;
 use harness::national::National;
-use harness::phone::{Stay, meet};
+use harness::phone::{Phone, Stay, meet};
 use harness::story::{Stage, UK};
 use proto::day::Day;
 
@@ -33,6 +33,18 @@ async fn phones_of_each_authority_are_warned_of_cases_of_the_other() {
         let (found, _): (_, Duration) = stage.poll_until(&mut dan, |found| found.own > 0).await.unwrap();
         assert_eq!(found.own, 1, "{ill} to {exposed}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_phone_that_asks_for_the_lists_has_keys_to_seal_to_for_two_weeks() {
+    let stage = Stage::start(Federation::builder(), countries).await.unwrap();
+    let mut dan = Phone::secured("Dan", stage.home(UK).unwrap(), *b"S41\0", [2; 8]).unwrap();
+    assert_eq!(dan.in_secured().unwrap().days().count(), 0);
+    let found = dan.poll(stage.now).await.unwrap();
+    assert_eq!((found.keys_missed, found.missed.len()), (None, 0));
+    let today = Day::of_unix(harness::story::unix_now());
+    let days: Vec<_> = dan.in_secured().unwrap().days().collect();
+    assert!((0..=13).all(|ahead| days.contains(&today.plus(ahead))), "{days:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -137,14 +137,16 @@ impl Party {
         Ok(holding)
     }
 
-    /// All texts that it holds, with where they lie.
+    /// All texts that it holds, the names of files too, with where they lie.
     fn all(&self) -> Result<Vec<(String, Vec<u8>)>> {
         let mut all: Vec<_> = self.texts.iter().map(|text| ("memory".to_owned(), text.clone())).collect();
         for place in &self.places {
             let files = if place.is_dir() { files_below(place)? } else { vec![place.clone()] };
             for file in files {
                 let text = fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?;
-                all.push((file.display().to_string(), text));
+                let name = file.display().to_string();
+                all.push((format!("the name of {name}"), name.clone().into_bytes()));
+                all.push((name, text));
             }
         }
         Ok(all)

@@ -275,7 +275,8 @@ impl AdapterPlace {
 }
 
 impl PhonesPlace {
-    fn new(folder: &Path, [listen, admin, endpoint]: [SocketAddr; 3]) -> Self {
+    /// Everything in a folder, and the three addresses.
+    pub(crate) fn new(folder: &Path, [listen, admin, endpoint]: [SocketAddr; 3]) -> Self {
         let at = |name: &str| folder.join(name);
         Self {
             ca: at("ca.crt"),

@@ -72,7 +72,7 @@ pub(crate) fn run() -> Vec<Figure> {
             name: "the same by the clock on the wall, with the server's part",
             value: million.wall,
             unit: "ms",
-            limit: None,
+            limit: Some(Limit::AtMost(100.0)),
         },
     ]
 }

@@ -241,7 +241,7 @@ impl Parts {
             tasks.spawn(ending(stop.clone(), task));
         };
         if let (Some(poster), Some(lists)) = (poster, &config.lists) {
-            spawn(Box::pin(lists::run(poster, lists.interval(), stop.clone())));
+            spawn(Box::pin(lists::run(poster, steady.clone(), lists.interval(), stop.clone())));
         }
         if let Some(keys) = service_keys {
             spawn(Box::pin(service_keys::run(keys, steady.clone(), stop.clone())));
@@ -275,28 +275,43 @@ impl Sweep {
         let sweep = Arc::new(self);
         while stop.run_until_cancelled(tokio::time::sleep(SWEEP)).await.is_some() {
             let this = sweep.clone();
-            match blocking(move || this.step()).await {
-                Ok(true) => wake.notify_one(),
-                Ok(false) => {}
-                Err(cause) => {
-                    error!(error = %outage::chain(&cause), "what is old was not forgotten; it is tried again");
-                }
+            if blocking(move || this.step()).await {
+                wake.notify_one();
             }
         }
     }
 
-    /// Whether there is something to publish.
-    fn step(&self) -> Result<bool, BackendError> {
-        let now = self.steady.now()?;
-        self.intake.forget(Day::of_unix(now))?;
-        second_degree::sweep(&self.state, now)?;
-        self.spool.forget(now)?;
-        let released = self.spool.release(now)?;
+    /// Whether there is something to publish. What one part cannot do keeps no other from its own.
+    fn step(&self) -> bool {
+        let now = match self.steady.now() {
+            Ok(now) => now,
+            Err(cause) => {
+                told("the day", Err(cause.into()));
+                return false;
+            }
+        };
+        let mut released = false;
+        told("keys that were held", self.release(now).map(|any| released = any));
+        told("counted tokens", self.intake.forget(Day::of_unix(now)));
+        told("answers", self.spool.forget(now).map_err(BackendError::from));
         if let Some(cases) = &self.cases {
-            cases.codes.forget(now)?;
-            cases.release(now)?;
+            told("uploads that were interrupted", cases.resume_all());
+            told("own keys that were held", cases.release(now));
+            told("case codes", cases.codes.forget(now).map_err(BackendError::from));
         }
-        Ok(released)
+        told("second degree", second_degree::sweep(&self.state, now).map_err(BackendError::from));
+        released
+    }
+
+    fn release(&self, now: u64) -> Result<bool, BackendError> {
+        Ok(self.spool.release(now)?)
+    }
+}
+
+/// Says what a part of the sweep could not do.
+fn told(part: &str, done: Result<(), BackendError>) {
+    if let Err(cause) = done {
+        error!(part, error = %outage::chain(&cause), "what is old or was held stays as it is; it is tried again");
     }
 }
 
@@ -325,8 +340,8 @@ async fn serve_phones(
         }
     };
     info!(listen = %config.listen, "phones are served");
-    let connections = usize::try_from(config.connections).unwrap_or(usize::MAX);
-    phones::serve(listener, phones::router(phones), certificate, connections, stop).await;
+    let limits = phones::Limits::connections(usize::try_from(config.connections).unwrap_or(usize::MAX));
+    phones::serve(listener, phones::router(phones), certificate, limits, stop).await;
 }
 
 /// A task that ends early takes the others with it: half an adapter would look like a whole one.

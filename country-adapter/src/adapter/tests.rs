@@ -97,3 +97,26 @@ async fn the_key_list_is_published_once_and_again_when_it_changes() {
     assert!(publisher.step(&mut published).await.is_err());
     assert_eq!(world.remote.state().published.len(), 2);
 }
+
+#[tokio::test]
+async fn what_a_part_of_the_sweep_cannot_do_keeps_no_other_from_its_own() {
+    let world = World::start().await;
+    let Adapter { parts, config, clock, .. } = open(&world).await;
+    let held = world.path("state/spool/held");
+    let report = serde_json::to_string(&line(1, &world.clock)).unwrap();
+    fs::write(held.join(format!("{}.{}.ndjson", clock.now() - 1, "0".repeat(32))), report).unwrap();
+    let (answers, state) = (world.path("state/spool/answers"), config.state.clone());
+    fs::create_dir_all(&answers).unwrap();
+    let old = fs::File::create(answers.join("old.ndjson")).unwrap();
+    old.set_modified(std::time::UNIX_EPOCH).unwrap();
+    // Neither can be looked at: what should be a folder is none.
+    for folder in ["second-degree", "seen"] {
+        let _ = fs::remove_dir_all(state.join(folder));
+        fs::write(state.join(folder), "").unwrap();
+    }
+    let Parts { intake, spool, steady, .. } = parts;
+    let sweep = Sweep { intake, spool, cases: None, steady, state };
+    assert!(sweep.step(), "there is something to publish");
+    assert!(fs::read_dir(&held).unwrap().next().is_none());
+    assert!(fs::read_dir(&answers).unwrap().next().is_none());
+}

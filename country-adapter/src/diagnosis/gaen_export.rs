@@ -3,6 +3,7 @@
 //! `export.bin` is 16 octets `EK Export v1    ` and a `TemporaryExposureKeyExport`; `export.sig` a `TEKSignatureList` with an
 //! ECDSA P-256 signature in DER over all of `export.bin` (Exposure Key export file format, Apple and Google 2020).
 
+use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Write};
 
 use pki::sign::{SigningKey, VerifyingKey};
@@ -99,13 +100,21 @@ pub struct Period {
 }
 
 /// A zip with one signed export of these keys, each once, and their number. They stand in the order of their octets: the
-/// order in which they came tells something.
+/// order in which they came tells something. A key that anybody has revoked stands among the revised ones, so that phones
+/// forget it; of other versions of a key the last one counts.
 #[must_use]
 pub fn write(keys: &[UploadedKey], period: &Period, key: &SigningKey) -> (Vec<u8>, usize) {
-    let mut keys: Vec<_> = keys.iter().filter_map(export_key).collect();
-    keys.sort_unstable_by(|one, other| one.key_data.cmp(&other.key_data));
-    keys.dedup_by(|one, other| one.key_data == other.key_data);
-    let count = keys.len();
+    let mut newest = BTreeMap::<_, ExportKey>::new();
+    for key in keys.iter().filter_map(export_key) {
+        match newest.get(&key.key_data) {
+            Some(known) if is_revoked(known) => {}
+            _ => {
+                newest.insert(key.key_data.clone(), key);
+            }
+        }
+    }
+    let count = newest.len();
+    let (revised_keys, keys) = newest.into_values().partition(is_revoked);
     let info = SignatureInfo {
         verification_key_version: Some("v1".into()),
         verification_key_id: Some(period.region.to_string()),
@@ -119,7 +128,7 @@ pub fn write(keys: &[UploadedKey], period: &Period, key: &SigningKey) -> (Vec<u8
         batch_size: Some(1),
         signature_infos: vec![info.clone()],
         keys,
-        revised_keys: Vec::new(),
+        revised_keys,
     };
     let bin = [&HEADER[..], &export.encode_to_vec()].concat();
     let signature = Signature {
@@ -139,6 +148,10 @@ fn zipped(files: &[(&str, &[u8])]) -> Vec<u8> {
         written.expect("a zip in memory has a valid name").expect("memory takes what is written");
     }
     zip.finish().expect("a zip in memory can be finished").into_inner()
+}
+
+fn is_revoked(key: &ExportKey) -> bool {
+    key.report_type == Some(ReportType::Revoked.number().into())
 }
 
 fn export_key(key: &UploadedKey) -> Option<ExportKey> {
@@ -258,6 +271,34 @@ mod tests {
         let (keys, left_out) = read(&zip, Some(signing.public())).unwrap();
         assert_eq!((keys, left_out.len()), (vec![(1, key(2)), (2, key(5)), (3, key(9))], 0));
         assert_eq!(count, 3, "each key once");
+    }
+
+    #[test]
+    fn a_key_that_was_revoked_is_a_revised_one_whenever_that_was_said() {
+        let signing = signing();
+        let of = |number, report_type| UploadedKey { report_type, ..key(number) };
+        let (test, revoked) = (ReportType::ConfirmedTest, ReportType::Revoked);
+        for versions in [[of(2, test), of(2, revoked)], [of(2, revoked), of(2, test)]] {
+            let [one, other] = versions;
+            let (zip, count) = write(&[one, of(7, test), other], &period(), &signing);
+            assert_eq!(count, 2);
+            let mut zip = ZipArchive::new(Cursor::new(&*zip)).unwrap();
+            let bin = unzipped(&mut zip, BIN).unwrap();
+            let export = Export::decode(&bin[HEADER.len()..]).unwrap();
+            assert_eq!(export.keys, [export_key(&of(7, test)).unwrap()]);
+            assert_eq!(export.revised_keys, [export_key(&of(2, revoked)).unwrap()]);
+        }
+    }
+
+    #[test]
+    fn of_two_versions_of_a_key_the_last_one_is_exported() {
+        let signing = signing();
+        let of = |report_type| UploadedKey { report_type, ..key(2) };
+        let (clinical, test) = (of(ReportType::ConfirmedClinical), of(ReportType::ConfirmedTest));
+        for (first, last) in [(&clinical, &test), (&test, &clinical)] {
+            let (zip, _) = write(&[first.clone(), last.clone()], &period(), &signing);
+            assert_eq!(read(&zip, None).unwrap().0, [(1, last.clone())]);
+        }
     }
 
     /// Two keys, as `vectors/second_implementation.py` has them.

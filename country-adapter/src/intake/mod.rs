@@ -159,14 +159,17 @@ impl Intake {
         Ok(Taken::Now)
     }
 
-    /// Whether an upload was taken.
+    /// Whether an upload was taken: all of it is where it belongs then.
     pub fn has(&self, upload: UploadId) -> Result<bool, BackendError> {
-        Ok(self.desk().state.has(upload)?)
+        let desk = self.desk();
+        self.settle(&desk)?;
+        Ok(desk.state.has(upload)?)
     }
 
-    /// Forgets tokens and uploads that nobody can bring again.
+    /// Forgets tokens and uploads that nobody can bring again, and finishes what a full disk has interrupted.
     pub fn forget(&self, today: Day) -> Result<(), BackendError> {
         let mut desk = self.desk();
+        self.settle(&desk)?;
         desk.seen.forget(today)?;
         Ok(desk.state.forget(today)?)
     }

@@ -10,7 +10,7 @@ use super::assess::{Event, Refused};
 use crate::phones::case_code::Degree;
 use crate::receive::OpenedBatch;
 
-/// Names the upload of a case: the first 16 octets of a hash, so that nobody sees the case code in it.
+/// Names what comes of a case's upload: random, so that nobody who has the case code finds what the case met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct UploadId([u8; 16]);
 
@@ -19,6 +19,12 @@ impl UploadId {
     #[must_use]
     pub const fn new(octets: [u8; 16]) -> Self {
         Self(octets)
+    }
+
+    /// A fresh one from the operating system's generator.
+    #[must_use]
+    pub fn random() -> Self {
+        Self(*crate::herald::secured::random())
     }
 
     /// The octets.

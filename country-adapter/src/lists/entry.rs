@@ -11,7 +11,9 @@ use std::fmt;
 
 use proto::day::Day;
 use proto::ids::{Authority, CountryCode, StateCode};
-use proto::report::{Contact, DiagnosisKey, IllKey, Minutes, OnsetDays, QuarterHour, Score, SimpleKey};
+use proto::report::{
+    Contact, DiagnosisKey, IllKey, Minutes, OnsetDays, QuarterHour, ReportType, Score, SimpleKey,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::herald::secured::confirmation;
@@ -165,10 +167,13 @@ impl Entry {
         ]))
     }
 
-    /// The key and the day of a daily key.
+    /// The key of a daily key, its day, and how its owner's status is known: a key that was revoked is on the list
+    /// again, and says that nobody was ill.
     #[must_use]
-    pub fn as_daily_key(&self) -> Option<(SimpleKey, Day)> {
-        Some((SimpleKey::new(self.array(0)).ok()?, self.day(32)))
+    pub fn as_daily_key(&self) -> Option<(SimpleKey, Day, ReportType)> {
+        let [report_type] = self.array::<1>(34);
+        let report_type = ReportType::from_number(report_type).ok()?;
+        Some((SimpleKey::new(self.array(0)).ok()?, self.day(32), report_type))
     }
 
     /// A venue contact, as it was reported; nothing if its token names no place.
@@ -259,7 +264,7 @@ fn joined(parts: &[&[u8]]) -> Entry {
 mod tests {
     use proptest::prelude::*;
     use proto::header::EnvelopeHeader;
-    use proto::report::{ReportType, Risk, Token, TransmissionRisk};
+    use proto::report::{Risk, Token, TransmissionRisk};
 
     use super::*;
 
@@ -295,7 +300,8 @@ mod tests {
             transmission_risk: TransmissionRisk::new(3).unwrap(),
         };
         let entry = Entry::daily_key(&key).unwrap();
-        assert_eq!(entry.as_daily_key(), Some((SimpleKey::new([5; 32]).unwrap(), Day::new(20_001))));
+        let read = (SimpleKey::new([5; 32]).unwrap(), Day::new(20_001), ReportType::ConfirmedTest);
+        assert_eq!(entry.as_daily_key(), Some(read));
         assert_eq!(hex::encode(&entry.octets()[32..]), "4e2101fe03000000");
     }
 
@@ -337,19 +343,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_daily_key_reads_back(key in any::<[u8; 32]>(), day in any::<u16>(), onset in prop::option::of(-14..=14_i8)) {
+        fn any_daily_key_reads_back(
+            (key, day) in (any::<[u8; 32]>(), any::<u16>()),
+            onset in prop::option::of(-14..=14_i8),
+            report_type in prop::sample::select(&ReportType::ALL[..]),
+        ) {
             prop_assume!(key != [0; 32]);
             let simple = SimpleKey::new(key).unwrap();
             let key = DiagnosisKey {
                 destination: (CountryCode::new(826).unwrap(), StateCode::NATIONAL),
                 issuer: "36/2".parse().unwrap(),
                 key: IllKey::Simple(simple, Day::new(day)),
-                report_type: ReportType::ConfirmedTest,
+                report_type,
                 onset: onset.map(|days| OnsetDays::new(days).unwrap()),
                 transmission_risk: TransmissionRisk::new(3).unwrap(),
             };
             let entry = Entry::daily_key(&key).unwrap();
-            prop_assert!(entry.as_daily_key() == Some((simple, Day::new(day))));
+            prop_assert!(entry.as_daily_key() == Some((simple, Day::new(day), report_type)));
         }
 
         #[test]

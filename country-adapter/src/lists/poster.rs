@@ -22,6 +22,7 @@ use crate::blocking::blocking;
 use crate::clock::Clock;
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
 use crate::outage::{self, Outage};
+use crate::steady::SteadyClock;
 
 const TAKEN: &str = "taken";
 /// Beside a list's static files: number and hash of the newest.
@@ -235,9 +236,10 @@ impl Poster {
         names.iter().filter(|name| name.ends_with(queue::ASIDE)).count()
     }
 
-    /// Removes what is over after 15 days, here and in the static folder.
-    pub fn forget(&self) -> Result<(), DiskError> {
-        self.store.forget(self.clock.now())?;
+    /// Removes what is over after 15 days, here and in the static folder. The time is that of a clock that does not leap:
+    /// nobody can post again what is removed.
+    pub fn forget(&self, now: u64) -> Result<(), DiskError> {
+        self.store.forget(now)?;
         let Some(public) = &self.public else { return Ok(()) };
         for kind in ListKind::ALL {
             let folder = public.join(kind.name());
@@ -258,16 +260,11 @@ impl Poster {
 }
 
 /// Posts at a fixed interval until the stop, and soon again when it has failed.
-pub async fn run(poster: Arc<Poster>, interval: Duration, stop: CancellationToken) {
+pub async fn run(poster: Arc<Poster>, steady: Arc<SteadyClock>, interval: Duration, stop: CancellationToken) {
     let mut outage = Outage::new("posting");
     while !stop.is_cancelled() {
-        let this = poster.clone();
-        let posted = blocking(move || {
-            let posted = this.post()?;
-            this.forget()?;
-            Ok::<_, Damaged>(posted)
-        });
-        match posted.await {
+        let (poster, steady) = (poster.clone(), steady.clone());
+        match blocking(move || step(&poster, &steady)).await {
             Ok(posted) => {
                 outage.over();
                 for (kind, (number, _)) in posted {
@@ -281,6 +278,12 @@ pub async fn run(poster: Arc<Poster>, interval: Duration, stop: CancellationToke
             }
         }
     }
+}
+
+fn step(poster: &Poster, steady: &SteadyClock) -> Result<Posted, Damaged> {
+    let posted = poster.post()?;
+    poster.forget(steady.now()?)?;
+    Ok(posted)
 }
 
 /// The number that a static folder says is the newest; 0 if it says none.

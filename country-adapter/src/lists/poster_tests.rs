@@ -24,6 +24,10 @@ impl Place {
         Poster::open(&places, (disk, self.clock.clone()), key, parameters())
     }
 
+    fn steady(&self) -> Arc<SteadyClock> {
+        Arc::new(SteadyClock::new(&self.dir.path().join("state"), Disk::default(), self.clock.clone()))
+    }
+
     fn put_down(&self, name: &str, entries: &[(ListKind, u8)]) {
         let folder = queue::folder(&self.dir.path().join("state"));
         std::fs::create_dir_all(&folder).unwrap();
@@ -133,7 +137,7 @@ fn an_increment_goes_after_15_days_and_the_numbers_go_on() {
     place.put_down("a", &[(ListKind::Contacts, 1)]);
     poster.post().unwrap();
     place.clock.turn(15 * 86_400 + 60);
-    poster.forget().unwrap();
+    poster.forget(place.clock.now()).unwrap();
     assert!(place.read(&poster, ListKind::Contacts).is_empty());
     assert_eq!(durable::names(&place.dir.path().join("public/v1/exposures")).unwrap(), ["latest"]);
     drop(poster);
@@ -222,9 +226,32 @@ fn a_wrong_clock_leaves_no_hole() {
         poster.post().unwrap();
     }
     place.clock.turn(20 * 86_400);
-    poster.forget().unwrap();
+    poster.forget(place.clock.now()).unwrap();
     let poster = place.open(Disk::default()).unwrap();
     assert_eq!(poster.store().last(ListKind::Contacts), 3);
+}
+
+#[test]
+fn a_clock_that_leaps_removes_nothing_that_was_posted() {
+    let place = Place::new();
+    let (poster, steady) = (place.open(Disk::default()).unwrap(), place.steady());
+    place.put_down("a", &[(ListKind::Contacts, 1)]);
+    step(&poster, &steady).unwrap();
+    place.clock.turn(40 * 86_400);
+    place.put_down("b", &[(ListKind::Contacts, 2)]);
+    assert_eq!(step(&poster, &steady).unwrap().len(), 1, "what is new is posted all the same");
+    // As after a restart.
+    step(&place.open(Disk::default()).unwrap(), &place.steady()).unwrap();
+    place.clock.turn(-40 * 86_400);
+    step(&poster, &steady).unwrap();
+    assert_eq!(place.read(&poster, ListKind::Contacts), once([1, 2]));
+    place.assert_all_is_public(&poster, "after the leap");
+    // Day by day it is no leap.
+    for _ in 0..16 {
+        place.clock.turn(86_400);
+        step(&poster, &steady).unwrap();
+    }
+    assert!(!durable::is_there(&poster.store().path(ListKind::Contacts, 1)).unwrap());
 }
 
 #[test]
@@ -277,7 +304,7 @@ async fn what_failed_is_tried_again_soon_and_not_after_a_whole_interval() {
     let poster = Arc::new(poster.unwrap());
     place.put_down("a", &[(ListKind::Contacts, 1)]);
     let stop = CancellationToken::new();
-    let running = tokio::spawn(run(poster.clone(), Duration::from_secs(840), stop.clone()));
+    let running = tokio::spawn(run(poster.clone(), place.steady(), Duration::from_secs(840), stop.clone()));
     while poster.store().last(ListKind::Contacts) == 0 || !place.waiting().is_empty() {
         tokio::task::yield_now().await;
     }

@@ -14,7 +14,6 @@ use proto::day::Day;
 use proto::report::Report;
 
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
-use crate::intake::UploadId;
 
 /// Crockford's base 32: no I, L, O or U, which people mistake.
 const LETTERS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
@@ -60,13 +59,38 @@ impl CaseCode {
         Self(random.map(|octet| LETTERS[usize::from(octet % 32)]))
     }
 
-    /// How uploads with it are named. Nobody finds the code from it without trying 2^60 of them.
+    /// How it is kept. Nobody finds the code from it without trying 2^60 of them; but whoever has the code finds it, so
+    /// nothing that comes of an upload bears this name.
     #[must_use]
-    pub fn id(&self) -> UploadId {
+    pub fn id(&self) -> CodeId {
         let hash = sha256(&[&b"exchange/v1 case code"[..], &self.0].concat());
-        let mut id = [0; 16];
-        id.copy_from_slice(&hash[..16]);
-        UploadId::new(id)
+        CodeId(*hash.first_chunk().expect("a hash has 32 octets"))
+    }
+}
+
+/// Names a case code: the first 16 octets of its hash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct CodeId([u8; 16]);
+
+impl CodeId {
+    /// The octets.
+    #[must_use]
+    pub const fn octets(&self) -> &[u8; 16] {
+        &self.0
+    }
+
+    /// Reads what [`fmt::Display`] writes.
+    #[must_use]
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut octets = [0; 16];
+        hex::decode_to_slice(text, &mut octets).ok()?;
+        Some(Self(octets))
+    }
+}
+
+impl fmt::Display for CodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -136,7 +160,7 @@ impl CaseCodes {
     }
 
     /// What is known of a code.
-    pub fn known(&self, id: UploadId, now: u64) -> Result<Known, DiskError> {
+    pub fn known(&self, id: CodeId, now: u64) -> Result<Known, DiskError> {
         for day in durable::days(&self.used)? {
             if let Some(digest) = durable::read_if_there(&self.used_path(id, day))? {
                 // One that a kill left without its digest was used all the same.
@@ -151,13 +175,15 @@ impl CaseCodes {
     }
 
     /// Marks a code as used: the commit of its upload.
-    pub fn mark(&self, id: UploadId, today: Day, digest: [u8; 8]) -> Result<(), DiskError> {
+    pub fn mark(&self, id: CodeId, today: Day, digest: [u8; 8]) -> Result<(), DiskError> {
         self.disk.create_dir(&self.used.join(today.number().to_string()), PRIVATE_DIR)?;
-        self.disk.replace(&self.used_path(id, today), PRIVATE, &digest)
+        self.disk.replace(&self.used_path(id, today), PRIVATE, &digest)?;
+        // What came of the upload has a time, and this has the code's name.
+        self.disk.without_time(&self.used_path(id, today))
     }
 
     /// Removes the open form of a code.
-    pub fn close(&self, id: UploadId) -> Result<(), DiskError> {
+    pub fn close(&self, id: CodeId) -> Result<(), DiskError> {
         self.disk.remove(&self.open.join(id.to_string()))
     }
 
@@ -187,19 +213,19 @@ impl CaseCodes {
         Ok(())
     }
 
-    fn ids(&self) -> Result<Vec<UploadId>, DiskError> {
-        Ok(durable::names(&self.open)?.iter().filter_map(|name| UploadId::from_hex(name)).collect())
+    fn ids(&self) -> Result<Vec<CodeId>, DiskError> {
+        Ok(durable::names(&self.open)?.iter().filter_map(|name| CodeId::from_hex(name)).collect())
     }
 
     /// Until when an open code can be used, and what for.
-    fn entry(&self, id: UploadId) -> Result<Option<(u64, Degree)>, DiskError> {
+    fn entry(&self, id: CodeId) -> Result<Option<(u64, Degree)>, DiskError> {
         let text = durable::read_if_there(&self.open.join(id.to_string()))?.unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let parts = text.split_once(' ');
         Ok(parts.and_then(|(expires, degree)| Some((expires.parse().ok()?, Degree::from_number(degree)?))))
     }
 
-    fn used_path(&self, id: UploadId, day: Day) -> PathBuf {
+    fn used_path(&self, id: CodeId, day: Day) -> PathBuf {
         self.used.join(day.number().to_string()).join(id.to_string())
     }
 }

@@ -1,8 +1,11 @@
 //! A case's upload: taken whole and once, whenever the adapter is killed.
 //!
-//! 1. `state/uploads/<id>.<degree>.<digest>.<day>.upload` appears by a rename: the upload is taken, on that day. 2. Domestic contacts go to the desk, what
-//!    is for others has been written aside in the spool before. 3. The code is marked as used: the commit. 4. The spool's file is renamed
-//!    into place, and the journal goes. What is found after a kill is finished from where it stands.
+//! 1. `state/uploads/<code>.<upload>.<degree>.<digest>.<day>.upload` appears by a rename: the upload is taken, on that day.
+//!    2. Domestic contacts go to the desk, what is for others has been written aside in the spool before. 3. The code is
+//!    marked as used: the commit. 4. The spool's file is renamed into place, and the journal goes. What is found after a
+//!    kill is finished from where it stands.
+//!
+//! The journal alone knows which upload is of which code; all else bears the upload's random name.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,20 +16,22 @@ use pki::trust::TrustList;
 use proto::day::Day;
 use proto::report::DateOut;
 use tokio::sync::{Notify, watch};
-use tracing::{info, warn};
+use tracing::{debug, warn};
 
-use super::case_code::{CaseCode, CaseCodes, Degree, Known};
+use super::case_code::{CaseCode, CaseCodes, CodeId, Degree, Known};
 use super::split::{OutOfTime, Parted, Stripped};
 use super::upload::{Place, Upload, UploadError};
 use crate::backend::BackendError;
 use crate::clock::Clock;
-use crate::diagnosis::held::Held;
+use crate::diagnosis::held::{Due, Held};
 use crate::diagnosis::{self, FanOut, Fanned};
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
 use crate::intake::{Intake, UploadId};
 use crate::publish::{Leaving, Spool};
 
 const ENDING: &str = ".upload";
+/// The ending of a file that is being written.
+const HALF: &str = ".upload.tmp";
 
 /// Takes uploads.
 pub struct Cases {
@@ -189,12 +194,12 @@ impl Cases {
         // One after the other: of two uploads with one code the second finds it used.
         let _turn = self.journal.turn.lock().unwrap_or_else(PoisonError::into_inner);
         // What an earlier attempt has begun is finished first: it was the first.
-        self.resume(|entry| entry.id == code.id())?;
+        self.resume(|entry| entry.code == code.id())?;
         self.check_code(code, Some(digest))?;
-        let entry = Entry { id: code.id(), degree, digest, day: today };
+        let entry = Entry { code: code.id(), id: UploadId::random(), degree, digest, day: today };
         self.journal.write(&entry, octets)?;
         self.finish(&entry, &upload, &parted)?;
-        info!(domestic = accepted.domestic, foreign = accepted.foreign, keys = accepted.keys, "case taken");
+        debug!("case taken");
         Ok(accepted)
     }
 
@@ -214,18 +219,18 @@ impl Cases {
 
     /// Does what follows the journal's entry. May be done again from any point.
     fn finish(&self, entry: &Entry, upload: &Upload<'_>, parted: &Parted<'_>) -> Result<(), BackendError> {
-        let Entry { id, digest, .. } = *entry;
-        let known = self.codes.known(id, 0)?;
+        let Entry { code, id, digest, .. } = *entry;
+        let known = self.codes.known(code, 0)?;
         if !matches!(known, Known::Used(_)) {
             // What the desk has taken is not parted again: trust list and clock may have moved on meanwhile.
             if !self.intake.has(id)? {
                 self.hand_on(entry, upload, parted)?;
             }
-            self.codes.mark(id, self.clock.today(), digest)?;
+            self.codes.mark(code, self.clock.today(), digest)?;
         }
         self.spool.publish(id)?;
         self.own_keys.publish(&id.to_string())?;
-        self.codes.close(id)?;
+        self.codes.close(code)?;
         self.journal.remove(entry)?;
         self.wake.notify_one();
         Ok(())
@@ -243,8 +248,7 @@ impl Cases {
             leaving.held = diagnosis::reports(&fanned.others.held);
             here.extend(fanned.own.due.iter().map(diagnosis::report));
         } else if !parted.foreign.is_empty() {
-            let contacts = parted.foreign.len();
-            warn!(contacts, "contacts of the second degree stay with their authority; dropped");
+            warn!("contacts of the second degree for other authorities stay with their own; dropped");
         }
         self.spool.stage(id, &leaving)?;
         self.own_keys.discard(&id.to_string())?;
@@ -255,33 +259,44 @@ impl Cases {
         Ok(())
     }
 
-    /// Gives the desk the keys for this authority's own phones whose time is over.
+    /// Gives the desk the keys for this authority's own phones whose time is over. A file that is damaged keeps no other
+    /// waiting; gives the first that failed.
     pub fn release(&self, now: u64) -> Result<(), BackendError> {
-        for due in self.own_keys.due(now)? {
-            let json = self.own_keys.read(&due)?;
-            let reports = json.iter().filter_map(|json| json.report().ok()).collect::<Vec<_>>();
-            // The desk takes a name once: a kill before the file is gone doubles nothing.
-            let name = sha256(&[&b"own keys"[..], due.file().as_bytes()].concat());
-            let id = UploadId::new(*name.first_chunk().expect("a hash has 32 octets"));
-            self.intake.take(id, Degree::First, &reports)?;
-            self.own_keys.remove(&due)?;
-        }
-        Ok(())
+        let due = self.own_keys.due(now)?;
+        due.iter().map(|due| self.release_one(due)).fold(Ok(()), Result::and)
     }
 
+    fn release_one(&self, due: &Due) -> Result<(), BackendError> {
+        let json = self.own_keys.read(due)?;
+        let reports = json.iter().filter_map(|json| json.report().ok()).collect::<Vec<_>>();
+        // The desk takes a name once: a kill before the file is gone doubles nothing.
+        let name = sha256(&[&b"own keys"[..], due.file().as_bytes()].concat());
+        let id = UploadId::new(*name.first_chunk().expect("a hash has 32 octets"));
+        self.intake.take(id, Degree::First, &reports)?;
+        Ok(self.own_keys.remove(due)?)
+    }
+
+    /// Finishes what a disk that was full, or a kill, has interrupted: its phone may never come again.
+    pub fn resume_all(&self) -> Result<(), BackendError> {
+        let _turn = self.journal.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.resume(|_| true)
+    }
+
+    /// Each entry by itself; gives the first that failed.
     fn resume(&self, of: impl Fn(&Entry) -> bool) -> Result<(), BackendError> {
+        let mut all = Ok(());
         for (entry, octets) in self.journal.entries()?.into_iter().filter(|(entry, _)| of(entry)) {
             let upload = Upload::parse(&octets);
             // All of it was in time on the day on which it was taken, whatever day it is now.
             match upload.as_ref().map(|upload| (upload, self.part(upload, entry.day))) {
-                Ok((upload, Ok(parted))) => self.finish(&entry, upload, &parted)?,
+                Ok((upload, Ok(parted))) => all = all.and(self.finish(&entry, upload, &parted)),
                 Ok((_, Err(_))) | Err(_) => {
                     warn!("a journal that does not parse is dropped: its upload was not answered");
                     self.journal.remove(&entry)?;
                 }
             }
         }
-        Ok(())
+        all
     }
 }
 
@@ -294,6 +309,7 @@ struct Journal {
 
 /// What the name of a journal's file says.
 struct Entry {
+    code: CodeId,
     id: UploadId,
     degree: Degree,
     digest: [u8; 8],
@@ -317,9 +333,13 @@ impl Journal {
         self.disk.sync_dir(&self.dir)
     }
 
+    /// What is under way. What was only half written is dropped: it was not answered, and has no name that comes again.
     fn entries(&self) -> Result<Vec<(Entry, Vec<u8>)>, DiskError> {
         let mut entries = Vec::new();
         for name in durable::names(&self.dir)? {
+            if name.ends_with(HALF) {
+                self.disk.remove(&self.dir.join(&name))?;
+            }
             let Some(entry) = Entry::parse(&name) else { continue };
             if let Some(octets) = durable::read_if_there(&self.dir.join(&name))? {
                 entries.push((entry, octets));
@@ -329,21 +349,22 @@ impl Journal {
     }
 
     fn path(&self, entry: &Entry) -> PathBuf {
-        let Entry { id, degree, digest, day } = entry;
+        let Entry { code, id, degree, digest, day } = entry;
         let (degree, digest, day) = (degree.number(), hex::encode(digest), day.number());
-        self.dir.join(format!("{id}.{degree}.{digest}.{day}{ENDING}"))
+        self.dir.join(format!("{code}.{id}.{degree}.{digest}.{day}{ENDING}"))
     }
 }
 
 impl Entry {
     fn parse(name: &str) -> Option<Self> {
         let mut parts = name.strip_suffix(ENDING)?.split('.');
+        let code = CodeId::from_hex(parts.next()?)?;
         let id = UploadId::from_hex(parts.next()?)?;
         let degree = Degree::from_number(parts.next()?)?;
         let mut digest = [0; 8];
         hex::decode_to_slice(parts.next()?, &mut digest).ok()?;
         let day = Day::new(parts.next()?.parse().ok()?);
-        Some(Self { id, degree, digest, day })
+        Some(Self { code, id, degree, digest, day })
     }
 }
 

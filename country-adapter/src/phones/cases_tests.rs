@@ -262,6 +262,21 @@ async fn a_held_key_is_used_two_hours_after_its_day_abroad_and_at_home_once() {
 }
 
 #[tokio::test]
+async fn a_damaged_file_of_held_keys_keeps_no_other_waiting() {
+    let place = Place::new().await;
+    place.take(&place.code(Degree::First), &place.upload()).unwrap();
+    let held = place.world.path("state/own-keys");
+    let over = place.world.clock.today().plus(1).unix() + 7_200;
+    let damaged = held.join(format!("1.{}.ndjson", "0".repeat(32)));
+    std::fs::write(&damaged, "no report\n").unwrap();
+    let cases = place.open(Disk::default()).unwrap();
+    let told = cases.release(over).unwrap_err().to_string();
+    assert!(told.contains("is damaged") && told.contains(&"0".repeat(32)), "{told}");
+    assert_eq!(place.handed_over(), 4, "the key that was held");
+    assert_eq!(place.files("state/own-keys"), 1, "a person looks at the other one");
+}
+
+#[tokio::test]
 async fn killed_before_its_commit_and_resumed_after_the_embargo_a_key_goes_out_once() {
     for steps in 0_isize.. {
         let place = Place::new().await;
@@ -300,6 +315,66 @@ async fn a_phone_is_not_found_in_anything_that_is_kept() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn what_a_full_disk_has_interrupted_is_finished_without_a_restart_and_without_its_phone() {
+    for steps in 0_isize.. {
+        let place = Place::new().await;
+        let (code, octets) = (place.code(Degree::First), place.upload());
+        place.open(Disk::default()).unwrap();
+        let (failing, disk) = Disk::failing_once_after(steps);
+        let Ok(cases) = place.open(disk) else { continue };
+        let taken = cases.take(&code, &octets);
+        let names = durable::names(&place.world.path("state/uploads")).unwrap();
+        let is_begun = names.iter().any(|name| name.ends_with(".upload"));
+        let of = Some(digest(&octets));
+        let is_used = matches!(cases.check_code(&code, of), Err(Refused::UsedCode { same: true }));
+        cases.resume_all().unwrap_or_else(|cause| panic!("failed at step {steps}: {cause}"));
+        let is_whole = taken.is_ok() || is_begun || is_used;
+        let published: usize = place.published().values().sum();
+        let expected = if is_whole { (3, 5) } else { (0, 0) };
+        assert_eq!((place.handed_over(), published), expected, "failed at step {steps}");
+        assert_eq!(durable::names(&place.world.path("state/uploads")).unwrap(), ["taken"], "step {steps}");
+        // Its phone comes again all the same.
+        let again = cases.take(&code, &octets);
+        let is_known = matches!(again, Err(Refused::UsedCode { same: true }));
+        assert!(if is_whole { is_known } else { again.is_ok() }, "failed at step {steps}: {again:?}");
+        assert_eq!(place.handed_over(), 3, "failed at step {steps}");
+        if !failing() {
+            assert!(steps > 40, "{steps} steps cannot be all");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
+async fn whoever_has_the_code_of_a_case_finds_nothing_of_what_it_met() {
+    let place = Place::new().await;
+    let code = place.code(Degree::First);
+    place.take(&code, &place.upload()).unwrap();
+    let (id, used) = (code.id().to_string(), place.world.path("state/cases/used"));
+    let mut folders = vec![place.world.path("state"), place.world.path("delivered")];
+    let mut named = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.to_string_lossy().contains(&id) {
+                named.push(path.clone());
+            }
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let octets = std::fs::read(&path).unwrap();
+                let has = |name: &[u8]| octets.windows(name.len()).any(|window| window == name);
+                assert!(!has(id.as_bytes()) && !has(code.id().octets()), "{}", path.display());
+            }
+        }
+    }
+    assert_eq!(named.len(), 1, "{named:?}");
+    assert!(named[0].starts_with(&used), "the code itself is known as used");
+    let changed = std::fs::metadata(&named[0]).unwrap().modified().unwrap();
+    assert_eq!(changed, std::time::UNIX_EPOCH, "no time says which upload was its own");
 }
 
 #[tokio::test]

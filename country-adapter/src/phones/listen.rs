@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use axum::Router;
+use axum::middleware::map_response;
+use axum::response::Response;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::service::TowerToHyperService;
@@ -23,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::{debug, error, info};
 
+use super::unread::Answers;
 use crate::outage;
 
 /// How long a handshake may take.
@@ -35,9 +38,15 @@ const OLDEST: Duration = Duration::from_secs(600);
 const GRACE: Duration = Duration::from_secs(10);
 /// Connections of one address, or of one /64 of IPv6, which is what one subscriber has: many phones may share one.
 const OF_ONE_ADDRESS: usize = 256;
+/// How long somebody may take nothing of an answer that is under way.
+pub(crate) const UNREAD: Duration = Duration::from_secs(60);
 /// Requests at once on one HTTP/2 connection, and octets of their heads.
-const STREAMS: u32 = 8;
+const STREAMS: u32 = 2;
 const HEAD_OCTETS: u32 = 8 * 1024;
+/// Octets that wait on one connection of HTTP/1, or on one stream of HTTP/2, until they are read.
+const WAITING: usize = 32 * 1024;
+/// Octets of uploads that HTTP/2 lets a phone send ahead, on one stream and in all.
+const WINDOW: u32 = 256 * 1024;
 /// How often the certificate's files are looked at.
 const RELOAD: Duration = Duration::from_secs(15);
 /// Octets of a certificate chain or key file.
@@ -98,18 +107,35 @@ impl Certificate {
     }
 }
 
+/// What phones may take of us.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Connections at once.
+    pub connections: usize,
+    /// How long one may take nothing of an answer that is under way.
+    pub unread: Duration,
+}
+
+impl Limits {
+    /// So many connections, and the usual patience.
+    #[must_use]
+    pub fn connections(connections: usize) -> Self {
+        Self { connections, unread: UNREAD }
+    }
+}
+
 /// Serves phones until the stop; then lets what is under way finish.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     (certificate, first): (Certificate, ServerConfig),
-    connections: usize,
+    limits: Limits,
     stop: CancellationToken,
 ) {
     let (publish, config) = watch::channel(Arc::new(first));
     let tasks = TaskTracker::new();
     tasks.spawn(follow(certificate, publish, stop.clone()));
-    let places = Arc::new(Semaphore::new(connections));
+    let places = Arc::new(Semaphore::new(limits.connections));
     let addresses = Arc::new(Addresses::default());
     loop {
         let accepted = tokio::select! {
@@ -126,7 +152,7 @@ pub async fn serve(
                 let (acceptor, router) = (TlsAcceptor::from(config.borrow().clone()), router.clone());
                 let stop = stop.clone();
                 tasks.spawn(async move {
-                    connection(stream, acceptor, router, stop).await;
+                    connection(stream, acceptor, (router, limits.unread), stop).await;
                     drop((place, address));
                 });
             }
@@ -143,13 +169,25 @@ pub async fn serve(
     }
 }
 
-async fn connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router, stop: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    (router, patience): (Router, Duration),
+    stop: CancellationToken,
+) {
     let Ok(Ok(stream)) = timeout(HANDSHAKE, acceptor.accept(stream)).await else { return };
+    let answers = Arc::<Answers>::default();
+    let counted = answers.clone();
+    let router = router.layer(map_response(move |response: Response| {
+        let counted = counted.clone();
+        async move { response.map(|body| counted.count(body)) }
+    }));
     let builder = builder();
     let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
+        () = answers.unread(patience) => return debug!("a phone did not read its answer"),
         () = async { tokio::select! { () = stop.cancelled() => {}, () = tokio::time::sleep(OLDEST) => {} } } => {
             connection.as_mut().graceful_shutdown();
             match timeout(GRACE, connection).await {
@@ -165,12 +203,15 @@ async fn connection(stream: TcpStream, acceptor: TlsAcceptor, router: Router, st
 
 fn builder() -> Builder<TokioExecutor> {
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(64);
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEAD).max_headers(64).max_buf_size(WAITING);
     builder
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(HEAD_OCTETS)
+        .max_send_buf_size(WAITING)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
         .keep_alive_interval(Duration::from_secs(20))
         .keep_alive_timeout(HEAD);
     builder

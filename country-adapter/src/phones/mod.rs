@@ -10,6 +10,7 @@ mod listen;
 pub mod problem;
 mod routes;
 mod split;
+mod unread;
 pub mod upload;
 
 #[cfg(test)]
@@ -21,12 +22,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use case_code::CodeId;
 pub use cases::Cases;
-pub use listen::{Certificate, CertificateError, serve};
+pub use listen::{Certificate, CertificateError, Limits, serve};
 pub use routes::router;
 pub use split::{Parted, Stripped};
 
-use crate::intake::UploadId;
 use crate::lists::Store;
 use crate::service_keys::ServiceKeys;
 use std::num::NonZeroU32;
@@ -50,7 +51,7 @@ pub struct Phones {
     pub interval: Duration,
     uploads: Arc<Semaphore>,
     /// Codes that somebody is uploading with: one at a time, so that one code takes one place.
-    under_way: Arc<Mutex<HashSet<UploadId>>>,
+    under_way: Arc<Mutex<HashSet<CodeId>>>,
     wrong_codes: DefaultDirectRateLimiter,
 }
 
@@ -70,7 +71,7 @@ impl Phones {
     }
 
     /// A place for an upload with a code, unless there is none, or the code has one already.
-    fn place(&self, id: UploadId) -> Option<Place> {
+    fn place(&self, id: CodeId) -> Option<Place> {
         let permit = self.uploads.clone().try_acquire_owned().ok()?;
         let is_first = self.under_way.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
         is_first.then(|| Place { id, under_way: self.under_way.clone(), _permit: permit })
@@ -79,8 +80,8 @@ impl Phones {
 
 /// An upload that is read and worked on.
 struct Place {
-    id: UploadId,
-    under_way: Arc<Mutex<HashSet<UploadId>>>,
+    id: CodeId,
+    under_way: Arc<Mutex<HashSet<CodeId>>>,
     _permit: OwnedSemaphorePermit,
 }
 

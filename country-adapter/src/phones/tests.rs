@@ -70,6 +70,10 @@ fn certificate(folder: &Path) -> (Certificate, rustls::RootCertStore) {
 
 impl Place {
     async fn open() -> Self {
+        Self::with(Limits::connections(64)).await
+    }
+
+    async fn with(limits: Limits) -> Self {
         let world = World::start().await;
         let state = world.path("state");
         let disk = Disk::default();
@@ -98,7 +102,7 @@ impl Place {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let stop = CancellationToken::new();
-        tokio::spawn(serve(listener, router(phones), (certificate, tls), 64, stop.clone()));
+        tokio::spawn(serve(listener, router(phones), (certificate, tls), limits, stop.clone()));
         Self { world, address, roots, poster, _stop: stop.drop_guard() }
     }
 
@@ -140,6 +144,15 @@ impl Place {
         self.ask(Method::POST, &path, &[("content-type", "application/octet-stream")], body).await
     }
 
+    /// An increment of more entries than a connection's buffers hold.
+    fn put_down_many(&self) {
+        let folder = queue::folder(&self.world.path("state"));
+        let records: Vec<u8> =
+            (0..1_000).flat_map(|_| queue::record(ListKind::Contacts, &Entry::new([7; 40]))).collect();
+        std::fs::write(folder.join(format!("many{}", queue::ENDING)), records).unwrap();
+        self.poster.post().unwrap();
+    }
+
     fn put_down(&self, number: u8) {
         let folder = queue::folder(&self.world.path("state"));
         let record = queue::record(ListKind::Contacts, &Entry::new([number; 40]));
@@ -160,7 +173,9 @@ async fn a_case_is_uploaded_once() {
     let first = place.post(&code, upload()).await;
     assert_eq!(first.status, StatusCode::ACCEPTED);
     assert_eq!(first.headers[header::CACHE_CONTROL], "no-store");
-    assert_eq!(first.body, r#"{"domestic":0,"foreign":0,"keys":0}"#);
+    assert_eq!(first.body.len(), 64);
+    let said: Value = serde_json::from_slice(&first.body).unwrap();
+    assert_eq!(said, serde_json::json!({ "domestic": 0, "foreign": 0, "keys": 0 }));
     let again = place.post(&code, upload()).await;
     assert_eq!((again.status, again.problem().as_str()), (StatusCode::CONFLICT, "case-code-used"));
     assert_eq!(serde_json::from_slice::<Value>(&again.body).unwrap()["same_upload"], true);
@@ -311,4 +326,51 @@ async fn a_chunked_body_is_cut_at_the_limit() {
     let mut answer = vec![0; 12];
     stream.read_exact(&mut answer).await.unwrap();
     assert_eq!(answer, b"HTTP/1.1 413");
+}
+
+/// A frame of HTTP/2.
+fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+    [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
+}
+
+/// What a client says that never takes anything: no window for any answer, and two questions.
+fn asked_and_not_read() -> Vec<u8> {
+    // INITIAL_WINDOW_SIZE = 0
+    let settings = frame(4, 0, 0, &[0, 4, 0, 0, 0, 0]);
+    let path = b"/v1/exposures?since=0";
+    let length = u8::try_from(path.len()).unwrap();
+    // GET, https, :path, :authority, in the plain form of HPACK.
+    let head = [&[0x82, 0x87, 0x04, length][..], path, &[0x01, 9], b"localhost"].concat();
+    let ask = |stream| frame(1, 0x4 | 0x1, stream, &head);
+    [b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(), settings, ask(1), ask(3)].concat()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_does_not_read_an_answer_is_hung_up_on_and_others_are_served_meanwhile() {
+    let place = Place::with(Limits { connections: 20, unread: Duration::from_millis(300) }).await;
+    for _ in 0..40 {
+        place.put_down_many();
+    }
+    let mut tls = place.tls();
+    tls.alpn_protocols = vec![b"h2".to_vec()];
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(tls));
+    let mut lines = Vec::new();
+    for _ in 0..19 {
+        let stream = TcpStream::connect(place.address).await.unwrap();
+        let name = rustls::pki_types::ServerName::try_from("localhost").unwrap();
+        let mut stream = connector.connect(name, stream).await.unwrap();
+        stream.write_all(&asked_and_not_read()).await.unwrap();
+        lines.push(stream);
+    }
+    assert_eq!(place.get("/v1/exposures?since=0").await.status, StatusCode::OK);
+    for line in &mut lines {
+        let mut said = Vec::new();
+        let ended = tokio::time::timeout(Duration::from_secs(30), line.read_to_end(&mut said)).await;
+        assert!(ended.is_ok(), "it holds its place for ever");
+        assert!(said.len() < 64 * 1024, "{} octets without a window", said.len());
+    }
+    // Whoever reads gets all of it, however patient it is between two parts.
+    let all = place.get("/v1/exposures?since=0").await;
+    assert!(all.body.len() > 1 << 20, "{}", all.body.len());
 }

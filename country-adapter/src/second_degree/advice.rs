@@ -3,6 +3,7 @@
 //! Works while the adapter runs: it reads what the desk has kept, and puts an entry down for the lists, once for each
 //! sign-off, whenever it is killed.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use pki::disk::DiskError;
@@ -88,11 +89,16 @@ pub struct Desk {
 impl Desk {
     /// Opens what the adapter keeps. `cases` is how many distinct ones make a candidate, at least 5.
     pub fn open(state: &Path, cases: usize, disk: Disk) -> Result<Self, DiskError> {
-        let folder = state.join("second-degree");
+        let folder = sign_offs::folder(state);
         disk.create_dir(&folder, PRIVATE_DIR)?;
         disk.create_dir(&edge_folder(state), PRIVATE_DIR)?;
-        let path = folder.join("candidates.key");
-        let _lock = sign_offs::lock(&folder)?;
+        let lock = sign_offs::lock(&folder)?;
+        Self::under(&lock, (state, disk), cases)
+    }
+
+    /// The same once the log is locked.
+    fn under(_lock: &File, (state, disk): (&Path, Disk), cases: usize) -> Result<Self, DiskError> {
+        let path = sign_offs::folder(state).join("candidates.key");
         let key = match durable::read_if_there(&path)?.and_then(|octets| octets.try_into().ok()) {
             Some(key) => key,
             None => {
@@ -153,17 +159,21 @@ impl Desk {
     }
 
     fn log(&self) -> Result<SignOffs, NotSignedOff> {
-        SignOffs::open(&self.state, self.disk.clone(), self.key)
+        let lock = sign_offs::lock(&sign_offs::folder(&self.state))?;
+        SignOffs::open(&self.state, self.disk.clone(), self.key, lock)
     }
 }
 
-/// Finishes a sign-off that a kill has interrupted, if there is one.
+/// Finishes a sign-off that a kill has interrupted, if there is one. While an operator works with the log, that is for
+/// the operator's command to do, and nobody waits for it.
 pub(super) fn finish(state: &Path, disk: &Disk) -> Result<(), DiskError> {
     if !sign_offs::is_interrupted(state)? {
         return Ok(());
     }
+    let Some(lock) = sign_offs::try_lock(&sign_offs::folder(state))? else { return Ok(()) };
     // How many cases make a candidate matters for new ones only.
-    match Desk::open(state, super::LEAST, disk.clone())?.log() {
+    let desk = Desk::under(&lock, (state, disk.clone()), super::LEAST)?;
+    match SignOffs::open(state, disk.clone(), desk.key, lock) {
         Err(NotSignedOff::Disk(cause)) => Err(cause),
         Err(cause) => {
             error!(error = %cause, "a sign-off was interrupted, and is not finished");

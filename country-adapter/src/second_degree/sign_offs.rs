@@ -13,6 +13,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use pki::disk::DiskError;
 use pki::sign::sha256;
 use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use sha2::Sha256;
 
 use super::advice::{NotSignedOff, SignOff};
@@ -36,10 +37,9 @@ pub(super) struct SignOffs {
 }
 
 impl SignOffs {
-    /// Locks the log, checks it, and finishes what a kill has interrupted. `key` makes the seal.
-    pub(super) fn open(state: &Path, disk: Disk, key: [u8; 32]) -> Result<Self, NotSignedOff> {
+    /// Checks the log that somebody has locked, and finishes what a kill has interrupted. `key` makes the seal.
+    pub(super) fn open(state: &Path, disk: Disk, key: [u8; 32], lock: File) -> Result<Self, NotSignedOff> {
         let folder = folder(state);
-        let lock = lock(&folder)?;
         let path = folder.join(LOG);
         let text = durable::read_if_there(&path)?.unwrap_or_default();
         let (whole, torn) =
@@ -130,14 +130,31 @@ pub(super) fn folder(state: &Path) -> PathBuf {
     state.join("second-degree")
 }
 
-/// One operator at a time.
+/// One operator at a time: waits for the one before.
 pub(super) fn lock(folder: &Path) -> Result<File, DiskError> {
-    let path = folder.join(LOG);
-    let failed = |source| DiskError::Write { path: path.clone(), source };
-    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE).open(&path);
-    let file = opened.map_err(failed)?;
-    flock(&file, FlockOperation::LockExclusive).map_err(|error| failed(error.into()))?;
+    let (path, file) = lockable(folder)?;
+    let failed = |error: Errno| DiskError::Write { path, source: error.into() };
+    flock(&file, FlockOperation::LockExclusive).map_err(failed)?;
     Ok(file)
+}
+
+/// The same without a wait; nothing if an operator works with it.
+pub(super) fn try_lock(folder: &Path) -> Result<Option<File>, DiskError> {
+    let (path, file) = lockable(folder)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(DiskError::Write { path, source: error.into() }),
+    }
+}
+
+fn lockable(folder: &Path) -> Result<(PathBuf, File), DiskError> {
+    let path = folder.join(LOG);
+    let opened = OpenOptions::new().write(true).create(true).truncate(false).mode(PRIVATE).open(&path);
+    match opened {
+        Ok(file) => Ok((path, file)),
+        Err(source) => Err(DiskError::Write { path, source }),
+    }
 }
 
 fn name(line: &SignOff) -> String {

@@ -183,6 +183,26 @@ fn killed_between_any_two_steps_advice_is_given_once_if_and_only_if_it_was_signe
 }
 
 #[test]
+fn an_operators_command_that_was_stopped_stops_no_sweep() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().to_owned();
+    desk(&state);
+    let folder = sign_offs::folder(&state);
+    std::fs::write(folder.join("advice-1-1.pending"), "x").unwrap();
+    let lock = sign_offs::lock(&folder).unwrap();
+    let (done, swept) = std::sync::mpsc::channel();
+    let of = state.clone();
+    std::thread::spawn(move || done.send(sweep(&of, NOW)));
+    let swept = swept.recv_timeout(std::time::Duration::from_secs(20));
+    swept.expect("it does not wait for the operator").unwrap();
+    let is_pending = || crate::durable::is_there(&folder.join("advice-1-1.pending")).unwrap();
+    assert!(is_pending(), "the operator's command may still finish it");
+    drop(lock);
+    sweep(&state, NOW).unwrap();
+    assert!(!is_pending());
+}
+
+#[test]
 fn nobody_is_advised_by_a_number_that_is_none_or_by_no_name() {
     let dir = tempfile::tempdir().unwrap();
     let desk = desk(dir.path());

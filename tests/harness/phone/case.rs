@@ -12,7 +12,7 @@ use proto::day::Day;
 use proto::extended::ExtendedData;
 use proto::header::EnvelopeHeader;
 use proto::ids::CountryCode;
-use proto::report::{IllKey, ReportType, SimpleKey, Token, TransmissionRisk};
+use proto::report::{DateOut, IllKey, ReportType, SimpleKey, Token, TransmissionRisk};
 
 use super::Phone;
 use super::diary::Visit;
@@ -37,11 +37,14 @@ pub struct Case {
 }
 
 impl Phone {
-    /// What there is to upload at a Unix time, without own keys.
+    /// What there is to upload at a Unix time, without own keys: nothing that its authority would not take any more, for
+    /// one contact that is too old has all of them refused.
     pub fn case(&self, now: u64) -> Result<Case> {
         let client = *ClientKey::new(*self.client).id(Step::of_unix(now)).octets();
-        let visits = self.diary.visits().map(Visit::detected);
-        let contacts = self.log.iter().cloned().chain(visits).collect();
+        let today = Day::of_unix(now);
+        let visits = self.diary.shared(today).map(Visit::detected);
+        let all = self.log.iter().cloned().chain(visits);
+        let contacts = all.filter(|met| DateOut::check(met.day(), today).is_ok()).collect();
         Ok(Case { client, contacts, keys: Vec::new(), visited: Vec::new() })
     }
 
@@ -129,6 +132,26 @@ mod tests {
         assert_eq!(contacts, [(0x20, 20, [0, 20, 0, 0]), (0x30, 45, [0, 0, 0, 45])]);
         assert_eq!(upload.contacts[0].readings.power.map(Half::value), Some(12.0));
         assert_eq!(upload.contacts[0].start.map(|start| start.number()), Some(42));
+    }
+
+    #[test]
+    fn what_is_too_old_does_not_keep_the_rest_from_being_uploaded() {
+        let (mut air, mut alice, mut bruno) = (Air::default(), secured("826/0"), secured("250/0"));
+        let beacon = [&[0x30, 3, 0x3a, 0, 0][..], &7_u32.to_be_bytes()].concat();
+        meet(&mut air, [&mut alice, &mut bruno], &Stay::new(NOW, 20, 1.5)).unwrap();
+        visit(&mut air, &mut alice, &beacon, &Stay::new(NOW, 45, 1.0)).unwrap();
+        let codes = |days: u64| -> Vec<u8> {
+            let octets = alice.case(NOW + days * Day::SECONDS).unwrap().octets().unwrap();
+            let upload = Upload::parse(&octets).unwrap();
+            upload.contacts.iter().map(|contact| contact.token.header().code()).collect()
+        };
+        // Nobody has told the phone to forget anything meanwhile.
+        assert_eq!(codes(14), [0x20, 0x30]);
+        assert_eq!(codes(15), [0x20], "a visit is shared for two weeks");
+        assert!(codes(16).is_empty());
+        visit(&mut air, &mut alice, &beacon, &Stay::new(NOW + 16 * Day::SECONDS, 45, 1.0)).unwrap();
+        let octets = alice.case(NOW + 16 * Day::SECONDS).unwrap().octets().unwrap();
+        assert_eq!(Upload::parse(&octets).unwrap().contacts.len(), 1);
     }
 
     #[test]

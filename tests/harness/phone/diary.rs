@@ -14,6 +14,10 @@ use country_adapter::herald::venue;
 const LEAST: u64 = 120;
 /// Seconds without the beacon after which a visit is over.
 const CLOSED: u64 = 300;
+/// Days for which a visit is kept, for its owner to look at (`herald.md` 4.1).
+const KEPT: u16 = 31;
+/// Days for which it is shared with the authority.
+const SHARED: u16 = 14;
 
 /// Visits, in the order in which they began.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +57,16 @@ impl Diary {
     /// The visits that lasted.
     pub fn visits(&self) -> impl Iterator<Item = &Visit> {
         self.0.iter().filter(|visit| visit.to - visit.from > LEAST)
+    }
+
+    /// The visits that are shared when its owner is ill.
+    pub fn shared(&self, today: Day) -> impl Iterator<Item = &Visit> {
+        self.visits().filter(move |visit| visit.day() >= today.minus(SHARED))
+    }
+
+    /// Forgets what nobody needs any more.
+    pub fn forget(&mut self, today: Day) {
+        self.0.retain(|visit| visit.day() >= today.minus(KEPT));
     }
 }
 
@@ -115,6 +129,17 @@ mod tests {
         diary.hear(&beacon(8, b"bar"), 200).unwrap();
         let visits: Vec<_> = diary.visits().map(|visit| (visit.location, visit.from, visit.to)).collect();
         assert_eq!(visits, [(7, 0, 200), (7, 600, 800)]);
+    }
+
+    #[test]
+    fn a_visit_is_shared_for_14_days_and_kept_for_31() {
+        let mut diary = Diary::default();
+        [0, 200].into_iter().for_each(|at| diary.hear(&beacon(7, b"bar"), at).unwrap());
+        assert_eq!([14, 15].map(|today| diary.shared(Day::new(today)).count()), [1, 0]);
+        diary.forget(Day::new(31));
+        assert_eq!(diary.visits().count(), 1);
+        diary.forget(Day::new(32));
+        assert_eq!(diary.visits().count(), 0);
     }
 
     #[test]

@@ -21,7 +21,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::Value;
 
-use crate::place::AdapterPlace;
+use crate::place::{AdapterPlace, PhonesPlace};
 
 /// How long an answer may take.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -55,6 +55,10 @@ impl Home {
         let authority = adapter.authority;
         let phones = adapter.phones.as_ref().with_context(|| format!("{authority} serves no phones"))?;
         let public = phones.list_key.with_extension("key.pub");
+        Self::at(authority, pubfile::verifying_key(&public)?, phones)
+    }
+
+    fn at(authority: Authority, list_key: VerifyingKey, phones: &PhonesPlace) -> Result<Self> {
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_file_iter(&phones.ca)? {
             roots.add(certificate?)?;
@@ -63,9 +67,7 @@ impl Home {
             .with_safe_default_protocol_versions()?
             .with_root_certificates(Arc::new(roots))
             .with_no_client_auth();
-        let client = client(tls);
-        let url = format!("https://{}", phones.endpoint);
-        Ok(Self { authority, url, list_key: pubfile::verifying_key(&public)?, client })
+        Ok(Self { authority, url: format!("https://{}", phones.endpoint), list_key, client: client(tls) })
     }
 
     /// Whose it is.
@@ -157,7 +159,12 @@ impl Home {
         Self::pinning(authority, *key.public())
     }
 
-    /// The same, by the key that it signs its lists with.
+    /// One whose server has its certificates at a place.
+    pub(super) fn serving(authority: Authority, list_key: VerifyingKey, phones: &PhonesPlace) -> Self {
+        Self::at(authority, list_key, phones).unwrap()
+    }
+
+    /// One that nobody answers for, by the key that it signs its lists with.
     pub(super) fn pinning(authority: Authority, list_key: VerifyingKey) -> Self {
         let tls = ClientConfig::builder_with_provider(tls::provider())
             .with_safe_default_protocol_versions()

@@ -199,6 +199,7 @@ impl Phone {
     /// chain of keys when the time has come.
     pub fn forget(&mut self, today: Day) -> Result<()> {
         self.log.forget(today);
+        self.diary.forget(today);
         match &mut self.speaks {
             Speaks::Secured(secured) => {
                 secured.forget(today);

@@ -5,14 +5,18 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Result, bail};
 use bytes::Bytes;
 use country_adapter::lists::reader::{Reader, Refused};
-use country_adapter::lists::{Advice, Entry, ListKind, Parameters};
+use country_adapter::lists::{Advice, Entry, Head, ListKind, Parameters};
 use http::StatusCode;
 use proto::day::Day;
+use proto::report::ReportType;
 use serde::{Deserialize, Serialize};
 
 use super::recognise::Exposure;
 use super::secured::{Mismatch, Recognised};
 use super::{Phone, Speaks};
+
+/// Answers of up to 64 MiB that a phone reads of one list at once: more than it has octets within 15 days.
+const ANSWERS: usize = 64;
 
 /// How far a phone has read a list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,24 +49,31 @@ pub struct Found {
     pub venue_minutes: u64,
     /// Tokens that it heard of somebody ill.
     pub heard: usize,
+    /// Tokens of these that it does not count any more, because their owner was not ill.
+    pub revoked: usize,
     /// What its authority advises it.
     pub advice: Vec<Advice>,
     /// Lists that it could not read, and why.
     pub missed: BTreeMap<ListKind, String>,
+    /// Why it has no newer keys to seal to; nothing if it has, or needs none.
+    pub keys_missed: Option<String>,
 }
 
 impl Found {
     /// Adds what another look has found.
     pub fn add(&mut self, other: Self) {
-        let Self { entries, octets, own, silent, venue_minutes, heard, advice, missed } = other;
+        let Self { entries, octets, own, silent, venue_minutes, heard, revoked, .. } = other;
+        let Self { advice, missed, keys_missed, .. } = other;
         entries.into_iter().for_each(|(kind, count)| *self.entries.entry(kind).or_default() += count);
         self.octets += octets;
         self.own += own;
         self.silent.extend(silent);
         self.venue_minutes += venue_minutes;
         self.heard += heard;
+        self.revoked += revoked;
         self.advice.extend(advice);
         self.missed.extend(missed);
+        self.keys_missed = keys_missed.or(self.keys_missed.take());
     }
 }
 
@@ -77,10 +88,16 @@ impl Phone {
         Ok(if is_due { Some(self.poll(now).await?) } else { None })
     }
 
-    /// Asks for all lists and reads what is new. What is wrong with one does not concern the others.
+    /// Asks for the keys that it seals to and for all lists, and reads what is new. What is wrong with one does not concern
+    /// the others.
     pub async fn poll(&mut self, now: u64) -> Result<Found> {
         self.forget(Day::of_unix(now))?;
         let mut found = Found::default();
+        if let Speaks::Secured(_) = self.speaks
+            && let Err(error) = self.fetch_keys(now).await
+        {
+            found.keys_missed = Some(format!("{error:#}"));
+        }
         for kind in ListKind::ALL {
             if let Err(error) = self.poll_one(kind, now, &mut found).await {
                 found.missed.insert(kind, format!("{error:#}"));
@@ -89,24 +106,34 @@ impl Phone {
         Ok(found)
     }
 
+    /// Asks until nothing more comes: an answer has a bound, and who was away for long is behind by more than one. What
+    /// was begun anew is read from its beginning, once; what was counted stays counted.
     async fn poll_one(&mut self, kind: ListKind, now: u64, found: &mut Found) -> Result<()> {
-        let answer = self.ask_for(kind).await?;
-        let read = match answer {
-            Answered::Increments(body) => {
-                found.octets += body.len();
-                self.read(kind, &body, now, found)
+        let mut is_anew = false;
+        for _ in 0..ANSWERS {
+            let body = match self.ask_for(kind).await? {
+                Answered::Increments(body) => body,
+                Answered::Restarted if is_anew => {
+                    bail!("{}: it was begun anew, and cannot be read from its beginning", kind.name())
+                }
+                Answered::Restarted => {
+                    is_anew = true;
+                    continue;
+                }
+            };
+            found.octets += body.len();
+            let read = self.read(kind, &body, now, found);
+            // Only the beginning leads on.
+            let is_lost = !self.places.contains_key(kind.name());
+            if !is_lost || is_anew {
+                read?;
             }
-            Answered::Restarted => Ok(()),
-        };
-        // Once more, from the beginning. What was counted stays counted.
-        if self.places.contains_key(kind.name()) {
-            return Ok(read?);
+            if body.is_empty() && !is_lost {
+                return Ok(());
+            }
+            is_anew |= is_lost;
         }
-        let Answered::Increments(body) = self.ask_for(kind).await? else {
-            bail!("{}: it was begun anew, and cannot be read from its beginning", kind.name())
-        };
-        found.octets += body.len();
-        Ok(self.read(kind, &body, now, found)?)
+        bail!("{}: it does not come to an end", kind.name())
     }
 
     /// Reads the octets of a list, wherever they come from: the authority, or a network that carries static files.
@@ -147,7 +174,7 @@ impl Phone {
         let mut reader = reader.behind(place.last, place.hash);
         let mut increments = Vec::new();
         let read = reader.read(octets, |increment| {
-            increments.push((increment.head.parameters, increment.entries().collect::<Vec<_>>()));
+            increments.push((increment.head, increment.entries().collect::<Vec<_>>()));
         });
         if let Err(Refused::Gap { .. } | Refused::Forked { .. }) = read {
             // The phone was away for longer than a list reaches back, or the list was begun anew, or somebody leaves
@@ -160,13 +187,13 @@ impl Phone {
             let etag = place.etag.filter(|_| last == place.last);
             self.places.insert(kind.name().into(), Place { last, hash, etag });
         }
-        for (parameters, entries) in increments {
+        for (Head { number, parameters, .. }, entries) in increments {
             self.warnings.take_policy(parameters.mechanism, parameters.threshold);
             *found.entries.entry(kind).or_default() += entries.len();
             match kind {
                 ListKind::Contacts => self.contacts(&entries, parameters, now, found),
                 ListKind::DailyKeys => self.daily_keys(&entries, found),
-                ListKind::Venues => self.venues(&entries, found),
+                ListKind::Venues => self.venues(&entries, number, found),
                 ListKind::Advice => self.advice(&entries, now, found),
             }
         }
@@ -194,13 +221,39 @@ impl Phone {
     }
 
     fn daily_keys(&mut self, entries: &[Entry], found: &mut Found) {
-        let keys: Vec<_> = entries.iter().filter_map(Entry::as_daily_key).collect();
-        found.heard += self.take_daily_keys(&keys);
+        let (mut ill, mut revoked) = (Vec::new(), Vec::new());
+        for (key, day, report_type) in entries.iter().filter_map(Entry::as_daily_key) {
+            match report_type {
+                // Nobody says that its owner is ill.
+                ReportType::Unknown => {}
+                ReportType::ConfirmedTest
+                | ReportType::ConfirmedClinical
+                | ReportType::SelfReport
+                | ReportType::Recursive => ill.push((key, day)),
+                ReportType::Revoked => revoked.push((key, day)),
+            }
+        }
+        found.revoked += self.take_back_daily_keys(&revoked);
+        found.heard += self.take_daily_keys(&ill);
     }
 
-    fn venues(&mut self, entries: &[Entry], found: &mut Found) {
-        for visit in entries.iter().filter_map(Entry::as_visit) {
-            found.venue_minutes += self.take_venue(&Exposure::of(&visit));
+    /// Two ill persons may have been somewhere at the same time. Their entries look alike, and both count: each by its
+    /// place among those of its increment, so that an increment which is read again adds nothing.
+    fn venues(&mut self, entries: &[Entry], number: u32, found: &mut Found) {
+        let mut alike = HashMap::<_, usize>::new();
+        for entry in entries {
+            let Some(exposure) = entry.as_visit().map(|visit| Exposure::of(&visit)) else { continue };
+            let minutes = self.minutes_within(&exposure);
+            if minutes == 0 {
+                continue;
+            }
+            let before = alike.entry(entry.octets()).or_default();
+            let name = format!("venue {number} {} {before}", hex::encode(entry.octets()));
+            *before += 1;
+            match self.take_venue(&exposure, minutes, name) {
+                Recognised::Silent(mismatch) => found.silent.push(mismatch),
+                Recognised::Own | Recognised::NotMine => found.venue_minutes += minutes,
+            }
         }
     }
 
@@ -216,91 +269,5 @@ impl Phone {
 }
 
 #[cfg(test)]
-mod tests {
-    use country_adapter::lists::Head;
-    use country_adapter::risk::Threshold;
-    use pki::sign::SigningKey;
-
-    use super::super::Home;
-    use super::super::testing::NOW;
-    use super::*;
-
-    /// An authority's lists, and a phone that pins its key.
-    fn list_and_phone() -> (SigningKey, Phone) {
-        let key = SigningKey::from_pkcs8(&SigningKey::generate()).unwrap();
-        let home = Home::pinning(crate::authority("826/0"), *key.public());
-        (key, Phone::simple("Gwen", home, NOW).unwrap())
-    }
-
-    fn increment(number: u32, previous: [u8; 32], key: &SigningKey) -> (Vec<u8>, [u8; 32]) {
-        let parameters = Parameters {
-            authority: crate::authority("826/0"),
-            mechanism: 1,
-            threshold: Threshold::default(),
-        };
-        let head = Head { kind: ListKind::Contacts, number, posted_at: NOW, previous, parameters };
-        let sealed = head.seal(&[Entry::new([7; Entry::LEN]); 64], key);
-        let length = u32::try_from(sealed.octets.len()).unwrap().to_be_bytes();
-        ([&length[..], &sealed.octets].concat(), sealed.hash)
-    }
-
-    #[test]
-    fn after_a_gap_or_a_fork_a_phone_begins_at_the_beginning() {
-        let (key, mut phone) = list_and_phone();
-        let mut read =
-            |octets: &[u8]| phone.read_list(ListKind::Contacts, octets, NOW).map(|found| found.entries);
-        let (one, hash) = increment(1, [0; 32], &key);
-        assert!(read(&one).is_ok());
-        // It was away, and what came next is not served any more.
-        let (twenty, _) = increment(20, [9; 32], &key);
-        assert_eq!(read(&twenty).unwrap_err(), Refused::Gap { found: 20, last: 1 });
-        assert_eq!(read(&twenty).unwrap(), [(ListKind::Contacts, 64)].into());
-
-        let (key, mut phone) = list_and_phone();
-        let mut read =
-            |octets: &[u8]| phone.read_list(ListKind::Contacts, octets, NOW).map(|found| found.entries);
-        let (first, _) = increment(1, [0; 32], &key);
-        assert!(read(&first).is_ok());
-        // The list was begun anew, and has grown beyond what the phone has read.
-        let (one, other) = increment(1, [0; 32], &key);
-        let (two, _) = increment(2, [8; 32], &key);
-        assert_eq!(read(&two).unwrap_err(), Refused::Forked { number: 2 });
-        assert!(other == hash || read(&one).is_ok());
-    }
-
-    #[test]
-    fn what_somebody_else_signed_does_not_move_a_phone() {
-        let (key, mut phone) = list_and_phone();
-        let (one, hash) = increment(1, [0; 32], &key);
-        phone.read_list(ListKind::Contacts, &one, NOW).unwrap();
-        let (forged, _) = increment(9, hash, &SigningKey::from_pkcs8(&SigningKey::generate()).unwrap());
-        assert!(phone.read_list(ListKind::Contacts, &forged, NOW).is_err());
-        assert_eq!(phone.places["exposures"].last, 1);
-    }
-
-    #[tokio::test]
-    async fn an_authority_that_does_not_answer_leaves_every_list_where_it_is() {
-        let (key, mut phone) = list_and_phone();
-        phone.read_list(ListKind::Contacts, &increment(1, [0; 32], &key).0, NOW).unwrap();
-        let places = phone.places.clone();
-        let found = phone.poll(NOW).await.unwrap();
-        assert_eq!((found.missed.len(), &phone.places), (ListKind::ALL.len(), &places), "each was asked for");
-    }
-
-    #[tokio::test]
-    async fn a_phone_asks_at_the_time_that_it_has_set_itself_and_at_no_other() {
-        let (_, mut phone) = list_and_phone();
-        assert_eq!(phone.wake(NOW).await.unwrap(), None, "not when it is switched on");
-        let due = phone.due.unwrap();
-        assert!((NOW + 1..=NOW + 3_960).contains(&due), "within an hour and a tenth");
-        let again = Phone::load(&phone.save().unwrap(), phone.home().clone()).unwrap();
-        assert_eq!(again.due, Some(due), "nor after a restart");
-        for early in [NOW, due - 1] {
-            assert_eq!(phone.wake(early).await.unwrap(), None);
-        }
-        assert!(
-            phone.wake(due).await.unwrap().is_some_and(|found| found.missed.len() == ListKind::ALL.len())
-        );
-        assert!(phone.due.unwrap() > due);
-    }
-}
+#[path = "polling_tests.rs"]
+mod tests;

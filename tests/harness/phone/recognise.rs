@@ -87,28 +87,62 @@ impl Phone {
         Recognised::Own
     }
 
-    /// A venue. Gives the minutes that the owner was there meanwhile; it counts once.
-    ///
-    /// Without a score the minutes count like those at 2-4 m. Not epidemiologically validated.
-    pub(super) fn take_venue(&mut self, exposure: &Exposure) -> u64 {
+    /// Minutes that the owner was at a venue together with somebody ill.
+    pub(super) fn minutes_within(&self, exposure: &Exposure) -> u64 {
         let there = self.diary.visits().filter(|visit| {
             visit.authority() == Some(exposure.authority) && visit.location == exposure.location
         });
-        let minutes = there.map(|visit| visit.minutes_within(exposure.from, exposure.to)).sum();
-        let name = format!("{} {} {}", exposure.authority, exposure.location, exposure.from);
-        if minutes > 0 && self.counted.insert(name) {
-            let own = Mechanism::default();
-            let weight = u64::from(own.weights[2]);
-            let counted = || u16::try_from(minutes * weight).unwrap_or(u16::MAX);
-            let subtotal = Subtotal::new(exposure.score.unwrap_or_else(counted));
-            self.warnings.add(Day::of_unix(exposure.from), subtotal, own.number);
+        there.map(|visit| visit.minutes_within(exposure.from, exposure.to)).sum()
+    }
+
+    /// A venue at which the owner was for so many minutes together with somebody ill, by the name of the entry that says
+    /// so: it counts once.
+    ///
+    /// Without a score the minutes count like those at 2-4 m, and no score adds more than they would at the nearest.
+    /// Not epidemiologically validated.
+    pub(super) fn take_venue(&mut self, exposure: &Exposure, minutes: u64, name: String) -> Recognised {
+        let own = Mechanism::default();
+        let by = |weight: u16| Subtotal::new(u16::try_from(minutes * u64::from(weight)).unwrap_or(u16::MAX));
+        let score = exposure.score.map_or_else(|| by(own.weights[2]), Subtotal::new);
+        if !is_possible(score, own.number) {
+            return Recognised::Silent(Mismatch::Bounds);
         }
-        minutes
+        if !self.counted.insert(name) {
+            return Recognised::Silent(Mismatch::Counted);
+        }
+        self.warnings.add(Day::of_unix(exposure.from), score.min(by(own.weights[0])), own.number);
+        Recognised::Own
     }
 
     /// Ill persons' keys of days. Each identifier of them that this phone has heard in its own time counts once, by what
     /// the phone measured itself. Gives how many there are.
     pub(super) fn take_daily_keys(&mut self, keys: &[(SimpleKey, Day)]) -> usize {
+        let mut found = 0;
+        for (name, day, subtotal) in self.heard_of(keys) {
+            if self.counted.insert(name) {
+                found += 1;
+                self.warnings.add(day, subtotal, Mechanism::default().number);
+            }
+        }
+        found
+    }
+
+    /// Keys whose owners were not ill after all. What was counted of them is taken back once, and nothing of them counts
+    /// any more: an increment has no order. Gives how many identifiers were taken back.
+    pub(super) fn take_back_daily_keys(&mut self, keys: &[(SimpleKey, Day)]) -> usize {
+        let mut taken_back = 0;
+        for (name, day, subtotal) in self.heard_of(keys) {
+            let was_revoked = !self.counted.insert(format!("revoked {name}"));
+            if !self.counted.insert(name) && !was_revoked {
+                taken_back += 1;
+                self.warnings.take_back(day, subtotal, Mechanism::default().number);
+            }
+        }
+        taken_back
+    }
+
+    /// What this phone has heard of the owners of these keys: the name of each identifier, the day, and what it adds.
+    fn heard_of(&self, keys: &[(SimpleKey, Day)]) -> Vec<(String, Day, Subtotal)> {
         let is_simple =
             |met: &&Detected| met.header().is_some_and(|header| header.assignment().family == Family::Simple);
         let heard = self.log.iter().filter(is_simple).filter_map(|met| {
@@ -117,18 +151,11 @@ impl Phone {
         });
         let (mut matched, log) = (Vec::new(), HeardLog::new(heard));
         log.search(keys, |identifier, times| matched.push((*identifier, times.first)));
-        let own = Mechanism::default();
-        let mut found = 0;
-        for (identifier, first) in matched {
-            let met = self.log.iter().find(|met| met.token == identifier && met.near.first() == first);
-            if let Some(met) = met
-                && self.counted.insert(hex::encode(identifier))
-            {
-                found += 1;
-                self.warnings.add(met.day(), own.subtotal(&met.near.minutes()), own.number);
-            }
-        }
-        found
+        let found = matched.into_iter().filter_map(|(identifier, first)| {
+            let met = self.log.iter().find(|met| met.token == identifier && met.near.first() == first)?;
+            Some((hex::encode(identifier), met.day(), Mechanism::default().subtotal(&met.near.minutes())))
+        });
+        found.collect()
     }
 
     /// Whether advice is for this phone: its own token, and the time code that it sealed beside it.
@@ -210,29 +237,47 @@ mod tests {
         assert_eq!((phone.warnings().contacts(), phone.warnings().is_reached(day)), (2, false));
     }
 
-    #[test]
-    fn a_venue_counts_for_those_who_were_there_meanwhile() {
+    /// A phone whose owner was at venue 7 of 826/0 for an hour, and somebody ill who was there from half an hour later on.
+    fn at_a_venue() -> (Phone, Exposure) {
         let mut phone = secured("826/0");
         let beacon = [&[0x30, 3, 0x3a, 0, 0][..], &7_u32.to_be_bytes()].concat();
         visit(&mut Air::default(), &mut phone, &beacon, &Stay::new(NOW, 60, 1.0)).unwrap();
-        let there = Exposure {
-            authority: crate::authority("826/0"),
-            location: 7,
-            from: NOW + 1_800,
-            to: NOW + 7_200,
-            score: None,
-        };
+        let (authority, location) = (crate::authority("826/0"), 7);
+        let (from, to) = (NOW + 1_800, NOW + 7_200);
+        (phone, Exposure { authority, location, from, to, score: None })
+    }
+
+    #[test]
+    fn a_venue_counts_for_those_who_were_there_meanwhile() {
+        let (mut phone, there) = at_a_venue();
         for elsewhere in [
             Exposure { authority: crate::authority("826/1"), ..there },
             Exposure { location: 8, ..there },
             Exposure { from: NOW + 3_600, ..there },
             Exposure { from: NOW - 900, to: NOW, ..there },
         ] {
-            assert_eq!(phone.take_venue(&elsewhere), 0, "{elsewhere:?}");
+            assert_eq!(phone.minutes_within(&elsewhere), 0, "{elsewhere:?}");
         }
-        assert_eq!(phone.take_venue(&there), 30);
-        assert_eq!(phone.take_venue(&there), 30);
+        assert_eq!(phone.minutes_within(&there), 30);
+        assert_eq!(phone.take_venue(&there, 30, "one".into()), Recognised::Own);
+        assert_eq!(phone.take_venue(&there, 30, "one".into()), Recognised::Silent(Mismatch::Counted));
         assert_eq!((phone.warnings().contacts(), phone.warnings().risk(Day::of_unix(NOW))), (1, 30));
+    }
+
+    #[test]
+    fn a_score_adds_no_more_than_the_minutes_that_were_shared_can() {
+        for (score, recognised, risk) in [
+            (Some(0), Recognised::Own, 0),
+            (Some(40), Recognised::Own, 40),
+            (Some(301), Recognised::Own, 300),
+            (Some(3_620), Recognised::Own, 300),
+            (Some(3_621), Recognised::Silent(Mismatch::Bounds), 0),
+            (Some(65_534), Recognised::Silent(Mismatch::Bounds), 0),
+        ] {
+            let (mut phone, there) = at_a_venue();
+            let taken = phone.take_venue(&Exposure { score, ..there }, 30, "one".into());
+            assert_eq!((taken, phone.warnings().risk(Day::of_unix(NOW))), (recognised, risk), "{score:?}");
+        }
     }
 
     #[test]

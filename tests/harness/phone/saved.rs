@@ -63,6 +63,7 @@ struct SavedSecured {
     model: String,
     code_ahead: i32,
     keys: Vec<SavedKey>,
+    keys_issued: u64,
     given: Vec<SavedGiven>,
 }
 
@@ -178,6 +179,7 @@ impl SavedSecured {
             model: hex::encode(phone.model.octets()),
             code_ahead: phone.code_ahead,
             keys: keys.collect(),
+            keys_issued: phone.keys_issued,
             given: given.collect(),
         }
     }
@@ -189,6 +191,7 @@ impl SavedSecured {
         phone.named = self.named.map(Day::new);
         phone.former = self.former.map(|uuid| anyhow::Ok(Uuid::new(from_hex(&uuid)?))).transpose()?;
         phone.code_ahead = self.code_ahead;
+        phone.keys_issued = self.keys_issued;
         phone.take_keys(self.keys.into_iter().map(SavedKey::into_key).collect::<Result<_>>()?);
         phone.given = self.given.into_iter().map(SavedGiven::into_given).collect::<Result<_>>()?;
         Ok(phone)

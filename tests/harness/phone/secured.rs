@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use country_adapter::herald::secured::block::{Block, Readings};
 use country_adapter::herald::secured::confirmation::{ConfirmationKey, Entry, Given, GivenTokens};
 use country_adapter::herald::secured::exchange::{Answering, Asking, Heard, Request};
@@ -11,6 +11,7 @@ use country_adapter::herald::secured::report::ReportToken;
 use country_adapter::herald::secured::service::DailyKey;
 use country_adapter::herald::secured::totp::{Step, TimeCode};
 use country_adapter::herald::secured::{Area, ConfirmationToken, ModelHash, ServiceToken, Uuid};
+use country_adapter::service_keys::ServiceKeyList;
 use pki::seal::{self, PublicKey, ServiceTokenContext};
 use proto::day::Day;
 use proto::extended::ExtendedData;
@@ -42,6 +43,8 @@ pub struct Secured {
     pub(super) code_ahead: i32,
     /// Its authority's keys for service tokens, by day.
     keys: Vec<DailyKey<PublicKey>>,
+    /// Unix time at which they were signed.
+    pub(super) keys_issued: u64,
     /// Its own key of the day. A restarted phone draws another: what it gave stands in the table.
     confirming: Option<(Day, ConfirmationKey)>,
     pub(super) given: BTreeMap<ConfirmationToken, GivenAway>,
@@ -91,11 +94,20 @@ impl Secured {
     pub(super) fn with(uuid: Uuid, area: Area, model: ModelHash) -> Self {
         let given = BTreeMap::new();
         let (named, former) = (None, None);
-        Self { uuid, named, former, area, model, code_ahead: 0, keys: Vec::new(), confirming: None, given }
+        let (keys, keys_issued, confirming) = (Vec::new(), 0, None);
+        Self { uuid, named, former, area, model, code_ahead: 0, keys, keys_issued, confirming, given }
     }
 
-    /// Takes the keys that its authority has published.
-    pub fn take_keys(&mut self, keys: Vec<DailyKey<PublicKey>>) {
+    /// Takes a list of keys that its authority has published, unless it has a later one.
+    pub fn take_list(&mut self, list: ServiceKeyList) -> Result<()> {
+        ensure!(list.issued_at >= self.keys_issued, "the list of service keys is older than the phone's own");
+        self.keys_issued = list.issued_at;
+        self.take_keys(list.keys);
+        Ok(())
+    }
+
+    /// Takes keys that it seals to from now on.
+    pub(super) fn take_keys(&mut self, keys: Vec<DailyKey<PublicKey>>) {
         self.keys = keys;
     }
 

@@ -23,6 +23,14 @@ impl Warnings {
         self.counted.push((day.number(), subtotal.number(), mechanism));
     }
 
+    /// Takes back one contact that was added so.
+    pub fn take_back(&mut self, day: Day, subtotal: Subtotal, mechanism: u16) {
+        let added = (day.number(), subtotal.number(), mechanism);
+        if let Some(place) = self.counted.iter().position(|counted| *counted == added) {
+            self.counted.remove(place);
+        }
+    }
+
     /// Takes the threshold that stands in a list, and the number of the weights that it is for.
     pub fn take_policy(&mut self, mechanism: u16, threshold: Threshold) {
         self.policies.insert(mechanism, (threshold.least, threshold.days));

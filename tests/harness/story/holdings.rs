@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result};
 use country_adapter::herald::secured::report::ReportToken;
+use country_adapter::phones::case_code::CaseCode;
 use proto::ids::Authority;
 
 use super::cast::Cast;
@@ -29,6 +30,8 @@ pub const ILL_MODEL: &str = "the ill person's model";
 pub const CLIENT_ID: &str = "the ill person's client id";
 /// The one-time code of the case.
 pub const CASE_CODE: &str = "the case code";
+/// By what the ill person's authority knows that the code was used.
+pub const CODE_NAME: &str = "the name of the case code";
 /// Where the contact is at home, as its phone seals it and as a national system is told.
 pub const HOME_AREA: &str = "the contact's home";
 /// The second in which the contact began.
@@ -37,7 +40,7 @@ pub const EXACT_TIME: &str = "the exact time of the contact";
 pub const ONE_TIME_KEYS: &str = "one-time keys";
 
 /// All of them.
-const ALL: [&str; 12] = [
+const ALL: [&str; 13] = [
     HOME_AREA,
     EXACT_TIME,
     CONTACT_NAME,
@@ -49,6 +52,7 @@ const ALL: [&str; 12] = [
     ILL_MODEL,
     CLIENT_ID,
     CASE_CODE,
+    CODE_NAME,
     ONE_TIME_KEYS,
 ];
 /// Names of the parties, in the order of the table.
@@ -86,7 +90,7 @@ const STEPS: [&str; 10] = [
     "other-country-holds",
 ];
 /// What says who is ill.
-const WHO_IS_ILL: [&str; 4] = [ILL_NAME, ILL_MODEL, CLIENT_ID, CASE_CODE];
+const WHO_IS_ILL: [&str; 5] = [ILL_NAME, ILL_MODEL, CLIENT_ID, CASE_CODE, CODE_NAME];
 
 /// A contact of somebody ill, with everything secret about it.
 pub struct Meeting<'a> {
@@ -121,6 +125,7 @@ impl<'a> Meeting<'a> {
             Secret::new(CLIENT_ID, case.client),
             Secret::new(CASE_CODE, code.as_bytes()),
             Secret::new(CASE_CODE, code.replace('-', "").as_bytes()),
+            Secret::new(CODE_NAME, *code.parse::<CaseCode>()?.id().octets()),
         ];
         secrets.extend(stage.air.one_time_keys().map(|key| Secret::new(ONE_TIME_KEYS, key)));
         Ok(Self { ill, contact, secrets })
@@ -164,7 +169,7 @@ impl<'a> Meeting<'a> {
         let tokens = [SERVICE_TOKEN, CONFIRMATION, RECEIPT, CONTACT_MODEL];
         Ok(Party::new(ILL_PHONE)
             .with(self.ill.save()?)
-            .must_not(&[CONTACT_NAME, HOME_AREA, ONE_TIME_KEYS, CASE_CODE])
+            .must_not(&[CONTACT_NAME, HOME_AREA, ONE_TIME_KEYS, CASE_CODE, CODE_NAME])
             .holds(&tokens)
             .holds(&[ILL_NAME, EXACT_TIME]))
     }
@@ -173,6 +178,7 @@ impl<'a> Meeting<'a> {
     fn ill_authority(&self, stage: &Stage) -> Result<Party> {
         let party = adapter(stage, ILL_AUTHORITY, self.ill.authority())?;
         let party = party.must_not(&[CONTACT_NAME, HOME_AREA, EXACT_TIME, ONE_TIME_KEYS, CASE_CODE]);
+        let party = party.holds(&[CODE_NAME]);
         Ok(match self.ill.authority() == authority(FRANCE) {
             true => party.with(stage.national.holdings()?).holds(&[ILL_NAME]),
             false => party.must_not(&[ILL_NAME]),
@@ -206,7 +212,7 @@ impl<'a> Meeting<'a> {
     fn contact_phone(&self) -> Result<Party> {
         Ok(Party::new(CONTACT_PHONE)
             .with(self.contact.save()?)
-            .must_not(&[ILL_NAME, CLIENT_ID, CASE_CODE, ONE_TIME_KEYS])
+            .must_not(&[ILL_NAME, CLIENT_ID, CASE_CODE, CODE_NAME, ONE_TIME_KEYS])
             .holds(&[CONTACT_NAME, CONFIRMATION, RECEIPT]))
     }
 }

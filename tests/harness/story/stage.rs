@@ -86,7 +86,7 @@ impl Stage {
         let mut model = [0; 8];
         getrandom::fill(&mut model).context("the system has no random numbers")?;
         let mut phone = Phone::secured(name, self.home(place)?, area()?, model)?;
-        phone.fetch_keys().await?;
+        phone.fetch_keys(self.now).await?;
         if place == FRANCE {
             phone.enrol(self.national.address()).await?;
         }
