@@ -40,14 +40,14 @@ pub enum StoreError {
     #[error("another process has taken over what this change belongs to; stop, and take the lease again")]
     Fenced,
     /// What is on disk is not what was written there.
-    #[error("the store is damaged at {what}; run `gateway store verify` to see what can be done")]
+    #[error("the store is damaged at {what}; deploy/runbooks/restore-store.md says what can be done")]
     Corrupt {
         /// The file, with the offset or key that is wrong.
         what: String,
     },
     /// What is kept of one entry is not what was written; its neighbours are whole.
     #[error(
-        "entry {sequence} of stream {stream} is damaged at {what}; run `gateway store verify` to see what can be done"
+        "entry {sequence} of stream {stream} is damaged at {what}; deploy/runbooks/restore-store.md says what can be done"
     )]
     Damaged {
         /// Of which stream.

@@ -7,6 +7,7 @@
 pub mod archive;
 #[cfg(test)]
 pub mod contract;
+mod damage;
 mod error;
 pub mod postgres;
 pub mod sled;

@@ -73,11 +73,10 @@ pub enum ArchiveError {
     #[error("the store is not empty; name an empty one, so that nothing is mixed")]
     NotEmpty,
     /// An import was begun and did not end.
-    #[error("an import into this store did not end, so it is not whole; remove the store and import again")]
+    #[error(
+        "an import into this store did not end, so it is not whole; remove the store (of a database: DROP SCHEMA exchange CASCADE) and import again"
+    )]
     Unfinished,
-    /// The store cannot be listed or restored piece by piece.
-    #[error("this kind of store is not moved by archives; use its own backups")]
-    Unsupported,
     /// The store.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -36,6 +36,9 @@ impl From<Error> for Failure {
             Some(code) if *code == SqlState::DISK_FULL => {
                 Self::Lasting(StoreError::Full { free: 0, floor: 0 })
             }
+            Some(code) if *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED => {
+                Self::Lasting(StoreError::Corrupt { what: format!("the database: {text}") })
+            }
             Some(code) if !is_passing(code) => Self::Lasting(StoreError::Database { cause: text }),
             _ => Self::Passing(text),
         }

@@ -109,9 +109,19 @@ impl Writer {
         if changes.is_empty() {
             return;
         }
-        match self.keep(changes.into()).await {
+        let changes: Arc<[Change]> = changes.into();
+        match self.keep(Arc::clone(&changes)).await {
             Ok(outcomes) => {
                 replies.into_iter().zip(outcomes).for_each(|(reply, outcome)| drop(reply.send(outcome)));
+            }
+            // A row that cannot be read fails only who needs it.
+            Err(StoreError::Corrupt { .. }) if changes.len() > 1 => {
+                for (change, reply) in changes.iter().zip(replies) {
+                    let kept = self.keep(Arc::new([change.clone()])).await;
+                    let outcome =
+                        kept.and_then(|mut outcomes| outcomes.pop().unwrap_or(Err(StoreError::Broken)));
+                    let _ = reply.send(outcome);
+                }
             }
             Err(error) => {
                 warn!(%error, changes = replies.len(), "a group of changes was not kept");

@@ -1,5 +1,8 @@
 //! The store in a database, on a real server.
 
+mod damage;
+mod migrations;
+mod moving;
 mod outages;
 mod partitions;
 mod refusals;
