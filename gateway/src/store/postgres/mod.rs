@@ -76,7 +76,8 @@ impl PostgresStore {
         reach(&database, Reach::Migrate).await?;
         database.check().await?;
         let process = Holder::random().octets();
-        // Rows of processes that were killed are no use to anybody after some time.
+        // Rows of processes that were killed are no use to anybody after some time; one of a process that has only been
+        // idle is made again when it writes.
         let statement = "WITH gone AS (DELETE FROM writer WHERE seen < clock_timestamp() - interval '30 days') \
              INSERT INTO writer (process) VALUES ($1) ON CONFLICT DO NOTHING";
         database.ask(statement, &[&process.as_slice()]).await?;

@@ -157,7 +157,9 @@ pub(super) async fn restore(
 }
 
 async fn marked(transaction: &Transaction<'_>, mark: Mark) -> Result<(), Failure> {
-    let statement = "UPDATE writer SET kept = $2, seen = clock_timestamp() WHERE process = $1";
+    // Made anew if it is gone: without it a commit whose answer is lost would be made twice.
+    let statement = "INSERT INTO writer (process, kept) VALUES ($1, $2) \
+         ON CONFLICT (process) DO UPDATE SET kept = excluded.kept, seen = clock_timestamp()";
     execute(transaction, statement, &[&mark.process.as_slice(), &mark.group]).await
 }
 

@@ -177,9 +177,11 @@ impl Writer {
 
     /// What became of a commit that was not answered: whether the row that it wrote is there.
     ///
-    /// The old connection holds that row until its transaction is over, so whoever gets it knows the end.
+    /// The old connection holds that row until its transaction is over, also if it has just made it: so whoever gets it
+    /// knows the end.
     async fn settle(&self) -> Result<Fate, StoreError> {
-        let statement = "SELECT kept FROM writer WHERE process = $1 FOR UPDATE";
+        let statement = "INSERT INTO writer (process) VALUES ($1) \
+             ON CONFLICT (process) DO UPDATE SET seen = clock_timestamp() RETURNING kept";
         let mut patience = Patience::of(PATIENCE);
         loop {
             let failure = match self.database.ask(statement, &[&self.mark.process.as_slice()]).await {

@@ -136,8 +136,25 @@ async fn pass(mut client: TcpStream, mut server: UnixStream, cut: Arc<Mutex<Cut>
     }
 }
 
+/// Whether the row that tells what became of a process's last commit is there when it commits.
+#[derive(Clone, Copy)]
+enum Row {
+    Kept,
+    /// As if the process had been idle for longer than such rows are kept.
+    Removed,
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_lost_is_known_and_not_made_twice() {
+    commits_without_answers(Row::Kept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_is_known_also_after_a_long_time_without_any() {
+    commits_without_answers(Row::Removed).await;
+}
+
+async fn commits_without_answers(row: Row) {
     let database = database();
     let cut = Arc::new(Mutex::new(Cut::Never));
     let address = line(database.socket.clone(), Arc::clone(&cut)).await;
@@ -146,6 +163,12 @@ async fn a_commit_whose_answer_is_lost_is_known_and_not_made_twice() {
     let store = PostgresStore::open(by_line).await.unwrap();
     for turn in 1..=8_u64 {
         let when = if turn % 2 == 0 { Cut::BeforeCommit } else { Cut::BehindCommit };
+        if let Row::Removed = row {
+            // Another process starts.
+            let idle = "UPDATE exchange.writer SET seen = seen - interval '31 days'";
+            cluster::shared().unwrap().sql(&database.name, idle).unwrap();
+            open(&database).await.close().await.unwrap();
+        }
         *cut.lock().unwrap() = when;
         // Without an id: only the store itself can know.
         let kept = store.commit(contract::appends(1, vec![contract::append(STREAM, "a")])).await.unwrap();
