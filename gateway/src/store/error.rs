@@ -80,6 +80,20 @@ pub enum StoreError {
         /// What the driver says.
         cause: String,
     },
+    /// The database answers, and other transactions or limits of its own are in the way for too long.
+    #[error(
+        "the database did not get to it, however often it was asked: {cause}; see its log, and deploy/runbooks/postgres.md"
+    )]
+    Busy {
+        /// What it said last.
+        cause: String,
+    },
+    /// The database's disk is full.
+    #[error("the database has no space left: {cause}; free some, or move it to a larger disk")]
+    NoSpace {
+        /// What it says.
+        cause: String,
+    },
     /// The database went away while it committed. The change may turn out to be kept: repeat it under its once id,
     /// or read its cursor again.
     #[error("the database went away during a commit, and whether it is kept is not known; repeat it")]

@@ -103,7 +103,7 @@ impl Database {
         let limit = self.statement + GRACE;
         tokio::time::timeout(limit, work)
             .await
-            .unwrap_or_else(|_| Err(Failure::passing("it does not answer in time")))
+            .unwrap_or_else(|_| Err(Failure::Away("it does not answer in time".into())))
     }
 
     /// Runs one statement that may be run twice, until it succeeds or patience ends.

@@ -70,7 +70,8 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`StoreError::Newer`] if a later release made the schema, [`StoreError::Unfit`] for a database that cannot be
-    /// trusted with entries, [`StoreError::Unreachable`] and [`StoreError::Database`] for one that does not serve.
+    /// trusted with entries, [`StoreError::Unreachable`], [`StoreError::Busy`] and [`StoreError::Database`] for one that
+    /// does not serve.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
         let database = Arc::new(Database::new(&options)?);
         reach(&database, Reach::Migrate).await?;
@@ -239,7 +240,9 @@ impl Store for PostgresStore {
         let dropped = self.database.within(partitions::drop_purged(&self.database));
         if let Err(failure) = dropped.await {
             match failure {
-                Failure::Passing(cause) => warn!(cause, "no partition was dropped; it is tried again"),
+                Failure::Away(cause) | Failure::Busy(cause) => {
+                    warn!(cause, "no partition was dropped; it is tried again")
+                }
                 Failure::Lasting(error) => return Err(error),
             }
         }

@@ -124,7 +124,7 @@ async fn pass_on(mut connection: Connection, tell: mpsc::UnboundedSender<String>
             let _ = tell.send(told.payload().to_owned());
         }
     }
-    Err(Failure::passing("the connection that listens was closed"))
+    Err(Failure::Away("the connection that listens was closed".into()))
 }
 
 fn stream(text: &str) -> Option<Stream> {

@@ -68,7 +68,7 @@ async fn lock(transaction: &Transaction<'_>, touched: &Touched) -> Result<View, 
         named(transaction, &find_answers, &ids),
     )?;
     if cursors.len() != touched.cursors.len() || streams.len() != touched.streams.len() {
-        return Err(Failure::passing("a row that was just made is not there"));
+        return Err(Failure::Busy("a row that was just made is not there".into()));
     }
     let mut view = View::default();
     for row in leases {

@@ -190,7 +190,8 @@ impl Writer {
                     let is_kept = kept.is_some_and(|kept| kept.is_ok_and(|kept| kept == self.mark.group));
                     return Ok(if is_kept { Fate::Kept } else { Fate::Gone });
                 }
-                Err(StoreError::Unreachable { cause, .. }) => Failure::Passing(cause),
+                Err(StoreError::Unreachable { cause, .. }) => Failure::Away(cause),
+                Err(StoreError::Busy { cause }) => Failure::Busy(cause),
                 Err(other) => return Err(other),
             };
             patience.again(failure, self.database.name()).await.map_err(|_| StoreError::Unknown)?;

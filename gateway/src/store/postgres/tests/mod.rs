@@ -1,6 +1,7 @@
 //! The store in a database, on a real server.
 
 mod damage;
+mod failures;
 mod migrations;
 mod moving;
 mod outages;
