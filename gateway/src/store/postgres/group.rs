@@ -106,9 +106,6 @@ impl Group<'_> {
         if change.fence.is_some_and(|fence| self.view.tokens.get(&fence.name) != Some(&fence.token)) {
             return Err(StoreError::Fenced);
         }
-        if let Some(once) = &change.once {
-            check_length(once.id.octets().len() + once.answer.len())?;
-        }
         let cursors = self.advanced(&change.advances)?;
         let (entries, tails) = self.numbered(change.at, &change.appends)?;
         // From here on nothing fails: the change is all in.

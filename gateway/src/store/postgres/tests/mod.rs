@@ -2,6 +2,7 @@
 
 mod damage;
 mod failures;
+mod limits;
 mod migrations;
 mod moving;
 mod outages;

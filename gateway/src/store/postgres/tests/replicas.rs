@@ -20,7 +20,7 @@ async fn replicas<const N: usize>(database: &TestDatabase) -> [Arc<dyn Store>; N
 }
 
 /// One that knows of others' commits only by notification.
-async fn told_only(database: &TestDatabase) -> Arc<dyn Store> {
+pub(super) async fn told_only(database: &TestDatabase) -> Arc<dyn Store> {
     let never = PostgresOptions { poll: Duration::from_secs(3_600), ..options(database) };
     Arc::new(PostgresStore::open(never).await.unwrap())
 }
