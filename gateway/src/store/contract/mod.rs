@@ -4,6 +4,7 @@
 
 mod commits;
 mod leases;
+mod maps;
 pub mod model;
 mod streams;
 
