@@ -18,6 +18,8 @@ use proto::verdict::Verdict;
 use rand::Rng;
 use tokio::task::JoinSet;
 
+use crate::callers::Callers;
+
 const SOON: Duration = Duration::from_secs(60);
 /// How long a stopped process may take to end.
 const GRACE: Duration = Duration::from_secs(20);
@@ -185,6 +187,7 @@ async fn a_rolling_restart_under_load_loses_nothing_and_fails_no_call_twice() {
     let federation = replicated(None).await;
     let ways = [("826/1", "250/0"), ("826/1", "250/0"), ("826/1", "250/0"), ("250/0", "826/1")];
     let load = Load::start(&federation, &ways).await;
+    let callers = Callers::start(&federation).await;
     for node in replicas() {
         load.goes_on(&federation, 10).await;
         federation.kill(node, Signal::TERM).unwrap();
@@ -196,6 +199,9 @@ async fn a_rolling_restart_under_load_loses_nothing_and_fails_no_call_twice() {
     let pushed = load.ended().await;
     let most = pushed.iter().map(|pushed| pushed.most_tries).max().unwrap();
     assert!(most <= 2, "a push was sent {most} times");
+    for (call, calls, most) in callers.ended().await {
+        assert!(calls >= 10 && most <= 2, "{call:?}: {calls} calls, one of them made {most} times");
+    }
     all_arrived_once(&federation, &pushed).await;
 }
 
