@@ -221,6 +221,35 @@ async fn a_database_that_dies_in_the_middle_of_transactions_is_waited_for() {
     all_arrived_once(&federation, &pushed).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_rows_of_an_inbox_are_fetched_again_from_their_origin() {
+    let cluster = Arc::new(Cluster::start().unwrap());
+    let federation = replicated(Some(cluster.clone())).await;
+    let database = federation.country(country(826)).unwrap().database.clone().unwrap();
+    let sql = |statement: &str| cluster.sql(&database.name, statement).unwrap();
+    federation.kill_now(Node::adapter("826/1")).await.unwrap();
+    let load = Load::start(&federation, &[("250/0", "826/1")]).await;
+    load.goes_on(&federation, 6).await;
+    let pushed = load.ended().await;
+    let batches = pushed.iter().map(|pushed| pushed.tokens.len() / REPORTS).sum::<usize>();
+    let inbox = "FROM exchange.entry WHERE get_byte(stream, 0) = ascii('i')";
+    let count = format!("SELECT count(*) {inbox}");
+    let kept = async || (sql(&count) == batches.to_string()).then_some(());
+    federation.wait_until("all batches are in the inbox", SOON, kept).await.unwrap();
+    // Of the first the sealed body is hit, of the second the manifest that says where it is from.
+    for (sequence, column) in [(1, "body"), (2, "head")] {
+        let octet = format!("set_byte({column}, 80, get_byte({column}, 80) # 1)");
+        sql(&format!(
+            "UPDATE exchange.entry SET {column} = {octet} WHERE get_byte(stream, 0) = ascii('i') AND sequence = {sequence}"
+        ));
+    }
+    federation.restart(Node::adapter("826/1")).await.unwrap();
+    all_arrived_once(&federation, &pushed).await;
+    assert!(total(&federation, "exchange_batches_damaged_total", &[("stream", "inbox")]).await >= 2.0);
+    assert!(total(&federation, "exchange_batches_mended_total", &[]).await >= 2.0);
+    assert_eq!(sql("SELECT count(*) FROM exchange.mended"), "2");
+}
+
 /// A holder that sleeps through its lease wakes up under an old fence: what it had begun is refused.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replica_that_sleeps_through_its_lease_moves_no_cursor_when_it_wakes() {
