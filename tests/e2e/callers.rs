@@ -18,7 +18,7 @@ const SOON: Duration = Duration::from_secs(60);
 
 /// Which call.
 #[derive(Debug, Clone, Copy)]
-pub enum Call {
+pub(crate) enum Call {
     PeerPulls,
     PeerAcknowledges,
     PeerAsksForKeys,
@@ -39,14 +39,14 @@ const ALL: [Call; 7] = [
 ];
 
 /// A task for each call to the United Kingdom's gateway, from France or from England's adapter.
-pub struct Callers {
+pub(crate) struct Callers {
     stop: Arc<AtomicBool>,
     callers: JoinSet<(Call, usize, usize)>,
 }
 
 impl Callers {
     /// Begins to call; there has to be a load, so that something is pulled and acknowledged.
-    pub async fn start(federation: &Federation) -> Self {
+    pub(crate) async fn start(federation: &Federation) -> Self {
         let (england, uk) = (authority("826/1"), country(826));
         let kept = async || federation.receipt(uk, 250, "stored").await.ok().flatten();
         let receipt = federation.wait_until("a receipt of France", SOON, kept).await.unwrap();
@@ -71,7 +71,7 @@ impl Callers {
     }
 
     /// For each call: how many there were, and how often one had to be made at most.
-    pub async fn ended(self) -> Vec<(Call, usize, usize)> {
+    pub(crate) async fn ended(self) -> Vec<(Call, usize, usize)> {
         self.stop.store(true, Ordering::Relaxed);
         self.callers.join_all().await
     }
