@@ -89,7 +89,7 @@ impl From<NotAllowed> for Status {
 impl From<StoreError> for Status {
     fn from(failed: StoreError) -> Self {
         match failed {
-            StoreError::Full { .. } => {
+            StoreError::Full { .. } | StoreError::NoSpace { .. } => {
                 let mut details = info("STORE_FULL");
                 details.set_retry_info(Some(RETRY_FULL));
                 let message = "the gateway's disk is full; nothing was stored, try again later";
@@ -103,6 +103,7 @@ impl From<StoreError> for Status {
             StoreError::Broken
             | StoreError::Closed
             | StoreError::Unreachable { .. }
+            | StoreError::Busy { .. }
             | StoreError::Unknown => status(
                 Code::Unavailable,
                 "STORE_UNAVAILABLE",

@@ -24,7 +24,7 @@ const EVERY: Duration = Duration::from_secs(2);
 
 /// Writes the numbers down whenever they have grown, until the stop and once more then.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
-    if node.store.upkeep().is_none() {
+    if node.config.store.folder().is_none() {
         stop.cancelled().await;
         return;
     }

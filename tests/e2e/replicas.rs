@@ -18,6 +18,8 @@ use proto::verdict::Verdict;
 use rand::Rng;
 use tokio::task::JoinSet;
 
+use crate::callers::Callers;
+
 const SOON: Duration = Duration::from_secs(60);
 /// How long a stopped process may take to end.
 const GRACE: Duration = Duration::from_secs(20);
@@ -185,6 +187,7 @@ async fn a_rolling_restart_under_load_loses_nothing_and_fails_no_call_twice() {
     let federation = replicated(None).await;
     let ways = [("826/1", "250/0"), ("826/1", "250/0"), ("826/1", "250/0"), ("250/0", "826/1")];
     let load = Load::start(&federation, &ways).await;
+    let callers = Callers::start(&federation).await;
     for node in replicas() {
         load.goes_on(&federation, 10).await;
         federation.kill(node, Signal::TERM).unwrap();
@@ -196,6 +199,9 @@ async fn a_rolling_restart_under_load_loses_nothing_and_fails_no_call_twice() {
     let pushed = load.ended().await;
     let most = pushed.iter().map(|pushed| pushed.most_tries).max().unwrap();
     assert!(most <= 2, "a push was sent {most} times");
+    for (call, calls, most) in callers.ended().await {
+        assert!(calls >= 10 && most <= 2, "{call:?}: {calls} calls, one of them made {most} times");
+    }
     all_arrived_once(&federation, &pushed).await;
 }
 
@@ -213,6 +219,35 @@ async fn a_database_that_dies_in_the_middle_of_transactions_is_waited_for() {
     load.goes_on(&federation, 8).await;
     let pushed = load.ended().await;
     all_arrived_once(&federation, &pushed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damaged_rows_of_an_inbox_are_fetched_again_from_their_origin() {
+    let cluster = Arc::new(Cluster::start().unwrap());
+    let federation = replicated(Some(cluster.clone())).await;
+    let database = federation.country(country(826)).unwrap().database.clone().unwrap();
+    let sql = |statement: &str| cluster.sql(&database.name, statement).unwrap();
+    federation.kill_now(Node::adapter("826/1")).await.unwrap();
+    let load = Load::start(&federation, &[("250/0", "826/1")]).await;
+    load.goes_on(&federation, 6).await;
+    let pushed = load.ended().await;
+    let batches = pushed.iter().map(|pushed| pushed.tokens.len() / REPORTS).sum::<usize>();
+    let inbox = "FROM exchange.entry WHERE get_byte(stream, 0) = ascii('i')";
+    let count = format!("SELECT count(*) {inbox}");
+    let kept = async || (sql(&count) == batches.to_string()).then_some(());
+    federation.wait_until("all batches are in the inbox", SOON, kept).await.unwrap();
+    // Of the first the sealed body is hit, of the second the manifest that says where it is from.
+    for (sequence, column) in [(1, "body"), (2, "head")] {
+        let octet = format!("set_byte({column}, 80, get_byte({column}, 80) # 1)");
+        sql(&format!(
+            "UPDATE exchange.entry SET {column} = {octet} WHERE get_byte(stream, 0) = ascii('i') AND sequence = {sequence}"
+        ));
+    }
+    federation.restart(Node::adapter("826/1")).await.unwrap();
+    all_arrived_once(&federation, &pushed).await;
+    assert!(total(&federation, "exchange_batches_damaged_total", &[("stream", "inbox")]).await >= 2.0);
+    assert!(total(&federation, "exchange_batches_mended_total", &[]).await >= 2.0);
+    assert_eq!(sql("SELECT count(*) FROM exchange.mended"), "2");
 }
 
 /// A holder that sleeps through its lease wakes up under an old fence: what it had begun is refused.

@@ -314,3 +314,37 @@ async fn when_store_and_state_are_gone_the_numbers_go_on_behind_what_a_peer_says
     sent.extend(push(&federation, TOKENS).await);
     all_arrive_once(&federation, authority("250/0"), &sent).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_moved_into_a_database_and_back_and_goes_on_where_it_was() {
+    let federation = Federation::builder().start().await.unwrap();
+    let (uk, france) = (Node::gateway(826), Node::gateway(250));
+    let (place, database) = (gateway(&federation, 826), cluster::shared().unwrap().database().unwrap());
+    let in_a_folder = fs::read_to_string(&place.config).unwrap();
+    let line = format!("store = {:?}\n", database.url);
+    let in_a_database = format!(
+        "{}\n[postgres]\nca = {:?}\npassword_file = {:?}\n",
+        in_a_folder.replace("store = \"store\"\n", &line),
+        database.ca,
+        database.password_file
+    );
+    federation.kill_now(france).await.unwrap();
+    let mut sent = push(&federation, TOKENS).await;
+    for (turn, config) in [&in_a_database, &in_a_folder].into_iter().enumerate() {
+        let archive = place.folder.join(format!("{turn}.archive"));
+        let file = archive.to_str().unwrap();
+        federation.kill_now(uk).await.unwrap();
+        let (code, said) = store_command(&["export", "--to", file], &place.config);
+        assert_eq!(code, 0, "{said}");
+        let _ = fs::rename(&place.store, place.folder.join("old"));
+        fs::write(&place.config, config).unwrap();
+        let (code, said) = store_command(&["import", "--from", file], &place.config);
+        assert_eq!(code, 0, "{said}");
+        let (code, said) = store_command(&["import", "--from", file], &place.config);
+        assert!(code == 1 && said.contains("not empty"), "{code}: {said}");
+        federation.restart(uk).await.unwrap();
+        sent.extend(push(&federation, TOKENS).await);
+    }
+    federation.restart(france).await.unwrap();
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+}

@@ -99,6 +99,23 @@ impl Line {
         Ok(DeliveryClient::new(self.channel.clone()).pull(request).await?.into_inner().delivered)
     }
 
+    /// The key that pushes are sealed to, asked for anew.
+    pub async fn ingress_keys(&self) -> Result<wire::SignedKeyList, Status> {
+        let mut ingest = IngestClient::new(self.channel.clone());
+        Ok(ingest.ingress_keys(wire::IngressKeysRequest {}).await?.into_inner())
+    }
+
+    /// Says that all up to a position is kept.
+    pub async fn acknowledge(&self, position: u64) -> Result<(), Status> {
+        let request = wire::DeliveryAcknowledgeRequest { position, manifest_hash: Bytes::new() };
+        DeliveryClient::new(self.channel.clone()).acknowledge(request).await.map(drop)
+    }
+
+    /// Publishes a key list of this authority.
+    pub async fn publish(&self, list: wire::SignedKeyList) -> Result<(), Status> {
+        DeliveryClient::new(self.channel.clone()).publish_keys(list).await.map(drop)
+    }
+
     /// The batches for this authority behind a position, without waiting for more. Acknowledges nothing.
     pub async fn pull(&self, after: u64) -> Result<Vec<wire::Delivered>, Status> {
         let request =

@@ -195,6 +195,19 @@ mod tests {
     }
 
     #[test]
+    fn connections_and_statements_are_taken_at_their_limits_and_not_beyond() {
+        let taken = |from: &str, to: &str| {
+            let text = with_a_database();
+            assert!(text.contains(from), "{from}");
+            Config::parse(&text.replace(from, to), "gateway.toml").is_ok()
+        };
+        let connections = |number: u32| taken("connections = 8", &format!("connections = {number}"));
+        assert_eq!([1, 2, 100, 101].map(connections), [false, true, true, false]);
+        let seconds = |number: u32| taken("statement_seconds = 10", &format!("statement_seconds = {number}"));
+        assert_eq!([0, 1, 60, 61].map(seconds), [false, true, true, false]);
+    }
+
+    #[test]
     fn a_password_in_an_address_is_refused_and_covered_wherever_the_file_is_shown() {
         for address in [
             "postgres://exchange:canary@db.example/exchange",

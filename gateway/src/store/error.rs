@@ -40,14 +40,14 @@ pub enum StoreError {
     #[error("another process has taken over what this change belongs to; stop, and take the lease again")]
     Fenced,
     /// What is on disk is not what was written there.
-    #[error("the store is damaged at {what}; run `gateway store verify` to see what can be done")]
+    #[error("the store is damaged at {what}; deploy/runbooks/restore-store.md says what can be done")]
     Corrupt {
         /// The file, with the offset or key that is wrong.
         what: String,
     },
     /// What is kept of one entry is not what was written; its neighbours are whole.
     #[error(
-        "entry {sequence} of stream {stream} is damaged at {what}; run `gateway store verify` to see what can be done"
+        "entry {sequence} of stream {stream} is damaged at {what}; deploy/runbooks/restore-store.md says what can be done"
     )]
     Damaged {
         /// Of which stream.
@@ -81,6 +81,20 @@ pub enum StoreError {
         /// Which, without options.
         database: String,
         /// What the driver says.
+        cause: String,
+    },
+    /// The database answers, and other transactions or limits of its own are in the way for too long.
+    #[error(
+        "the database did not get to it, however often it was asked: {cause}; see its log, and deploy/runbooks/postgres.md"
+    )]
+    Busy {
+        /// What it said last.
+        cause: String,
+    },
+    /// The database's disk is full.
+    #[error("the database has no space left: {cause}; free some, or move it to a larger disk")]
+    NoSpace {
+        /// What it says.
         cause: String,
     },
     /// The database went away while it committed. The change may turn out to be kept: repeat it under its once id,

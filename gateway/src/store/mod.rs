@@ -7,6 +7,7 @@
 pub mod archive;
 #[cfg(test)]
 pub mod contract;
+mod damage;
 mod error;
 pub mod postgres;
 pub mod sled;
@@ -282,7 +283,8 @@ pub trait Store: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`StoreError::Moved`] and [`StoreError::Backwards`] for a cursor, [`StoreError::Fenced`] for a lease that
-    /// another holder has taken over, [`StoreError::TooLarge`] for an entry, [`StoreError::Full`] for the disk.
+    /// another holder has taken over, [`StoreError::TooLarge`] for an entry, [`StoreError::Full`] and
+    /// [`StoreError::NoSpace`] for the disk.
     async fn commit(&self, change: Change) -> Result<Committed, StoreError>;
 
     /// The answer that was kept under `id`, unless it was forgotten.

@@ -5,9 +5,9 @@ use std::io::{BufReader, BufWriter};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use gateway::store::StoreError;
 use gateway::store::archive::{self, ArchiveError, Contents};
-use gateway::store::sled::SledStore;
-use gateway::store::{Store, StoreError};
+use gateway::store::upkeep::Upkeep;
 
 use super::report::Progress;
 use super::{Broken, DAMAGED, Which};
@@ -16,10 +16,10 @@ use super::{Broken, DAMAGED, Which};
 const BUFFER: usize = 1 << 20;
 
 pub(super) async fn export(which: &Which, to: &Path) -> Result<u8, Broken> {
-    let store = which.open()?;
+    let store = which.open_any().await?;
     let unwritable = |source| ArchiveError::File { doing: "write", source };
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(to).map_err(unwritable)?;
-    let written = write(&store, file).await.and_then(|written| {
+    let written = write(&*store, file).await.and_then(|written| {
         let parent = to.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
         let synced = File::open(parent).and_then(|folder| folder.sync_all());
         synced.map_err(|source| unwritable(source).into()).map(|()| written)
@@ -40,7 +40,7 @@ pub(super) async fn export(which: &Which, to: &Path) -> Result<u8, Broken> {
     Ok(if damaged.is_empty() { 0 } else { DAMAGED })
 }
 
-async fn write(store: &SledStore, file: File) -> Result<(Contents, Vec<StoreError>), Broken> {
+async fn write(store: &dyn Upkeep, file: File) -> Result<(Contents, Vec<StoreError>), Broken> {
     let (progress, mut damaged) = (Progress::new(), Vec::new());
     let to = BufWriter::with_capacity(BUFFER, file);
     let mut note = |error| damaged.push(error);
@@ -53,15 +53,14 @@ async fn write(store: &SledStore, file: File) -> Result<(Contents, Vec<StoreErro
 }
 
 pub(super) async fn import(which: &Which, from: &Path) -> Result<u8, Broken> {
-    let (directory, options) = which.place()?;
     let file = File::open(from).map_err(|source| ArchiveError::File { doing: "read", source })?;
-    let store = SledStore::open(&directory, options)?;
+    let store = which.make_any().await?;
     let progress = Progress::new();
     let from = BufReader::with_capacity(BUFFER, file);
-    let taken = archive::import(from, &store, &mut |contents| progress.say(|| shown(contents))).await;
+    let taken = archive::import(from, &*store, &mut |contents| progress.say(|| shown(contents))).await;
     drop(progress);
     store.close().await?;
-    println!("{} has: {}", directory.display(), shown(taken?));
+    println!("the store has: {}", shown(taken?));
     Ok(0)
 }
 

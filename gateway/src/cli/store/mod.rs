@@ -1,4 +1,5 @@
-//! `gateway store`: looks after the embedded store of a gateway that is stopped.
+//! `gateway store`: looks after the store of a gateway that is stopped. A database is only moved by it: checks and backups
+//! are the database's own.
 
 mod archive;
 mod rebuild;
@@ -10,12 +11,14 @@ use std::process::ExitCode;
 
 use clap::{Args, Subcommand};
 use gateway::clock::Clock;
-use gateway::config::{Config, ConfigError};
+use gateway::config::{Config, ConfigError, StoreConfig};
 use gateway::embedded;
 use gateway::prepare;
 use gateway::store::StoreError;
 use gateway::store::archive::ArchiveError;
+use gateway::store::postgres::PostgresStore;
 use gateway::store::sled::{SledOptions, SledStore};
+use gateway::store::upkeep::Upkeep;
 use miette::Report;
 use proto::ids::CountryCode;
 
@@ -34,7 +37,7 @@ pub(crate) enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Write all of it to one checked file, which an empty folder takes
+    /// Write all of it to one checked file, which any kind of store takes: a folder or a database
     #[command(after_help = "Example:\n  gateway store export /etc/exchange/gateway.toml --to store.archive")]
     Export {
         #[command(flatten)]
@@ -80,7 +83,7 @@ fn at_least(text: &str) -> Result<(CountryCode, u64), String> {
 }
 
 pub(crate) const HELP: &str = "\
-The gateway must be stopped: a store is open in one process only.
+The gateway must be stopped: a folder is open in one process only. Of a database, stop every replica.
 
 Exit codes: 0 good, 1 failed, 2 wrong usage, 3 the configuration is wrong, 4 something is damaged, missing or would be lost.";
 
@@ -153,13 +156,46 @@ impl Which {
     }
 }
 
+impl Which {
+    /// Opens a store of either kind that must be there.
+    async fn open_any(&self) -> Result<Box<dyn Upkeep>, Broken> {
+        match self.database().await? {
+            Some(store) => Ok(Box::new(store)),
+            None => Ok(Box::new(self.open()?)),
+        }
+    }
+
+    /// Opens a store of either kind, and makes it if it is not there.
+    async fn make_any(&self) -> Result<Box<dyn Upkeep>, Broken> {
+        if let Some(store) = self.database().await? {
+            return Ok(Box::new(store));
+        }
+        let (directory, options) = self.place()?;
+        Ok(Box::new(SledStore::open(&directory, options)?))
+    }
+
+    /// Opens the database, if the configuration names one.
+    async fn database(&self) -> Result<Option<PostgresStore>, Broken> {
+        let Some(path) = &self.config else { return Ok(None) };
+        let config = read(path)?;
+        let StoreConfig::Postgres(address) = &config.store else { return Ok(None) };
+        let options = config.postgres.clone().unwrap_or_default().options(address);
+        Ok(Some(PostgresStore::open(options).await?))
+    }
+}
+
 fn read(path: &Path) -> Result<Config, Broken> {
     Config::read(path).map_err(|wrong| Broken::Config(Box::new(wrong)))
 }
 
 /// The folder of the embedded store.
 fn folder(config: &Config) -> Result<PathBuf, Broken> {
-    let none = || Broken::Other("the store is a database; its own tools check, move and back it up".into());
+    let none = || {
+        Broken::Other(
+            "the store is a database; its own tools check it and back it up: deploy/runbooks/postgres.md"
+                .into(),
+        )
+    };
     config.store.folder().map(Path::to_owned).ok_or_else(none)
 }
 

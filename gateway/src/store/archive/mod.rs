@@ -73,7 +73,9 @@ pub enum ArchiveError {
     #[error("the store is not empty; name an empty one, so that nothing is mixed")]
     NotEmpty,
     /// An import was begun and did not end.
-    #[error("an import into this store did not end, so it is not whole; remove the store and import again")]
+    #[error(
+        "an import into this store did not end, so it is not whole; remove the store (of a database: DROP SCHEMA exchange CASCADE) and import again"
+    )]
     Unfinished,
     /// The store.
     #[error(transparent)]

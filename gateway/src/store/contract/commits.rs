@@ -165,6 +165,25 @@ pub(super) async fn too_large_is_refused_as_a_whole(store: Arc<dyn Store>) {
     assert_eq!(store.find(STREAM, 1).await.unwrap().unwrap().body, fits);
 }
 
+pub(super) async fn an_answer_and_its_id_have_limits(store: Arc<dyn Store>) {
+    assert_eq!([0, 65].map(|length| OnceId::new(&vec![1; length])), [None, None]);
+    for length in [1, OnceId::LIMIT] {
+        let id = OnceId::new(&vec![1; length]).unwrap();
+        let change = |answer: usize| Change {
+            once: Some(Once { id: id.clone(), digest: [1; 32], answer: vec![7; answer].into() }),
+            ..appends(AT, vec![append(STREAM, "a")])
+        };
+        let refused = store.commit(change(ENTRY_LIMIT + 1)).await;
+        assert!(matches!(refused, Err(StoreError::TooLarge { limit: ENTRY_LIMIT, .. })), "{refused:?}");
+        assert_eq!(store.once(&id).await.unwrap(), None);
+        done(store.commit(change(ENTRY_LIMIT)).await.unwrap());
+        let kept = store.once(&id).await.unwrap().unwrap().answer;
+        assert!(kept.len() == ENTRY_LIMIT && kept.iter().all(|octet| *octet == 7));
+        assert!(matches!(store.commit(change(1)).await.unwrap(), Committed::Before(_)));
+    }
+    assert_eq!(store.tail(STREAM).borrow().last, 2, "nothing of what was refused");
+}
+
 pub(super) async fn a_dropped_commit_is_whole(store: Arc<dyn Store>) {
     for n in 0..20_u8 {
         let change = Change {

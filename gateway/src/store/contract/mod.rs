@@ -4,6 +4,7 @@
 
 mod commits;
 mod leases;
+mod maps;
 pub mod model;
 mod streams;
 
@@ -36,6 +37,7 @@ pub async fn holds(open: impl AsyncFn(&str) -> Arc<dyn Store>) {
     readers_race_with_a_purge_without_error(open("race").await).await;
     forgetting_lets_an_id_be_kept_again(open("forget").await).await;
     too_large_is_refused_as_a_whole(open("large").await).await;
+    an_answer_and_its_id_have_limits(open("large-answer").await).await;
     a_dropped_commit_is_whole(open("dropped").await).await;
     a_lease_has_one_holder_until_its_time_is_over(open("lease").await).await;
     one_of_many_tasks_gets_a_lease(open("lease-tasks").await).await;

@@ -1,15 +1,15 @@
 //! Random operations do to a store what they do to a few maps in memory: by one writer or by several at once, by a
-//! clock that steps an hour either way, and whenever it is closed or dropped and opened again.
+//! clock that steps an hour either way, and whenever it is closed, dropped or killed and opened again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
 
 use proptest::{collection::vec, option, prelude::*, test_runner::TestRunner};
 use tokio::task::JoinSet;
 
+use super::maps::{IDS, Model, Outcome, STREAMS, stream};
 use super::*;
 
-const STREAMS: u8 = 3;
-const IDS: u8 = 12;
 const HOUR: u64 = 3_600;
 
 #[derive(Debug, Clone)]
@@ -35,6 +35,8 @@ enum Operation {
     Release(bool),
     Reopen,
     Drop,
+    /// A kill while several commit: each change is kept as a whole or not at all, and what was answered is kept.
+    Kill(Vec<Plan>),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -73,109 +75,14 @@ fn operation() -> impl Strategy<Value = Operation> {
         1 => any::<bool>().prop_map(Operation::Release),
         1 => Just(Operation::Reopen),
         1 => Just(Operation::Drop),
+        1 => vec(plan(), 1..8).prop_map(Operation::Kill),
     ]
 }
 
-const fn stream(n: u8) -> Stream {
-    Stream::new([n; 8])
-}
-
-/// What a store has to be like.
-#[derive(Debug, Default)]
-struct Model {
-    tails: BTreeMap<Stream, Tail>,
-    entries: BTreeMap<(Stream, u64), Entry>,
-    once: BTreeMap<OnceId, (u64, Answered)>,
-    cursor: Cursor,
-    holder: Option<bool>,
-}
-
-type Outcome = Result<Committed, &'static str>;
-
-impl Model {
-    fn commit(&mut self, change: &Change, fence: Option<bool>) -> Outcome {
-        if let Some((_, answered)) = change.once.as_ref().and_then(|once| self.once.get(&once.id)) {
-            return Ok(Committed::Before(answered.clone()));
-        }
-        if fence.is_some() && fence != self.holder {
-            return Err("fenced");
-        }
-        for advance in &change.advances {
-            if advance.to.through < advance.from.through {
-                return Err("backwards");
-            }
-            if advance.from != self.cursor {
-                return Err("moved");
-            }
-            self.cursor = advance.to;
-        }
-        if let Some(once) = &change.once {
-            let answered = Answered { digest: once.digest, answer: once.answer.clone() };
-            self.once.insert(once.id.clone(), (change.at, answered));
-        }
-        let sequences = change.appends.iter().map(|append| self.append(change.at, append)).collect();
-        Ok(Committed::Done { sequences })
-    }
-
-    fn append(&mut self, at: u64, append: &Append) -> u64 {
-        let tail = self.tails.entry(append.stream).or_default();
-        let Numbered { head, link } = (append.number)(*tail);
-        *tail = Tail { last: tail.last + 1, link };
-        let entry = Entry { sequence: tail.last, at, link, head, body: append.body.clone() };
-        self.entries.insert((append.stream, tail.last), entry);
-        tail.last
-    }
-
-    fn kept(&self, stream: Stream) -> impl Iterator<Item = &Entry> {
-        self.entries.range((stream, 0)..=(stream, u64::MAX)).map(|(_, entry)| entry)
-    }
-
-    fn page(&self, stream: Stream, after: u64, max_bytes: usize) -> Vec<Entry> {
-        let mut octets = 0;
-        let fits = |(n, entry): &(usize, &Entry)| {
-            octets += entry.head.len() + entry.body.len();
-            *n == 0 || octets <= max_bytes
-        };
-        let behind = self.kept(stream).filter(|entry| entry.sequence > after);
-        behind.enumerate().take_while(fits).map(|(_, entry)| entry.clone()).collect()
-    }
-
-    fn purge(&mut self, stream: Stream, through: u64) -> u64 {
-        let before = self.entries.len();
-        self.entries.retain(|(of, sequence), _| *of != stream || *sequence > through);
-        (before - self.entries.len()) as u64
-    }
-
-    fn forget(&mut self, before: u64) -> u64 {
-        let known = self.once.len();
-        self.once.retain(|_, (at, _)| *at >= before);
-        (known - self.once.len()) as u64
-    }
-
-    async fn check(&self, store: &dyn Store, now: u64) {
-        for stream in (0..STREAMS).map(stream) {
-            let expected: Vec<Entry> = self.kept(stream).cloned().collect();
-            assert_eq!(all(store, stream, 0, 2000).await, expected);
-            let oldest = expected.first().map(|entry| (entry.sequence, entry.at));
-            assert_eq!(store.oldest(stream).await.unwrap(), oldest);
-            let older = expected.iter().take_while(|entry| entry.at < now).last();
-            assert_eq!(store.older(stream, now).await.unwrap(), older.map_or(0, |entry| entry.sequence));
-            let tail = self.tails.get(&stream).copied().unwrap_or_default();
-            assert_eq!(store.latest(stream).await.unwrap(), tail);
-            assert_eq!(*store.tail(stream).borrow(), tail);
-        }
-        for id in (0..IDS).map(|id| OnceId::new(&[id]).unwrap()) {
-            let expected = self.once.get(&id).map(|(_, answered)| answered.clone());
-            assert_eq!(store.once(&id).await.unwrap(), expected);
-        }
-        assert_eq!(store.cursor(CURSOR).await.unwrap(), self.cursor);
-        assert_eq!(store.streams().await.unwrap(), self.tails.keys().copied().collect::<Vec<_>>());
-    }
-}
-
 /// A store, its model, and what both were told so far.
-struct Game<'a, O> {
+struct Game<'a, O, K> {
     open: &'a O,
+    kill: &'a K,
     name: &'a str,
     store: Option<Arc<dyn Store>>,
     model: Model,
@@ -186,7 +93,7 @@ struct Game<'a, O> {
     holders: [(Holder, Option<Fence>); 2],
 }
 
-impl<O: AsyncFn(&str) -> Arc<dyn Store>> Game<'_, O> {
+impl<O: AsyncFn(&str) -> Arc<dyn Store>, K: AsyncFn(&str)> Game<'_, O, K> {
     fn store(&self) -> &Arc<dyn Store> {
         self.store.as_ref().expect("it is open but while it is opened again")
     }
@@ -225,6 +132,7 @@ impl<O: AsyncFn(&str) -> Arc<dyn Store>> Game<'_, O> {
                 self.reopen().await;
             }
             Operation::Drop => self.reopen().await,
+            Operation::Kill(plans) => self.kill(&plans).await,
         }
     }
 
@@ -242,7 +150,7 @@ impl<O: AsyncFn(&str) -> Arc<dyn Store>> Game<'_, O> {
         for (change, fence, outcome) in tasks.join_all().await {
             match outcome {
                 Ok(Committed::Done { sequences }) => kept.push((sequences, change, fence)),
-                other => refused.push((change, other)),
+                other => refused.push((change, fence, other)),
             }
         }
         kept.sort_by_key(|(sequences, ..)| sequences[0]);
@@ -251,17 +159,66 @@ impl<O: AsyncFn(&str) -> Arc<dyn Store>> Game<'_, O> {
             assert_eq!(self.model.commit(&change, fence), Ok(Committed::Done { sequences }));
             stood.push(self.model.cursor);
         }
-        for (change, outcome) in refused {
+        for (change, fence, outcome) in refused {
+            // Leases do not move meanwhile, so who was fenced is known.
+            let is_fenced = fence.is_some() && fence != self.model.holder;
             match outcome {
                 Ok(before) => {
                     let id = change.once.expect("only what has an id was before").id;
                     assert_eq!(Committed::Before(self.model.once[&id].1.clone()), before);
                 }
-                Err("moved") => assert!(stood.iter().any(|stood| change.advances[0].from != *stood)),
-                Err("backwards") => assert!(change.advances[0].to.through < change.advances[0].from.through),
-                Err(reason) => assert_eq!(reason, "fenced"),
+                Err("moved") => {
+                    assert!(!is_fenced && stood.iter().any(|stood| change.advances[0].from != *stood));
+                }
+                Err("backwards") => {
+                    assert!(!is_fenced && change.advances[0].to.through < change.advances[0].from.through);
+                }
+                Err(reason) => assert!(is_fenced, "{reason}"),
             }
         }
+    }
+
+    /// Changes that nobody waits for, and a kill in the middle of them.
+    async fn kill(&mut self, plans: &[Plan]) {
+        let answered = Arc::new(Mutex::new(BTreeSet::new()));
+        let (mut tasks, mut changes) = (JoinSet::new(), BTreeMap::new());
+        for (n, plan) in (0_u8..).zip(plans) {
+            let (mut change, fence) = self.change(plan);
+            let id = OnceId::new(&[0xff, self.turn, self.opened, n]).expect("a short id");
+            change.once = Some(Once { id: id.clone(), digest: [n; 32], answer: Bytes::new() });
+            change.appends.insert(0, append(stream(0), Bytes::copy_from_slice(id.octets())));
+            changes.insert(id.clone(), (change.clone(), fence));
+            let (store, answered) = (Arc::clone(self.store()), Arc::clone(&answered));
+            tasks.spawn(async move {
+                if let Ok(Committed::Done { .. }) = store.commit(change).await {
+                    answered.lock().expect("nobody panics with it").insert(id);
+                }
+            });
+        }
+        // Some of them, all or none are answered before.
+        tokio::time::sleep(Duration::from_micros(700) * u32::from(self.turn % 8)).await;
+        let answered = answered.lock().expect("nobody panics with it").clone();
+        (self.kill)(self.name).await;
+        tasks.shutdown().await;
+        drop(self.store.take());
+        let store = (self.open)(self.name).await;
+        let last = self.model.tails.get(&stream(0)).map_or(0, |tail| tail.last);
+        for entry in all(&*store, stream(0), last, 10_000).await {
+            // A change begins with its id, and may append more to the same stream.
+            let begun = OnceId::new(&entry.body).and_then(|id| changes.remove(&id));
+            let Some((change, fence)) = begun else { continue };
+            let Ok(Committed::Done { sequences }) = self.model.commit(&change, fence) else {
+                panic!("what is kept was refused: {change:?}")
+            };
+            assert_eq!(sequences[0], entry.sequence);
+        }
+        for id in changes.keys() {
+            assert!(!answered.contains(id), "it was answered and is not kept");
+            assert_eq!(store.once(id).await.unwrap(), None, "the id alone is kept");
+        }
+        self.model.check(&*store, self.now).await;
+        self.store = Some(store);
+        self.forget_leases();
     }
 
     async fn lease(&mut self, which: bool) {
@@ -284,6 +241,10 @@ impl<O: AsyncFn(&str) -> Arc<dyn Store>> Game<'_, O> {
         // The old one goes first: a folder is open once.
         drop(self.store.take());
         self.store = Some((self.open)(self.name).await);
+        self.forget_leases();
+    }
+
+    fn forget_leases(&mut self) {
         self.opened += 1;
         self.model.holder = None;
         self.holders = [(); 2].map(|()| (Holder::random(), None));
@@ -330,14 +291,17 @@ fn plain(committed: Result<Committed, StoreError>) -> Outcome {
 }
 
 /// Plays `cases` random games, each on a store of a name of its own. It makes a runtime for each.
-pub fn holds(cases: u32, open: impl AsyncFn(&str) -> Arc<dyn Store>) {
+///
+/// `kill` is called while the store of a name is at work: what is opened next under that name is what would be left if
+/// the process had been killed at a moment of that call. The store is dropped behind it.
+pub fn holds(cases: u32, open: impl AsyncFn(&str) -> Arc<dyn Store>, kill: impl AsyncFn(&str)) {
     let config = ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() };
     let games = std::cell::Cell::new(0);
     let played = TestRunner::new(config).run(&vec(operation(), 1..40), |operations| {
         games.set(games.get() + 1);
         let name = format!("game-{}", games.get());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-        runtime.block_on(game(&name, &open, operations));
+        runtime.block_on(game(&name, (&open, &kill), operations));
         Ok(())
     });
     if let Err(failed) = played {
@@ -345,11 +309,15 @@ pub fn holds(cases: u32, open: impl AsyncFn(&str) -> Arc<dyn Store>) {
     }
 }
 
-async fn game(name: &str, open: &impl AsyncFn(&str) -> Arc<dyn Store>, operations: Vec<Operation>) {
+async fn game(
+    name: &str,
+    (open, kill): (&impl AsyncFn(&str) -> Arc<dyn Store>, &impl AsyncFn(&str)),
+    operations: Vec<Operation>,
+) {
     let store = Some(open(name).await);
     let holders = [(); 2].map(|()| (Holder::random(), None));
     let model = Model::default();
-    let mut game = Game { open, name, store, model, now: AT, turn: 0, opened: 0, holders };
+    let mut game = Game { open, kill, name, store, model, now: AT, turn: 0, opened: 0, holders };
     for operation in operations {
         game.play(operation).await;
     }

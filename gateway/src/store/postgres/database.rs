@@ -103,7 +103,7 @@ impl Database {
         let limit = self.statement + GRACE;
         tokio::time::timeout(limit, work)
             .await
-            .unwrap_or_else(|_| Err(Failure::passing("it does not answer in time")))
+            .unwrap_or_else(|_| Err(Failure::Away("it does not answer in time".into())))
     }
 
     /// Runs one statement that may be run twice, until it succeeds or patience ends.
@@ -142,9 +142,7 @@ impl Database {
         let rows = self.ask(statement, &[]).await?;
         let [row] = &rows[..] else { return Err(unfit("it does not tell its settings")) };
         let number: i32 = row.try_get(0).map_err(|_| unfit("it does not tell its version"))?;
-        if number < OLDEST_SERVER {
-            return Err(unfit(&format!("it is release {}; 15 or later is needed", number / 10_000)));
-        }
+        check_release(number)?;
         let is_on = |column: usize| row.try_get::<_, &str>(column).is_ok_and(|value| value == "on");
         for (column, setting) in [(1, "fsync"), (2, "full_page_writes"), (3, "synchronous_commit")] {
             if !is_on(column) {
@@ -185,6 +183,14 @@ impl Drop for Used {
             drop(Object::take(connection));
         }
     }
+}
+
+/// Whether a server of this number (170,002 is 17.2) is good enough.
+fn check_release(number: i32) -> Result<(), StoreError> {
+    if number < OLDEST_SERVER {
+        return Err(unfit(&format!("it is release {}; 15 or later is needed", number / 10_000)));
+    }
+    Ok(())
 }
 
 fn unfit(why: &str) -> StoreError {
@@ -238,4 +244,16 @@ fn tls(options: &PostgresOptions) -> Result<ClientConfig, StoreError> {
 
 fn chain(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn release_15_is_the_oldest() {
+        let refused = check_release(149_999).unwrap_err().to_string();
+        assert!(refused.contains("it is release 14; 15 or later is needed"), "{refused}");
+        assert!([150_000, 150_001, 170_002].iter().all(|number| check_release(*number).is_ok()));
+    }
 }

@@ -16,28 +16,28 @@ const LONGEST: Duration = Duration::from_millis(500);
 /// Why one try did not succeed.
 #[derive(Debug)]
 pub(super) enum Failure {
-    /// Another one may: the line is cut, the server restarts, or another process was in the way.
-    Passing(String),
+    /// Another one may: the line is cut, or the server restarts.
+    Away(String),
+    /// Another one may: other transactions were in the way.
+    Busy(String),
     /// No other one will.
     Lasting(StoreError),
 }
 
-impl Failure {
-    /// A passing one, for a cause that the driver does not know.
-    pub(super) fn passing(cause: &str) -> Self {
-        Self::Passing(cause.to_owned())
-    }
-}
-
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        let text = text(&error);
-        match error.code() {
-            Some(code) if *code == SqlState::DISK_FULL => {
-                Self::Lasting(StoreError::Full { free: 0, floor: 0 })
-            }
-            Some(code) if !is_passing(code) => Self::Lasting(StoreError::Database { cause: text }),
-            _ => Self::Passing(text),
+        let cause = text(&error);
+        let Some(code) = error.code() else { return Self::Away(cause) };
+        if *code == SqlState::DISK_FULL {
+            Self::Lasting(StoreError::NoSpace { cause })
+        } else if *code == SqlState::DATA_CORRUPTED || *code == SqlState::INDEX_CORRUPTED {
+            Self::Lasting(StoreError::Corrupt { what: format!("the database: {cause}") })
+        } else if is_away(code) {
+            Self::Away(cause)
+        } else if is_busy(code) {
+            Self::Busy(cause)
+        } else {
+            Self::Lasting(StoreError::Database { cause })
         }
     }
 }
@@ -47,7 +47,7 @@ impl From<PoolError> for Failure {
         match error {
             PoolError::Backend(error) => error.into(),
             PoolError::Closed => Self::Lasting(StoreError::Closed),
-            other => Self::Passing(other.to_string()),
+            other => Self::Away(other.to_string()),
         }
     }
 }
@@ -58,9 +58,21 @@ impl From<StoreError> for Failure {
     }
 }
 
+/// States in which the server, or the line to it, is about to go or to come back.
+fn is_away(code: &SqlState) -> bool {
+    let away = [
+        SqlState::ADMIN_SHUTDOWN,
+        SqlState::CRASH_SHUTDOWN,
+        SqlState::CANNOT_CONNECT_NOW,
+        SqlState::TOO_MANY_CONNECTIONS,
+        SqlState::READ_ONLY_SQL_TRANSACTION,
+    ];
+    away.contains(code) || code.code().starts_with("08")
+}
+
 /// States in which the same transaction may succeed the next time.
-fn is_passing(code: &SqlState) -> bool {
-    let passing = [
+fn is_busy(code: &SqlState) -> bool {
+    let busy = [
         SqlState::T_R_SERIALIZATION_FAILURE,
         SqlState::T_R_DEADLOCK_DETECTED,
         SqlState::LOCK_NOT_AVAILABLE,
@@ -72,13 +84,8 @@ fn is_passing(code: &SqlState) -> bool {
         SqlState::CHECK_VIOLATION,
         SqlState::IN_FAILED_SQL_TRANSACTION,
         SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
-        SqlState::ADMIN_SHUTDOWN,
-        SqlState::CRASH_SHUTDOWN,
-        SqlState::CANNOT_CONNECT_NOW,
-        SqlState::TOO_MANY_CONNECTIONS,
-        SqlState::READ_ONLY_SQL_TRANSACTION,
     ];
-    passing.contains(code) || code.code().starts_with("08")
+    busy.contains(code)
 }
 
 /// The server's message without its detail, which may hold a row; or all causes of a failed connection.
@@ -112,13 +119,15 @@ impl Patience {
 
     /// Waits before the next try, for a passing failure; gives the error when there is to be none.
     pub(super) async fn again(&mut self, failure: Failure, database: &str) -> Result<(), StoreError> {
-        let cause = match failure {
-            Failure::Passing(cause) => cause,
-            Failure::Lasting(error) => return Err(error),
-        };
         let pause = self.pause.mul_f64(rand::rng().random_range(0.5..=1.0));
-        if Instant::now() + pause >= self.until {
-            return Err(StoreError::Unreachable { database: database.to_owned(), cause });
+        let is_over = Instant::now() + pause >= self.until;
+        match failure {
+            Failure::Lasting(error) => return Err(error),
+            Failure::Away(cause) if is_over => {
+                return Err(StoreError::Unreachable { database: database.to_owned(), cause });
+            }
+            Failure::Busy(cause) if is_over => return Err(StoreError::Busy { cause }),
+            Failure::Away(_) | Failure::Busy(_) => {}
         }
         sleep(pause).await;
         self.pause = (self.pause * 2).min(LONGEST);

@@ -8,11 +8,9 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
-use bytes::Bytes;
-
 use crate::store::{
-    Advance, Answered, Append, Change, Committed, Cursor, CursorName, ENTRY_LIMIT, LeaseName, Once, OnceId,
-    StoreError, Stream, Tail,
+    Advance, Answered, Append, Change, Committed, Cursor, CursorName, ENTRY_LIMIT, Entry, LeaseName, Once,
+    OnceId, StoreError, Stream, Tail,
 };
 
 /// Everything that some changes touch, in the order in which it is locked: the same for all who commit.
@@ -52,7 +50,8 @@ pub(super) struct View {
     pub(super) tokens: HashMap<LeaseName, u64>,
     pub(super) cursors: HashMap<CursorName, Cursor>,
     pub(super) tails: HashMap<Stream, Tail>,
-    pub(super) answers: HashMap<OnceId, Answered>,
+    /// An answer that is damaged fails only who asks for it.
+    pub(super) answers: HashMap<OnceId, Result<Answered, StoreError>>,
 }
 
 /// What is to be written.
@@ -68,10 +67,7 @@ pub(super) struct Plan {
 #[derive(Debug)]
 pub(super) struct Fresh {
     pub(super) stream: Stream,
-    pub(super) tail: Tail,
-    pub(super) at: u64,
-    pub(super) head: Bytes,
-    pub(super) body: Bytes,
+    pub(super) entry: Entry,
 }
 
 impl Plan {
@@ -102,14 +98,13 @@ struct Group<'a> {
 
 impl Group<'_> {
     fn stage(&mut self, change: &Change) -> Result<Committed, StoreError> {
-        if let Some(answered) = change.once.as_ref().and_then(|once| self.known(&once.id)) {
+        if let Some(once) = &change.once
+            && let Some(answered) = self.known(&once.id)?
+        {
             return Ok(Committed::Before(answered.clone()));
         }
         if change.fence.is_some_and(|fence| self.view.tokens.get(&fence.name) != Some(&fence.token)) {
             return Err(StoreError::Fenced);
-        }
-        if let Some(once) = &change.once {
-            check_length(once.id.octets().len() + once.answer.len())?;
         }
         let cursors = self.advanced(&change.advances)?;
         let (entries, tails) = self.numbered(change.at, &change.appends)?;
@@ -120,13 +115,16 @@ impl Group<'_> {
             let answered = Answered { digest: *digest, answer: answer.clone() };
             self.plan.answers.insert(id.clone(), (change.at, answered));
         }
-        let sequences = entries.iter().map(|entry| entry.tail.last).collect();
+        let sequences = entries.iter().map(|fresh| fresh.entry.sequence).collect();
         self.plan.entries.extend(entries);
         Ok(Committed::Done { sequences })
     }
 
-    fn known(&self, id: &OnceId) -> Option<&Answered> {
-        self.plan.answers.get(id).map(|(_, answered)| answered).or_else(|| self.view.answers.get(id))
+    fn known(&self, id: &OnceId) -> Result<Option<&Answered>, StoreError> {
+        if let Some((_, answered)) = self.plan.answers.get(id) {
+            return Ok(Some(answered));
+        }
+        self.view.answers.get(id).map(|kept| kept.as_ref().map_err(Clone::clone)).transpose()
     }
 
     fn advanced(&self, advances: &[Advance]) -> Result<HashMap<CursorName, Cursor>, StoreError> {
@@ -159,7 +157,9 @@ impl Group<'_> {
             check_length(numbered.head.len() + body.len())?;
             let tail = Tail { last: tail.last + 1, link: numbered.link };
             tails.insert(*stream, tail);
-            entries.push(Fresh { stream: *stream, tail, at, head: numbered.head, body: body.clone() });
+            let (sequence, link, head) = (tail.last, tail.link, numbered.head);
+            let entry = Entry { sequence, at, link, head, body: body.clone() };
+            entries.push(Fresh { stream: *stream, entry });
         }
         Ok((entries, tails))
     }

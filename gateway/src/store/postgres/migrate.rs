@@ -6,7 +6,10 @@ use super::failure::Failure;
 use crate::store::StoreError;
 
 /// Every migration, in order; the number of the last one is the schema's.
-const MIGRATIONS: &[(&str, &str)] = &[("0001_store", include_str!("../../../migrations/0001_store.sql"))];
+const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_store", include_str!("../../../migrations/0001_store.sql")),
+    ("0002_checksums", include_str!("../../../migrations/0002_checksums.sql")),
+];
 
 /// Who migrates holds this advisory lock: replicas that start together do it one after the other.
 const LOCK: i64 = 0x6578_6368_616e_6765;
@@ -22,6 +25,8 @@ pub(super) async fn apply(client: &mut Client) -> Result<(), Failure> {
     // Another replica may be at a long one.
     transaction.batch_execute("SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = 0").await?;
     transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    // Whoever waits for a table makes the replicas at work wait: not for long, and again from the beginning.
+    transaction.batch_execute("SET LOCAL lock_timeout = '2s'").await?;
     let found = found(transaction.client()).await?;
     gate(found)?;
     if found == 0 {

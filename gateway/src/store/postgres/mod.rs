@@ -5,7 +5,9 @@
 //! transaction before it tries again.
 
 mod address;
+mod checksum;
 mod database;
+mod entries;
 mod failure;
 mod group;
 mod migrate;
@@ -15,6 +17,7 @@ mod rows;
 #[cfg(test)]
 mod tests;
 mod transaction;
+mod upkeep;
 mod writer;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -30,20 +33,19 @@ pub use database::PostgresOptions;
 
 use self::{
     database::Database,
+    entries::Entries,
     failure::{Failure, Patience},
     news::News,
-    rows::{entry_columns, wide},
+    rows::wide,
     writer::{Job, Reply, Writer},
 };
 use super::{
     Answered, Change, Committed, Cursor, CursorName, Entry, Fence, Holder, LeaseName, OnceId, Store,
-    StoreError, StoreSize, Stream, Tail, tails::Tails,
+    StoreError, StoreSize, Stream, Tail, damage::Damage, tails::Tails, upkeep::Upkeep,
 };
 
 /// Jobs that may wait for the writer; more wait in their callers.
 const QUEUE: usize = 256;
-/// Entries of a page at most, whatever their octets.
-const PAGE: i64 = 4_096;
 /// Once ids that are forgotten in one statement.
 const STEP: i64 = 10_000;
 /// How often the size is looked at.
@@ -54,6 +56,7 @@ const START: Duration = Duration::from_secs(20);
 /// A store in a database.
 pub struct PostgresStore {
     database: Arc<Database>,
+    entries: Entries,
     tails: Arc<Tails>,
     jobs: mpsc::Sender<Job>,
     elsewhere: watch::Sender<u64>,
@@ -67,13 +70,15 @@ impl PostgresStore {
     ///
     /// # Errors
     /// [`StoreError::Newer`] if a later release made the schema, [`StoreError::Unfit`] for a database that cannot be
-    /// trusted with entries, [`StoreError::Unreachable`] and [`StoreError::Database`] for one that does not serve.
+    /// trusted with entries, [`StoreError::Unreachable`], [`StoreError::Busy`] and [`StoreError::Database`] for one that
+    /// does not serve.
     pub async fn open(options: PostgresOptions) -> Result<Self, StoreError> {
         let database = Arc::new(Database::new(&options)?);
         reach(&database, Reach::Migrate).await?;
         database.check().await?;
         let process = Holder::random().octets();
-        // Rows of processes that were killed are no use to anybody after some time.
+        // Rows of processes that were killed are no use to anybody after some time; one of a process that has only been
+        // idle is made again when it writes.
         let statement = "WITH gone AS (DELETE FROM writer WHERE seen < clock_timestamp() - interval '30 days') \
              INSERT INTO writer (process) VALUES ($1) ON CONFLICT DO NOTHING";
         database.ask(statement, &[&process.as_slice()]).await?;
@@ -93,7 +98,8 @@ impl PostgresStore {
         let measured = measure(Arc::clone(&database), Arc::clone(&size));
         let tasks = [tokio::spawn(writer.run()), tokio::spawn(news.run()), tokio::spawn(measured)];
         let tasks = Mutex::new(tasks.map(AbortOnDropHandle::new).into());
-        Ok(Self { database, tails, jobs, elsewhere, size, process, tasks })
+        let entries = Entries { database: Arc::clone(&database), damage: Damage::default() };
+        Ok(Self { database, entries, tails, jobs, elsewhere, size, process, tasks })
     }
 
     /// Whether the database can be reached and has a schema that this release can work with; changes nothing.
@@ -158,41 +164,17 @@ impl Store for PostgresStore {
     }
 
     async fn once(&self, id: &OnceId) -> Result<Option<Answered>, StoreError> {
-        let statement = "SELECT digest, answer FROM once WHERE id = $1";
+        let statement = "SELECT at, digest, answer, crc FROM once WHERE id = $1";
         let rows = self.database.ask(statement, &[&id.octets()]).await?;
-        rows.first().map(|row| rows::answered(row, 0)).transpose()
+        rows.first().map(|row| rows::answered(row, 0, id).map(|(_, answered)| answered)).transpose()
     }
 
     async fn find(&self, stream: Stream, sequence: u64) -> Result<Option<Entry>, StoreError> {
-        let statement = concat!(
-            "SELECT ",
-            entry_columns!(),
-            " FROM entry WHERE stream = $1 AND sequence = $2 \
-             AND sequence > (SELECT purged FROM stream WHERE name = $1)"
-        );
-        let rows = self.database.ask(statement, &[&stream.octets().as_slice(), &wide(sequence)]).await?;
-        rows.first().map(rows::entry).transpose()
+        self.entries.find(stream, sequence).await
     }
 
     async fn after(&self, stream: Stream, after: u64, max_bytes: usize) -> Result<Vec<Entry>, StoreError> {
-        let statement = concat!(
-            "WITH behind AS MATERIALIZED (SELECT sequence, octet_length(head) + octet_length(body) AS octets \
-             FROM entry WHERE stream = $1 \
-             AND sequence > greatest($2, (SELECT purged FROM stream WHERE name = $1)) \
-             ORDER BY sequence LIMIT $4), \
-             page AS (SELECT sequence, sum(octets) OVER (ORDER BY sequence) AS octets, \
-             row_number() OVER (ORDER BY sequence) AS number FROM behind), \
-             bounds AS (SELECT min(sequence) AS first, max(sequence) AS last FROM page \
-             WHERE number = 1 OR octets <= $3) \
-             SELECT ",
-            entry_columns!(),
-            " FROM entry WHERE stream = $1 AND sequence BETWEEN (SELECT first FROM bounds) \
-             AND (SELECT last FROM bounds) ORDER BY sequence"
-        );
-        let octets = i64::try_from(max_bytes).unwrap_or(i64::MAX);
-        let name = stream.octets();
-        let rows = self.database.ask(statement, &[&name.as_slice(), &wide(after), &octets, &PAGE]).await?;
-        rows.iter().map(rows::entry).collect()
+        self.entries.after(stream, after, max_bytes).await
     }
 
     async fn cursor(&self, name: CursorName) -> Result<Cursor, StoreError> {
@@ -239,6 +221,7 @@ impl Store for PostgresStore {
              WHERE stream.name = old.name RETURNING stream.purged - old.purged";
         let name = stream.octets();
         let rows = self.database.ask(statement, &[&name.as_slice(), &wide(through)]).await?;
+        self.entries.purged(stream, through).await?;
         rows.first().map_or(Ok(0), |row| rows::number(row, 0))
     }
 
@@ -257,7 +240,9 @@ impl Store for PostgresStore {
         let dropped = self.database.within(partitions::drop_purged(&self.database));
         if let Err(failure) = dropped.await {
             match failure {
-                Failure::Passing(cause) => warn!(cause, "no partition was dropped; it is tried again"),
+                Failure::Away(cause) | Failure::Busy(cause) => {
+                    warn!(cause, "no partition was dropped; it is tried again")
+                }
                 Failure::Lasting(error) => return Err(error),
             }
         }
@@ -268,6 +253,10 @@ impl Store for PostgresStore {
         let statement = "SELECT name FROM stream WHERE last > 0 ORDER BY name";
         let rows = self.database.ask(statement, &[]).await?;
         rows.iter().map(|row| Ok(Stream::new(rows::octets(row, 0)?))).collect()
+    }
+
+    fn upkeep(&self) -> Option<&dyn Upkeep> {
+        Some(self)
     }
 
     async fn lease(

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeSet, future::poll_fn, sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, sync::watch, time::sleep};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
+};
 use tokio_postgres::AsyncMessage;
 use tracing::{debug, warn};
 
@@ -58,6 +61,9 @@ impl News {
             *is_told = false;
             // What was committed before the database began to tell.
             self.refresh(Moved::Anything).await?;
+            // Not begun anew by what is told: under load something is told all the time, our own commits at least.
+            let mut polls = interval_at(Instant::now() + self.poll, self.poll);
+            polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 tokio::select! {
                     told = heard.recv() => {
@@ -70,7 +76,7 @@ impl News {
                             self.refresh(moved).await?;
                         }
                     }
-                    () = sleep(self.poll) => self.refresh(Moved::Anything).await?,
+                    _ = polls.tick() => self.refresh(Moved::Anything).await?,
                 }
             }
         };
@@ -118,7 +124,7 @@ async fn pass_on(mut connection: Connection, tell: mpsc::UnboundedSender<String>
             let _ = tell.send(told.payload().to_owned());
         }
     }
-    Err(Failure::passing("the connection that listens was closed"))
+    Err(Failure::Away("the connection that listens was closed".into()))
 }
 
 fn stream(text: &str) -> Option<Stream> {

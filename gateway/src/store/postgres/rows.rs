@@ -3,12 +3,13 @@
 use bytes::Bytes;
 use tokio_postgres::Row;
 
-use crate::store::{Answered, Cursor, Entry, StoreError, Stream, Tail};
+use super::checksum;
+use crate::store::{Answered, Cursor, Entry, OnceId, StoreError, Stream, Tail};
 
 /// Columns of an entry, in the order that [`entry`] reads.
 macro_rules! entry_columns {
     () => {
-        "sequence, at, link, head, body"
+        "sequence, at, link, head, body, crc"
     };
 }
 pub(super) use entry_columns;
@@ -35,15 +36,17 @@ pub(super) fn body(row: &Row, column: usize) -> Result<Bytes, StoreError> {
     row.try_get(column).map(Bytes::copy_from_slice).map_err(|_| corrupt(row, column))
 }
 
-/// An entry, from [`entry_columns`].
-pub(super) fn entry(row: &Row) -> Result<Entry, StoreError> {
-    Ok(Entry {
+/// An entry of a stream, from [`entry_columns`]; [`StoreError::Corrupt`] if it is not as it was written.
+pub(super) fn entry(row: &Row, stream: Stream) -> Result<Entry, StoreError> {
+    let entry = Entry {
         sequence: number(row, 0)?,
         at: number(row, 1)?,
         link: octets(row, 2)?,
         head: body(row, 3)?,
         body: body(row, 4)?,
-    })
+    };
+    check(row, 5, checksum::of_entry(stream, &entry))?;
+    Ok(entry)
 }
 
 /// A stream and its tail, from `name, last, link`.
@@ -56,9 +59,27 @@ pub(super) fn cursor(row: &Row, first: usize) -> Result<Cursor, StoreError> {
     Ok(Cursor { through: number(row, first)?, link: octets(row, first + 1)? })
 }
 
-/// An answer, from two columns behind `first`.
-pub(super) fn answered(row: &Row, first: usize) -> Result<Answered, StoreError> {
-    Ok(Answered { digest: octets(row, first)?, answer: body(row, first + 1)? })
+/// The id of an answer.
+pub(super) fn once_id(row: &Row, column: usize) -> Result<OnceId, StoreError> {
+    OnceId::new(&body(row, column)?).ok_or_else(|| corrupt(row, column))
+}
+
+/// An answer with its time, from `at, digest, answer, crc` behind `first`; [`StoreError::Corrupt`] if it is not as it
+/// was written.
+pub(super) fn answered(row: &Row, first: usize, id: &OnceId) -> Result<(u64, Answered), StoreError> {
+    let at = number(row, first)?;
+    let answered = Answered { digest: octets(row, first + 1)?, answer: body(row, first + 2)? };
+    check(row, first + 3, checksum::of_answer(id, at, &answered))?;
+    Ok((at, answered))
+}
+
+// Rows of the release before have no checksum.
+fn check(row: &Row, column: usize, crc: u32) -> Result<(), StoreError> {
+    let kept: Option<i64> = row.try_get(column).map_err(|_| corrupt(row, column))?;
+    if kept.is_some_and(|kept| kept != i64::from(crc)) {
+        return Err(StoreError::Corrupt { what: "a row in the database whose checksum is wrong".into() });
+    }
+    Ok(())
 }
 
 fn corrupt(row: &Row, column: usize) -> StoreError {

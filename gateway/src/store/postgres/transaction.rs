@@ -3,13 +3,17 @@
 //! Rows are locked in one order by all who commit (leases, cursors, streams, each by name), so no two transactions
 //! wait for each other. A stream's tail is taken `FOR UPDATE`: numbers are dense, and given in the order of commits.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use deadpool_postgres::Transaction;
 use tokio::{task::spawn_blocking, try_join};
 use tokio_postgres::{Error, Row, Statement, types::ToSql};
 
 use super::{
+    checksum,
     failure::Failure,
     group::{self, Outcomes, Plan, Touched, View, day},
     rows::{self, wide},
@@ -64,7 +68,7 @@ async fn lock(transaction: &Transaction<'_>, touched: &Touched) -> Result<View, 
         named(transaction, &find_answers, &ids),
     )?;
     if cursors.len() != touched.cursors.len() || streams.len() != touched.streams.len() {
-        return Err(Failure::passing("a row that was just made is not there"));
+        return Err(Failure::Busy("a row that was just made is not there".into()));
     }
     let mut view = View::default();
     for row in leases {
@@ -78,9 +82,9 @@ async fn lock(transaction: &Transaction<'_>, touched: &Touched) -> Result<View, 
         view.tails.insert(stream, tail);
     }
     for row in answers {
-        let id = OnceId::new(&rows::body(&row, 0)?);
-        let id = id.ok_or_else(|| StoreError::Corrupt { what: "an id in the database".into() })?;
-        view.answers.insert(id, rows::answered(&row, 1)?);
+        let id = rows::once_id(&row, 0)?;
+        let answered = rows::answered(&row, 1, &id).map(|(_, answered)| answered);
+        view.answers.insert(id, answered);
     }
     Ok(view)
 }
@@ -114,7 +118,7 @@ async fn prepared(transaction: &Transaction<'_>) -> Result<[Statement; 6], Failu
                 "SELECT name, last, link FROM stream WHERE name = ANY($1) ORDER BY name FOR UPDATE",
             )
             .await?,
-        transaction.prepare_cached("SELECT id, digest, answer FROM once WHERE id = ANY($1)").await?,
+        transaction.prepare_cached("SELECT id, at, digest, answer, crc FROM once WHERE id = ANY($1)").await?,
     ])
 }
 
@@ -131,8 +135,31 @@ async fn write(transaction: &Transaction<'_>, plan: &Plan, mark: Mark) -> Result
     Ok(())
 }
 
+/// Writes what was in another store, with the numbers that it had there; `purged` says how far streams were purged.
+pub(super) async fn restore(
+    transaction: &Transaction<'_>,
+    plan: &Plan,
+    purged: &BTreeMap<Stream, u64>,
+) -> Result<(), Failure> {
+    let names: Vec<Vec<u8>> = plan.cursors.keys().map(|name| name.octets().to_vec()).collect();
+    let streams: Vec<Vec<u8>> = plan.tails.keys().map(|stream| stream.octets().to_vec()).collect();
+    let [_, make_cursors, _, make_streams, ..] = prepared(transaction).await?;
+    named(transaction, &make_cursors, &names).await?;
+    named(transaction, &make_streams, &streams).await?;
+    cursors(transaction, plan).await?;
+    tails(transaction, plan).await?;
+    for (stream, through) in purged {
+        let statement = "UPDATE stream SET purged = $2 WHERE name = $1";
+        execute(transaction, statement, &[&stream.octets().as_slice(), &wide(*through)]).await?;
+    }
+    answers(transaction, plan).await?;
+    entries(transaction, plan).await
+}
+
 async fn marked(transaction: &Transaction<'_>, mark: Mark) -> Result<(), Failure> {
-    let statement = "UPDATE writer SET kept = $2, seen = clock_timestamp() WHERE process = $1";
+    // Made anew if it is gone: without it a commit whose answer is lost would be made twice.
+    let statement = "INSERT INTO writer (process, kept) VALUES ($1, $2) \
+         ON CONFLICT (process) DO UPDATE SET kept = excluded.kept, seen = clock_timestamp()";
     execute(transaction, statement, &[&mark.process.as_slice(), &mark.group]).await
 }
 
@@ -165,30 +192,35 @@ async fn answers(transaction: &Transaction<'_>, plan: &Plan) -> Result<(), Failu
     let at: Vec<i64> = plan.answers.values().map(|(at, _)| wide(*at)).collect();
     let digests: Vec<&[u8]> = plan.answers.values().map(|(_, kept)| &kept.digest[..]).collect();
     let answers: Vec<&[u8]> = plan.answers.values().map(|(_, kept)| &kept.answer[..]).collect();
-    let statement = "INSERT INTO once (id, at, digest, answer) \
-         SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::bytea[])";
+    let crc = plan.answers.iter().map(|(id, (at, kept))| checksum::of_answer(id, *at, kept).into());
+    let crc: Vec<i64> = crc.collect();
+    let statement = "INSERT INTO once (id, at, digest, answer, crc) \
+         SELECT * FROM unnest($1::bytea[], $2::bigint[], $3::bytea[], $4::bytea[], $5::bigint[])";
     if ids.is_empty() {
         return Ok(());
     }
-    execute(transaction, statement, &[&ids, &at, &digests, &answers]).await
+    execute(transaction, statement, &[&ids, &at, &digests, &answers, &crc]).await
 }
 
 async fn entries(transaction: &Transaction<'_>, plan: &Plan) -> Result<(), Failure> {
     let fresh = &plan.entries;
-    let days: Vec<i32> = fresh.iter().map(|entry| day(entry.at)).collect();
-    let streams: Vec<Vec<u8>> = fresh.iter().map(|entry| entry.stream.octets().to_vec()).collect();
-    let sequences: Vec<i64> = fresh.iter().map(|entry| wide(entry.tail.last)).collect();
-    let at: Vec<i64> = fresh.iter().map(|entry| wide(entry.at)).collect();
-    let links: Vec<&[u8]> = fresh.iter().map(|entry| &entry.tail.link[..]).collect();
-    let heads: Vec<&[u8]> = fresh.iter().map(|entry| &entry.head[..]).collect();
-    let bodies: Vec<&[u8]> = fresh.iter().map(|entry| &entry.body[..]).collect();
-    let statement = "INSERT INTO entry (day, stream, sequence, at, link, head, body) \
+    let days: Vec<i32> = fresh.iter().map(|fresh| day(fresh.entry.at)).collect();
+    let streams: Vec<Vec<u8>> = fresh.iter().map(|fresh| fresh.stream.octets().to_vec()).collect();
+    let sequences: Vec<i64> = fresh.iter().map(|fresh| wide(fresh.entry.sequence)).collect();
+    let at: Vec<i64> = fresh.iter().map(|fresh| wide(fresh.entry.at)).collect();
+    let links: Vec<&[u8]> = fresh.iter().map(|fresh| &fresh.entry.link[..]).collect();
+    let heads: Vec<&[u8]> = fresh.iter().map(|fresh| &fresh.entry.head[..]).collect();
+    let bodies: Vec<&[u8]> = fresh.iter().map(|fresh| &fresh.entry.body[..]).collect();
+    let crc: Vec<i64> =
+        fresh.iter().map(|fresh| checksum::of_entry(fresh.stream, &fresh.entry).into()).collect();
+    let statement = "INSERT INTO entry (day, stream, sequence, at, link, head, body, crc) \
          SELECT * FROM unnest($1::integer[], $2::bytea[], $3::bigint[], $4::bigint[], \
-         $5::bytea[], $6::bytea[], $7::bytea[])";
+         $5::bytea[], $6::bytea[], $7::bytea[], $8::bigint[])";
     if fresh.is_empty() {
         return Ok(());
     }
-    execute(transaction, statement, &[&days, &streams, &sequences, &at, &links, &heads, &bodies]).await
+    let values: [&(dyn ToSql + Sync); 8] = [&days, &streams, &sequences, &at, &links, &heads, &bodies, &crc];
+    execute(transaction, statement, &values).await
 }
 
 async fn execute(

@@ -109,9 +109,19 @@ impl Writer {
         if changes.is_empty() {
             return;
         }
-        match self.keep(changes.into()).await {
+        let changes: Arc<[Change]> = changes.into();
+        match self.keep(Arc::clone(&changes)).await {
             Ok(outcomes) => {
                 replies.into_iter().zip(outcomes).for_each(|(reply, outcome)| drop(reply.send(outcome)));
+            }
+            // A row that cannot be read fails only who needs it.
+            Err(StoreError::Corrupt { .. }) if changes.len() > 1 => {
+                for (change, reply) in changes.iter().zip(replies) {
+                    let kept = self.keep(Arc::new([change.clone()])).await;
+                    let outcome =
+                        kept.and_then(|mut outcomes| outcomes.pop().unwrap_or(Err(StoreError::Broken)));
+                    let _ = reply.send(outcome);
+                }
             }
             Err(error) => {
                 warn!(%error, changes = replies.len(), "a group of changes was not kept");
@@ -167,9 +177,11 @@ impl Writer {
 
     /// What became of a commit that was not answered: whether the row that it wrote is there.
     ///
-    /// The old connection holds that row until its transaction is over, so whoever gets it knows the end.
+    /// The old connection holds that row until its transaction is over, also if it has just made it: so whoever gets it
+    /// knows the end.
     async fn settle(&self) -> Result<Fate, StoreError> {
-        let statement = "SELECT kept FROM writer WHERE process = $1 FOR UPDATE";
+        let statement = "INSERT INTO writer (process) VALUES ($1) \
+             ON CONFLICT (process) DO UPDATE SET seen = clock_timestamp() RETURNING kept";
         let mut patience = Patience::of(PATIENCE);
         loop {
             let failure = match self.database.ask(statement, &[&self.mark.process.as_slice()]).await {
@@ -178,7 +190,8 @@ impl Writer {
                     let is_kept = kept.is_some_and(|kept| kept.is_ok_and(|kept| kept == self.mark.group));
                     return Ok(if is_kept { Fate::Kept } else { Fate::Gone });
                 }
-                Err(StoreError::Unreachable { cause, .. }) => Failure::Passing(cause),
+                Err(StoreError::Unreachable { cause, .. }) => Failure::Away(cause),
+                Err(StoreError::Busy { cause }) => Failure::Busy(cause),
                 Err(other) => return Err(other),
             };
             patience.again(failure, self.database.name()).await.map_err(|_| StoreError::Unknown)?;

@@ -5,7 +5,6 @@
 //! disk, and nobody is answered before both are.
 
 mod committer;
-mod damage;
 mod group;
 mod health;
 mod index;
@@ -42,7 +41,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
     committer::{Committer, Job, Reply},
-    damage::Damage,
     health::Health,
     index::Index,
     layout::{Layout, failed},
@@ -54,7 +52,7 @@ use self::{
 };
 use super::{
     Answered, Change, Committed, Cursor, CursorName, Entry, Fence, Holder, LeaseName, OnceId, Store,
-    StoreError, StoreSize, Stream, Tail, tails::Tails, upkeep::Upkeep,
+    StoreError, StoreSize, Stream, Tail, damage::Damage, tails::Tails, upkeep::Upkeep,
 };
 
 /// Jobs that may wait for the thread; more wait in their callers.

@@ -6,7 +6,6 @@
 use std::sync::{Arc, Mutex};
 
 use super::{
-    damage::Damage,
     health::Health,
     index::Index,
     layout::Layout,
@@ -17,6 +16,7 @@ use super::{
 };
 use crate::store::{
     Answered, Entry, OnceId, StoreError, StoreSize, Stream,
+    damage::Damage,
     tails::Tails,
     upkeep::{Damaged, KeptAnswer},
 };

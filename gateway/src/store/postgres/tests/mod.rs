@@ -1,5 +1,10 @@
 //! The store in a database, on a real server.
 
+mod damage;
+mod failures;
+mod limits;
+mod migrations;
+mod moving;
 mod outages;
 mod partitions;
 mod refusals;
@@ -40,10 +45,23 @@ async fn open(database: &TestDatabase) -> Arc<dyn Store> {
 struct Databases(Mutex<BTreeMap<String, TestDatabase>>);
 
 impl Databases {
+    fn named(&self, name: &str) -> TestDatabase {
+        self.0.lock().unwrap().entry(name.to_owned()).or_insert_with(database).clone()
+    }
+
     async fn open(&self, name: &str) -> Arc<dyn Store> {
-        let known = self.0.lock().unwrap().entry(name.to_owned()).or_insert_with(database).clone();
+        let known = self.named(name);
+        // Whoever had it before is dropped. What the server still does for it ends before the next one begins.
+        while cut(&known) > 0 {}
         open(&known).await
     }
+}
+
+/// Cuts every connection to a database, in the middle of whatever it does; gives how many there were.
+fn cut(database: &TestDatabase) -> u32 {
+    let statement = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
+         WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    cluster::shared().unwrap().sql(&database.name, statement).unwrap().parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -55,7 +73,10 @@ async fn the_contract_holds() {
 #[test]
 fn random_operations_do_what_they_do_to_maps_in_memory() {
     let databases = Databases::default();
-    contract::model::holds(24, async |name: &str| databases.open(name).await);
+    let kill = async |name: &str| {
+        cut(&databases.named(name));
+    };
+    contract::model::holds(24, async |name: &str| databases.open(name).await, kill);
 }
 
 #[tokio::test]

@@ -60,13 +60,9 @@ async fn connections_that_are_cut_at_any_moment_lose_and_double_nothing() {
     let stores = [open(&database).await, open(&database).await];
     let stop = Arc::new(AtomicBool::new(false));
     let writers = pushes(&stores, &stop).await;
-    let name = database.name.clone();
-    let cut = move || {
-        let statement = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity \
-             WHERE datname = current_database() AND pid <> pg_backend_pid()";
-        (0..40).for_each(|_| drop(cluster::shared().unwrap().sql(&name, statement).unwrap()));
-    };
-    tokio::task::spawn_blocking(cut).await.unwrap();
+    let known = database.clone();
+    let cuts = tokio::task::spawn_blocking(move || (0..40).map(|_| cut(&known)).sum::<u32>());
+    assert!(cuts.await.unwrap() > 40, "connections were cut");
     stop.store(true, Ordering::Relaxed);
     assert_kept_once(&*stores[0], writers.join_all().await).await;
 }
@@ -136,8 +132,25 @@ async fn pass(mut client: TcpStream, mut server: UnixStream, cut: Arc<Mutex<Cut>
     }
 }
 
+/// Whether the row that tells what became of a process's last commit is there when it commits.
+#[derive(Clone, Copy)]
+enum Row {
+    Kept,
+    /// As if the process had been idle for longer than such rows are kept.
+    Removed,
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_commit_whose_answer_is_lost_is_known_and_not_made_twice() {
+    commits_without_answers(Row::Kept).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_whose_answer_is_lost_is_known_also_after_a_long_time_without_any() {
+    commits_without_answers(Row::Removed).await;
+}
+
+async fn commits_without_answers(row: Row) {
     let database = database();
     let cut = Arc::new(Mutex::new(Cut::Never));
     let address = line(database.socket.clone(), Arc::clone(&cut)).await;
@@ -146,6 +159,12 @@ async fn a_commit_whose_answer_is_lost_is_known_and_not_made_twice() {
     let store = PostgresStore::open(by_line).await.unwrap();
     for turn in 1..=8_u64 {
         let when = if turn % 2 == 0 { Cut::BeforeCommit } else { Cut::BehindCommit };
+        if let Row::Removed = row {
+            // Another process starts.
+            let idle = "UPDATE exchange.writer SET seen = seen - interval '31 days'";
+            cluster::shared().unwrap().sql(&database.name, idle).unwrap();
+            open(&database).await.close().await.unwrap();
+        }
         *cut.lock().unwrap() = when;
         // Without an id: only the store itself can know.
         let kept = store.commit(contract::appends(1, vec![contract::append(STREAM, "a")])).await.unwrap();

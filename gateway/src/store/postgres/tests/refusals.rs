@@ -22,7 +22,7 @@ async fn a_schema_of_a_later_release_is_refused_and_left_as_it_is() {
         refused(options(&database)).await,
         PostgresStore::check(options(&database)).await.expect_err("it is refused"),
     ] {
-        assert!(matches!(refused, StoreError::Newer { found: 99, known: 1 }), "{refused}");
+        assert!(matches!(refused, StoreError::Newer { found: 99, known: 2 }), "{refused}");
     }
 }
 
@@ -44,7 +44,7 @@ async fn processes_that_start_together_migrate_once() {
     }
     assert_eq!(opening.join_all().await.len(), 6);
     let applied = cluster::shared().unwrap().sql(&database.name, "SELECT count(*) FROM exchange.migration");
-    assert_eq!(applied.unwrap(), "1");
+    assert_eq!(applied.unwrap(), "2");
 }
 
 #[tokio::test]
@@ -113,9 +113,9 @@ async fn a_check_says_when_the_database_is_newer_or_does_not_answer() {
     let check = || prepare::check(&config, &Clock::default());
     assert!(check().unwrap().starts_with("good: country 826"));
     open(&database).await.close().await.unwrap();
-    sql(&database, "INSERT INTO exchange.migration (number, name) VALUES (2, '0002_later')");
+    sql(&database, "INSERT INTO exchange.migration (number, name) VALUES (3, '0003_later')");
     let [newer] = &check().unwrap_err()[..] else { panic!("one problem") };
-    assert!(newer.contains("format 2") && newer.contains("knows 1"), "{newer}");
+    assert!(newer.contains("format 3") && newer.contains("knows 2"), "{newer}");
     let statement = format!("ALTER DATABASE {} ALLOW_CONNECTIONS false", database.name);
     cluster::shared().unwrap().sql("postgres", &statement).unwrap();
     let [away] = &check().unwrap_err()[..] else { panic!("one problem") };

@@ -19,6 +19,12 @@ async fn replicas<const N: usize>(database: &TestDatabase) -> [Arc<dyn Store>; N
     opened.try_into().ok().expect("as many as were opened")
 }
 
+/// One that knows of others' commits only by notification.
+pub(super) async fn told_only(database: &TestDatabase) -> Arc<dyn Store> {
+    let never = PostgresOptions { poll: Duration::from_secs(3_600), ..options(database) };
+    Arc::new(PostgresStore::open(never).await.unwrap())
+}
+
 fn move_cursor(from: u64, to: u64) -> Vec<Advance> {
     let at = |through| Cursor { through, link: [0; 32] };
     vec![Advance { cursor: CURSOR, from: at(from), to: at(to) }]
@@ -154,7 +160,10 @@ async fn a_holder_that_was_away_too_long_keeps_nothing_any_more() {
 #[tokio::test]
 async fn a_commit_rings_on_the_other_replicas_and_moves_their_tails() {
     let database = database();
-    let [here, there] = replicas::<2>(&database).await;
+    let (here, there) = (open(&database).await, told_only(&database).await);
+    // It has asked for everything once when it began to listen: from then on it knows what it is told.
+    let mut elsewhere = there.elsewhere();
+    timeout(SOON, elsewhere.wait_for(|asked| *asked > 0)).await.unwrap().unwrap();
     let (mut tail, mut elsewhere) = (there.tail(STREAM), there.elsewhere());
     elsewhere.mark_unchanged();
     here.commit(contract::appends(1, vec![contract::append(STREAM, "a")])).await.unwrap();
@@ -168,8 +177,7 @@ async fn a_commit_rings_on_the_other_replicas_and_moves_their_tails() {
 #[tokio::test]
 async fn a_tail_can_be_asked_anew_before_it_was_told() {
     let database = database();
-    let quiet = PostgresOptions { poll: Duration::from_secs(3_600), ..options(&database) };
-    let (here, there) = (open(&database).await, PostgresStore::open(quiet).await.unwrap());
+    let (here, there) = (open(&database).await, told_only(&database).await);
     for last in 1..=20 {
         here.commit(contract::appends(1, vec![contract::append(STREAM, "a")])).await.unwrap();
         assert_eq!(there.latest(STREAM).await.unwrap().last, last);
@@ -185,9 +193,34 @@ async fn news_that_nobody_tells_is_asked_for() {
     here.commit(contract::appends(1, vec![contract::append(STREAM, "a")])).await.unwrap();
     let mut tail = there.tail(STREAM);
     timeout(SOON, tail.wait_for(|tail| tail.last == 1)).await.unwrap().unwrap();
-    // As a commit whose notification is lost.
-    let statement = "INSERT INTO exchange.entry SELECT day, stream, 2, at, link, head, body FROM exchange.entry; \
-         UPDATE exchange.stream SET last = 2";
-    cluster::shared().unwrap().sql(&database.name, statement).unwrap();
+    append_untold(&database);
     timeout(SOON, tail.wait_for(|tail| tail.last == 2)).await.unwrap().unwrap();
+}
+
+/// As a commit whose notification is lost.
+fn append_untold(database: &TestDatabase) {
+    let statement = "INSERT INTO exchange.entry SELECT day, stream, 2, at, link, head, body FROM exchange.entry \
+         WHERE stream = 'peer 826'; UPDATE exchange.stream SET last = 2 WHERE name = 'peer 826'";
+    cluster::shared().unwrap().sql(&database.name, statement).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_that_nobody_tells_is_asked_for_also_while_much_is_told() {
+    let database = database();
+    let store = open(&database).await;
+    store.commit(contract::appends(1, vec![contract::append(STREAM, "a")])).await.unwrap();
+    let mut tail = store.tail(STREAM);
+    let busy = async {
+        loop {
+            store.commit(contract::appends(1, vec![contract::append(OTHER, "b")])).await.unwrap();
+        }
+    };
+    let asked = async {
+        append_untold(&database);
+        timeout(SOON, tail.wait_for(|tail| tail.last == 2)).await.unwrap().unwrap();
+    };
+    tokio::select! {
+        () = busy => {}
+        () = asked => {}
+    }
 }

@@ -9,7 +9,11 @@ mod power_cut;
 mod rebuild;
 mod space;
 
-use std::{path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
 
 use crate::store::contract;
 
@@ -63,10 +67,54 @@ async fn the_contract_holds_with_small_segments() {
     contract::holds(async |name: &str| Arc::new(open(&root.path().join(name))) as Arc<dyn Store>).await;
 }
 
+/// Stores by name, each in the folder that its last kill has left.
+#[derive(Default)]
+struct Folders(Mutex<BTreeMap<String, u32>>);
+
+impl Folders {
+    fn of(&self, root: &Path, name: &str) -> PathBuf {
+        root.join(format!("{name}.{}", self.0.lock().unwrap().get(name).copied().unwrap_or_default()))
+    }
+
+    /// Copies the files of a store that is at work, as they are at one moment: as often as they change meanwhile.
+    fn kill(&self, root: &Path, name: &str) {
+        let from = self.of(root, name);
+        let mut known = files(&from);
+        let left = loop {
+            let again = files(&from);
+            if again == known {
+                break again;
+            }
+            known = again;
+        };
+        *self.0.lock().unwrap().entry(name.to_owned()).or_default() += 1;
+        let to = self.of(root, name);
+        for (path, octets) in left {
+            std::fs::create_dir_all(to.join(&path).parent().unwrap()).unwrap();
+            std::fs::write(to.join(path), octets).unwrap();
+        }
+    }
+}
+
+/// All files below a folder with their octets; a file that goes meanwhile is not there.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    for part in ["", "index", "segments"] {
+        for item in std::fs::read_dir(folder.join(part)).unwrap().flatten() {
+            if let Ok(octets) = std::fs::read(item.path()) {
+                files.insert(Path::new(part).join(item.file_name()), octets);
+            }
+        }
+    }
+    files
+}
+
 #[test]
 fn random_operations_do_what_they_do_to_maps_in_memory() {
-    let root = tempfile::tempdir().unwrap();
-    contract::model::holds(48, async |name: &str| Arc::new(open(&root.path().join(name))) as Arc<dyn Store>);
+    let (root, folders) = (tempfile::tempdir().unwrap(), Folders::default());
+    let kill = async |name: &str| folders.kill(root.path(), name);
+    let open = async |name: &str| Arc::new(open(&folders.of(root.path(), name))) as Arc<dyn Store>;
+    contract::model::holds(48, open, kill);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,5 @@
 //! Random operations do to the store what they do to a few maps in memory, whenever it is closed, dropped, killed or
-//! loses its index. The contract has the same without the last two.
+//! loses its index. The contract has the same without the last one.
 
 use std::collections::BTreeMap;
 
@@ -156,7 +156,7 @@ fn plain(committed: Result<Committed, StoreError>) -> Result<Committed, &'static
 }
 
 /// The store as a killed process leaves it: its files, and nobody who closes them.
-fn killed(folder: &Path, root: &Path, turn: usize) -> std::path::PathBuf {
+fn killed(folder: &Path, root: &Path, turn: usize) -> PathBuf {
     let left = folder.join(turn.to_string());
     for part in ["", "index", "segments"] {
         copy(&root.join(part), &left.join(part));
