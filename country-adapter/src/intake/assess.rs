@@ -57,6 +57,8 @@ pub enum Refused {
     OutsideOfContact,
     /// More minutes by distance than the contact lasted.
     ImpossibleMinutes,
+    /// More than 15 days old, or later than tomorrow: what is counted is forgotten behind these days.
+    OutOfTime,
     /// Counted already within 15 days.
     AlreadySeen,
     /// More than one country's reports or tokens of a day.
@@ -65,7 +67,7 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::UnknownKey,
         Self::NotOpened,
         Self::MalformedToken,
@@ -74,6 +76,7 @@ impl Refused {
         Self::WrongTimeCode,
         Self::OutsideOfContact,
         Self::ImpossibleMinutes,
+        Self::OutOfTime,
         Self::AlreadySeen,
         Self::OverQuota,
     ];
@@ -96,6 +99,7 @@ impl Refused {
             Self::WrongTimeCode => "wrong_time_code",
             Self::OutsideOfContact => "outside_of_contact",
             Self::ImpossibleMinutes => "impossible_minutes",
+            Self::OutOfTime => "out_of_time",
             Self::AlreadySeen => "already_seen",
             Self::OverQuota => "over_quota",
         }
@@ -193,6 +197,26 @@ fn name(octets: &[u8]) -> ConfirmationToken {
     ConfirmationToken::new(*hash.first_chunk().expect("a hash has more than 16 octets"))
 }
 
+/// When something arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moment {
+    /// What the clock shows, Unix seconds.
+    pub(super) now: u64,
+    /// The day by which what was counted is forgotten: that of a clock which does not leap.
+    pub(super) forgotten_by: Day,
+}
+
+impl Moment {
+    /// Whether reports of a day are taken: none that was forgotten and could be counted again, and none of a day that
+    /// has not come.
+    ///
+    /// A clock that leapt may be right: what is of its days is no report from the future.
+    fn takes(self, day: Day) -> bool {
+        let latest = self.forgotten_by.max(Day::of_unix(self.now)).plus(1);
+        (self.forgotten_by.minus(Report::MAX_AGE)..=latest).contains(&day)
+    }
+}
+
 /// What there is to do with a report before it is assessed.
 enum Task<'a> {
     Nothing,
@@ -201,8 +225,16 @@ enum Task<'a> {
 }
 
 impl Rules {
-    /// What a report means, once its token was opened.
-    pub(super) fn assess<'a>(&self, report: Report<'a>, opened: Unopened) -> Result<Event<'a>, Refused> {
+    /// What a report means at a moment, once its token was opened.
+    pub(super) fn assess<'a>(
+        &self,
+        report: Report<'a>,
+        opened: Unopened,
+        moment: Moment,
+    ) -> Result<Event<'a>, Refused> {
+        if !moment.takes(report.day()) {
+            return Err(Refused::OutOfTime);
+        }
         let report = match report {
             Report::DiagnosisKey(key) => return Ok(Event::Key(key)),
             Report::Contact(contact) => contact,

@@ -24,7 +24,7 @@ const ENDING: &str = ".log";
 /// The bit of a record's day that says second degree: days have 15 bits until 2059.
 const SECOND: u16 = 1 << 15;
 /// Days for which a token is kept: as long as a report may be old, and one more, as a token that was made before
-/// midnight fits a contact of the next day too.
+/// midnight fits a contact of the next day too. The desk refuses what is older.
 const KEPT: u16 = Report::MAX_AGE + 1;
 
 /// Which report counted a token.
