@@ -13,6 +13,7 @@ use proto::registry::Family;
 use proto::report::{self, Report};
 use zeroize::Zeroizing;
 
+use crate::diagnosis;
 use crate::herald::secured::ConfirmationToken;
 use crate::herald::secured::report::ReportToken;
 use crate::herald::secured::service::{self, DailyKey, NotOpened};
@@ -25,6 +26,9 @@ pub type KeySource = Arc<dyn Fn() -> Arc<Vec<DailyKey<PrivateKey>>> + Send + Syn
 
 /// Fewer tokens than this are opened without a thread.
 const WORTH_A_THREAD: usize = 16;
+
+/// Seconds by which the clock of another country may be ahead of ours, as those of phones may be.
+const SKEW: u64 = 900;
 
 /// How reports are assessed.
 pub struct Rules {
@@ -59,6 +63,8 @@ pub enum Refused {
     ImpossibleMinutes,
     /// More than 15 days old, or later than tomorrow: what is counted is forgotten behind these days.
     OutOfTime,
+    /// An ill person's key whose phone may still advertise what follows from it: it would tell who is ill now.
+    KeyInUse,
     /// Counted already within 15 days.
     AlreadySeen,
     /// More than one country's reports or tokens of a day.
@@ -67,7 +73,7 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::UnknownKey,
         Self::NotOpened,
         Self::MalformedToken,
@@ -77,6 +83,7 @@ impl Refused {
         Self::OutsideOfContact,
         Self::ImpossibleMinutes,
         Self::OutOfTime,
+        Self::KeyInUse,
         Self::AlreadySeen,
         Self::OverQuota,
     ];
@@ -100,6 +107,7 @@ impl Refused {
             Self::OutsideOfContact => "outside_of_contact",
             Self::ImpossibleMinutes => "impossible_minutes",
             Self::OutOfTime => "out_of_time",
+            Self::KeyInUse => "key_in_use",
             Self::AlreadySeen => "already_seen",
             Self::OverQuota => "over_quota",
         }
@@ -215,6 +223,11 @@ impl Moment {
         let latest = self.forgotten_by.max(Day::of_unix(self.now)).plus(1);
         (self.forgotten_by.minus(Report::MAX_AGE)..=latest).contains(&day)
     }
+
+    /// Whether a key came before it may be used, although its country's clock was right.
+    fn is_in_use(self, key: &report::DiagnosisKey) -> bool {
+        diagnosis::over(&key.key) > self.now + SKEW
+    }
 }
 
 /// What there is to do with a report before it is assessed.
@@ -236,6 +249,7 @@ impl Rules {
             return Err(Refused::OutOfTime);
         }
         let report = match report {
+            Report::DiagnosisKey(key) if moment.is_in_use(&key) => return Err(Refused::KeyInUse),
             Report::DiagnosisKey(key) => return Ok(Event::Key(key)),
             Report::Contact(contact) => contact,
         };

@@ -1,5 +1,7 @@
 //! What arrives is put where it is needed, once, and what fails a check nowhere.
 
+mod of_time;
+
 use std::collections::BTreeMap;
 
 use pki::seal::{PrivateKey, PublicKey, Suite};
@@ -478,7 +480,8 @@ async fn an_identifier_of_simple_and_an_ill_persons_key_count_once_and_a_place_a
     let place = Place::new().await;
     let open = || place.intake(Disk::default(), Approach::Decentralised).unwrap();
     let clock = &place.world.clock;
-    let reports = [report(1, clock), key(ReportType::ConfirmedTest, clock.today()), somewhere(clock.today())];
+    let day = clock.today().minus(2);
+    let reports = [report(1, clock), key(ReportType::ConfirmedTest, day), somewhere(clock.today())];
     take(&open(), 1, &reports);
     // Another case, behind a restart, and another country.
     let intake = open();
@@ -489,68 +492,6 @@ async fn an_identifier_of_simple_and_an_ill_persons_key_count_once_and_a_place_a
     assert_eq!((posted(ListKind::Contacts), posted(ListKind::DailyKeys)), (1, 1));
     assert_eq!(posted(ListKind::Venues), 3);
     // Its owner takes it back.
-    take(&intake, 3, &[key(ReportType::Revoked, clock.today())]);
+    take(&intake, 3, &[key(ReportType::Revoked, day)]);
     assert_eq!(refusals(&intake), BTreeMap::from([("already_seen", 4)]));
-}
-
-/// A report of Simple with an identifier of its own, of a day.
-fn identifier(number: u8, day: Day) -> Vec<u8> {
-    let header = EnvelopeHeader::new(0x10, World::own()).unwrap();
-    let mut octets = Vec::new();
-    Report::Contact(Reported {
-        token: Token::new(header, &[number; 16]).unwrap(),
-        day,
-        start: None,
-        duration: Minutes::capped(20),
-        proximity: [0, 20, 0, 0].map(Minutes::capped),
-        risk: Risk::default(),
-        extended: LeavingData::default(),
-    })
-    .encode(&mut octets);
-    octets
-}
-
-#[tokio::test]
-async fn what_is_more_than_15_days_old_or_later_than_tomorrow_is_refused_whatever_it_is() {
-    let place = Place::new().await;
-    let today = place.world.clock.today();
-    let days = [(today.minus(16), 0), (today.minus(15), 1), (today.plus(1), 1), (today.plus(2), 0)];
-    for (day, posted) in days {
-        let _ = std::fs::remove_dir_all(place.world.path("state"));
-        let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
-        let reports = [identifier(1, day), somewhere(day)];
-        accept(&intake, &batch(&place, 1, &reports)).unwrap();
-        let entries = [ListKind::Contacts, ListKind::Venues].map(|kind| place.posted(kind).len());
-        assert_eq!(entries, [posted; 2], "{day}");
-        let refused = if posted == 0 { BTreeMap::from([("out_of_time", 2)]) } else { BTreeMap::new() };
-        assert_eq!(refusals(&intake), refused, "{day}");
-    }
-}
-
-#[tokio::test]
-async fn what_was_forgotten_cannot_be_counted_again() {
-    let place = Place::new().await;
-    let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
-    let today = place.world.clock.today();
-    for position in 1..=3 {
-        for age in 0..40 {
-            let replayed = identifier(u8::try_from(age + 1).unwrap(), today.minus(age));
-            accept(&intake, &batch(&place, position * 100 + u64::from(age), &[replayed])).unwrap();
-        }
-        intake.forget(today).unwrap();
-    }
-    assert!(place.posted(ListKind::Contacts).into_values().all(|times| times == 1));
-    assert_eq!(refusals(&intake), BTreeMap::from([("already_seen", 2 * 16), ("out_of_time", 3 * 24)]));
-}
-
-#[tokio::test]
-async fn a_clock_that_leaps_makes_no_report_too_old_and_none_of_its_days_too_early() {
-    let place = Place::new().await;
-    let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
-    let today = place.world.clock.today();
-    accept(&intake, &batch(&place, 1, &[identifier(1, today)])).unwrap();
-    place.world.clock.turn(40 * 86_400);
-    accept(&intake, &batch(&place, 2, &[identifier(2, today.minus(15)), identifier(3, today.plus(41))]))
-        .unwrap();
-    assert_eq!((place.posted(ListKind::Contacts).len(), refusals(&intake)), (3, BTreeMap::new()));
 }
