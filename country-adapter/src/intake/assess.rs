@@ -65,6 +65,8 @@ pub enum Refused {
     OutOfTime,
     /// An ill person's key whose phone may still advertise what follows from it: it would tell who is ill now.
     KeyInUse,
+    /// An ill person's key that another country than the sender's is said to have confirmed.
+    OtherIssuer,
     /// Counted already within 15 days.
     AlreadySeen,
     /// More than one country's reports or tokens of a day.
@@ -73,7 +75,7 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::UnknownKey,
         Self::NotOpened,
         Self::MalformedToken,
@@ -84,6 +86,7 @@ impl Refused {
         Self::ImpossibleMinutes,
         Self::OutOfTime,
         Self::KeyInUse,
+        Self::OtherIssuer,
         Self::AlreadySeen,
         Self::OverQuota,
     ];
@@ -108,6 +111,7 @@ impl Refused {
             Self::ImpossibleMinutes => "impossible_minutes",
             Self::OutOfTime => "out_of_time",
             Self::KeyInUse => "key_in_use",
+            Self::OtherIssuer => "other_issuer",
             Self::AlreadySeen => "already_seen",
             Self::OverQuota => "over_quota",
         }
@@ -199,6 +203,14 @@ impl Event<'_> {
     }
 }
 
+/// Whether a key's issuer may be of a country. The name of an opaque authority says no country.
+fn is_confirmed_in(key: &report::DiagnosisKey, origin: CountryCode) -> bool {
+    match key.issuer {
+        Authority::State(country, _) => country == origin,
+        Authority::Opaque(_) => true,
+    }
+}
+
 /// What has no confirmation token is named by a hash, so that nobody can choose another's name.
 fn name(octets: &[u8]) -> ConfirmationToken {
     let hash = sha256(&[b"exchange/v1 counts once", octets].concat());
@@ -238,17 +250,18 @@ enum Task<'a> {
 }
 
 impl Rules {
-    /// What a report means at a moment, once its token was opened.
+    /// What a report of a country means at a moment, once its token was opened.
     pub(super) fn assess<'a>(
         &self,
         report: Report<'a>,
         opened: Unopened,
-        moment: Moment,
+        (origin, moment): (CountryCode, Moment),
     ) -> Result<Event<'a>, Refused> {
         if !moment.takes(report.day()) {
             return Err(Refused::OutOfTime);
         }
         let report = match report {
+            Report::DiagnosisKey(key) if !is_confirmed_in(&key, origin) => return Err(Refused::OtherIssuer),
             Report::DiagnosisKey(key) if moment.is_in_use(&key) => return Err(Refused::KeyInUse),
             Report::DiagnosisKey(key) => return Ok(Event::Key(key)),
             Report::Contact(contact) => contact,

@@ -190,7 +190,7 @@ impl Intake {
         let opened = self.rules.open_all(reports, allowed.tokens);
         let mut piece = Piece::new(source);
         for (place, (report, opened)) in (0_u32..).zip(reports.iter().zip(opened)) {
-            let assessed = self.rules.assess(*report, opened, moment).and_then(|event| {
+            let assessed = self.rules.assess(*report, opened, (source.origin(), moment)).and_then(|event| {
                 let claim = Claim::new(source, place);
                 let mut is_new = |(token, day)| seen.claim((token, source.degree()), day, claim);
                 let is_new = event.counts_once().is_none_or(&mut is_new);
