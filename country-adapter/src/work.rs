@@ -10,6 +10,8 @@ use proto::verdict::Verdict;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::diagnosis;
+
 /// Names a claimed piece of work; also a file name, so it has no `/` and does not begin with a dot.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkName(String);
@@ -75,6 +77,18 @@ impl EncodedReport {
     pub fn check_age(&self, today: Day) -> Result<(), Rejected> {
         Report::decode(&self.octets)?.check_age(today)?;
         Ok(())
+    }
+
+    /// Refuses an ill person's key that is in use at a Unix time, as its destination would.
+    pub fn check_use(&self, now: u64) -> Result<(), Rejected> {
+        match Report::decode(&self.octets)? {
+            Report::DiagnosisKey(key) if diagnosis::over(&key.key) > now => {
+                let message =
+                    "the key is in use until two hours after its time; hand it over again then".into();
+                Err(Rejected { verdict: Verdict::FromTheFuture, message })
+            }
+            Report::DiagnosisKey(_) | Report::Contact(_) => Ok(()),
+        }
     }
 }
 

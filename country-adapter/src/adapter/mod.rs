@@ -103,7 +103,7 @@ impl Adapter {
         let steady = Arc::new(SteadyClock::new(&config.state, disk.clone(), clock.clone()));
         let service_keys = open::service_keys(&config, &steady, &disk)?;
         let taken = (counters.clone(), service_keys.clone());
-        let intake = Arc::new(open::intake(&config, country, (&clock, &disk), taken)?);
+        let intake = Arc::new(open::intake(&config, country, (&steady, &disk), taken)?);
         let wake = Arc::new(Notify::new());
         let served = (intake.clone(), spool.clone(), wake.clone(), keeper.watch());
         let phones = open::phones(&config, country, (&clock, &disk), served, (&poster, &service_keys))?;

@@ -171,7 +171,7 @@ pub(super) fn service_keys(
 pub(super) fn intake(
     config: &Config,
     country: CountryCode,
-    (clock, disk): (&Clock, &Disk),
+    (clock, disk): (&Arc<SteadyClock>, &Disk),
     (counters, keys): (Arc<Counters>, Option<Arc<ServiceKeys>>),
 ) -> Result<Intake, OpenError> {
     let keys = keys.map(|keys| -> KeySource { Arc::new(move || keys.private()) });

@@ -31,7 +31,7 @@ pub(crate) enum Keys {
         after_help = "Exit code 4: some keys were left out; each is named with its field.\n\nExample:\n  country-adapter keys import /etc/exchange/country-adapter.toml batch.efgs --format efgs"
     )]
     Import(Import),
-    /// Write the keys of the last 15 days that have arrived as one signed GAEN export
+    /// Write the keys of the last 15 days that have arrived and are out of use as one signed GAEN export
     #[command(
         after_help = "Example:\n  country-adapter keys export /etc/exchange/country-adapter.toml --out export.zip"
     )]
@@ -160,7 +160,7 @@ fn export(config: &Config, out: &Path) -> anyhow::Result<ExitCode> {
         let octets = std::fs::read(folder.join(&name)).with_context(|| format!("cannot read {name}"))?;
         keys.extend(arrived(&octets).with_context(|| format!("{name} in {}", folder.display()))?);
     }
-    keys.retain(|key| DateOut::check(key.key.day(), clock.today()).is_ok());
+    keys.retain(|key| diagnosis::may_be_shown(&key.key, clock.now()));
     let start = clock.today().minus(Report::MAX_AGE).unix();
     let period = Period { region: country(config)?, start, end: clock.now() };
     let (zip, count) = gaen_export::write(&keys, &period, &key);

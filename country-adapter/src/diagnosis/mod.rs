@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use pki::trust::TrustList;
 use proto::day::Day;
 use proto::ids::{Authority, CountryCode, StateCode};
-use proto::report::{DiagnosisKey, IllKey, Report, RollingWindow};
+use proto::report::{DateOut, DiagnosisKey, IllKey, Report, RollingWindow};
 
 use crate::phones::upload::UploadedKey;
 
@@ -128,6 +128,12 @@ pub fn over(key: &IllKey) -> u64 {
     end + TOLERANCE
 }
 
+/// Whether phones may be given a key at a Unix time: it is over, and no more than 15 days old.
+#[must_use]
+pub fn may_be_shown(key: &IllKey, now: u64) -> bool {
+    DateOut::check(key.day(), Day::of_unix(now)).is_ok() && over(key) <= now
+}
+
 fn end_of(window: RollingWindow) -> u64 {
     (u64::from(window.start()) + u64::from(window.period())) * INTERVAL
 }
@@ -215,5 +221,15 @@ mod tests {
         let keys = [key(gaen, &[250]), key(simple(20_000), &[250])];
         let held = fan_out(&[]).reports(&trust, &keys, 20_000 * 86_400).others.held;
         assert_eq!(held.keys().copied().collect::<Vec<_>>(), [over(&gaen), over_at]);
+    }
+
+    #[test]
+    fn a_key_is_shown_from_two_hours_after_its_day_until_it_is_15_days_old() {
+        let over = 20_001 * 86_400 + 7_200;
+        for (now, shown) in [(NOON, false), (over - 1, false), (over, true)] {
+            assert_eq!(may_be_shown(&simple(20_000), now), shown, "{now}");
+        }
+        let last = 20_016 * 86_400 - 1;
+        assert!(may_be_shown(&simple(20_000), last) && !may_be_shown(&simple(20_000), last + 1));
     }
 }

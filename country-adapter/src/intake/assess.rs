@@ -13,6 +13,7 @@ use proto::registry::Family;
 use proto::report::{self, Report};
 use zeroize::Zeroizing;
 
+use crate::diagnosis;
 use crate::herald::secured::ConfirmationToken;
 use crate::herald::secured::report::ReportToken;
 use crate::herald::secured::service::{self, DailyKey, NotOpened};
@@ -25,6 +26,9 @@ pub type KeySource = Arc<dyn Fn() -> Arc<Vec<DailyKey<PrivateKey>>> + Send + Syn
 
 /// Fewer tokens than this are opened without a thread.
 const WORTH_A_THREAD: usize = 16;
+
+/// Seconds by which the clock of another country may be ahead of ours, as those of phones may be.
+const SKEW: u64 = 900;
 
 /// How reports are assessed.
 pub struct Rules {
@@ -57,6 +61,12 @@ pub enum Refused {
     OutsideOfContact,
     /// More minutes by distance than the contact lasted.
     ImpossibleMinutes,
+    /// More than 15 days old, or later than tomorrow: what is counted is forgotten behind these days.
+    OutOfTime,
+    /// An ill person's key whose phone may still advertise what follows from it: it would tell who is ill now.
+    KeyInUse,
+    /// An ill person's key that another country than the sender's is said to have confirmed.
+    OtherIssuer,
     /// Counted already within 15 days.
     AlreadySeen,
     /// More than one country's reports or tokens of a day.
@@ -65,7 +75,7 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::UnknownKey,
         Self::NotOpened,
         Self::MalformedToken,
@@ -74,6 +84,9 @@ impl Refused {
         Self::WrongTimeCode,
         Self::OutsideOfContact,
         Self::ImpossibleMinutes,
+        Self::OutOfTime,
+        Self::KeyInUse,
+        Self::OtherIssuer,
         Self::AlreadySeen,
         Self::OverQuota,
     ];
@@ -96,6 +109,9 @@ impl Refused {
             Self::WrongTimeCode => "wrong_time_code",
             Self::OutsideOfContact => "outside_of_contact",
             Self::ImpossibleMinutes => "impossible_minutes",
+            Self::OutOfTime => "out_of_time",
+            Self::KeyInUse => "key_in_use",
+            Self::OtherIssuer => "other_issuer",
             Self::AlreadySeen => "already_seen",
             Self::OverQuota => "over_quota",
         }
@@ -187,10 +203,43 @@ impl Event<'_> {
     }
 }
 
+/// Whether a key's issuer may be of a country. The name of an opaque authority says no country.
+fn is_confirmed_in(key: &report::DiagnosisKey, origin: CountryCode) -> bool {
+    match key.issuer {
+        Authority::State(country, _) => country == origin,
+        Authority::Opaque(_) => true,
+    }
+}
+
 /// What has no confirmation token is named by a hash, so that nobody can choose another's name.
 fn name(octets: &[u8]) -> ConfirmationToken {
     let hash = sha256(&[b"exchange/v1 counts once", octets].concat());
     ConfirmationToken::new(*hash.first_chunk().expect("a hash has more than 16 octets"))
+}
+
+/// When something arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Moment {
+    /// What the clock shows, Unix seconds.
+    pub(super) now: u64,
+    /// The day by which what was counted is forgotten: that of a clock which does not leap.
+    pub(super) forgotten_by: Day,
+}
+
+impl Moment {
+    /// Whether reports of a day are taken: none that was forgotten and could be counted again, and none of a day that
+    /// has not come.
+    ///
+    /// A clock that leapt may be right: what is of its days is no report from the future.
+    fn takes(self, day: Day) -> bool {
+        let latest = self.forgotten_by.max(Day::of_unix(self.now)).plus(1);
+        (self.forgotten_by.minus(Report::MAX_AGE)..=latest).contains(&day)
+    }
+
+    /// Whether a key came before it may be used, although its country's clock was right.
+    fn is_in_use(self, key: &report::DiagnosisKey) -> bool {
+        diagnosis::over(&key.key) > self.now + SKEW
+    }
 }
 
 /// What there is to do with a report before it is assessed.
@@ -201,9 +250,19 @@ enum Task<'a> {
 }
 
 impl Rules {
-    /// What a report means, once its token was opened.
-    pub(super) fn assess<'a>(&self, report: Report<'a>, opened: Unopened) -> Result<Event<'a>, Refused> {
+    /// What a report of a country means at a moment, once its token was opened.
+    pub(super) fn assess<'a>(
+        &self,
+        report: Report<'a>,
+        opened: Unopened,
+        (origin, moment): (CountryCode, Moment),
+    ) -> Result<Event<'a>, Refused> {
+        if !moment.takes(report.day()) {
+            return Err(Refused::OutOfTime);
+        }
         let report = match report {
+            Report::DiagnosisKey(key) if !is_confirmed_in(&key, origin) => return Err(Refused::OtherIssuer),
+            Report::DiagnosisKey(key) if moment.is_in_use(&key) => return Err(Refused::KeyInUse),
             Report::DiagnosisKey(key) => return Ok(Event::Key(key)),
             Report::Contact(contact) => contact,
         };

@@ -32,20 +32,21 @@ pub use piece::{Piece, PieceName, Source, UploadId};
 pub use postings::Postings;
 
 use crate::backend::{Accepted, BackendError, Cursor, Mark};
-use crate::clock::Clock;
 use crate::counters::Counters;
 use crate::durable::Disk;
 use crate::phones::case_code::Degree;
 use crate::receive::OpenedBatch;
+use crate::steady::SteadyClock;
+use assess::Moment;
 pub use quota::Quotas;
 use quota::{Allowed, Used};
-use seen::{Claim, Seen};
+use seen::{Claims, Seen};
 use state::State;
 
 /// Takes what arrives. Calls block; one piece is committed after the other.
 pub struct Intake {
     rules: Rules,
-    clock: Clock,
+    clock: Arc<SteadyClock>,
     counters: Arc<Counters>,
     outlets: Vec<Box<dyn Outlet>>,
     desk: Mutex<Desk>,
@@ -62,8 +63,8 @@ struct Desk {
 pub struct Parts {
     /// How reports are assessed.
     pub rules: Rules,
-    /// The time.
-    pub clock: Clock,
+    /// The time by which reports are too old: the one by which what was counted is forgotten.
+    pub clock: Arc<SteadyClock>,
     /// For people.
     pub counters: Arc<Counters>,
     /// Where events go.
@@ -109,7 +110,7 @@ impl Intake {
         self.settle(&desk)?;
         let mut cursor = desk.state.cursor()?;
         let (mut accepted, mut pieces) = (Accepted::default(), Vec::new());
-        let mut used = desk.used.clone();
+        let (mut used, moment) = (desk.used.clone(), self.moment()?);
         for batch in batches {
             let known = cursor.origins.get(&batch.origin()).copied();
             if known.is_some_and(|known| batch.sequence() <= known) {
@@ -121,8 +122,8 @@ impl Intake {
             accepted.reports += batch.reports().len();
             let (source, reports) = (Source::batch(batch), batch.reports().collect::<Vec<_>>());
             let tokens = |within| self.service_tokens(&reports[..within]);
-            let allowed = used.take(source.origin(), self.clock.today(), reports.len(), tokens);
-            let piece = self.assess(&mut desk.seen, source, &reports, allowed);
+            let allowed = used.take(source.origin(), Day::of_unix(moment.now), reports.len(), tokens);
+            let piece = self.assess(&mut desk.seen, (source, moment), &reports, allowed);
             accepted.over_quota += piece.refused(Refused::OverQuota);
             self.stage(&piece)?;
             pieces.push(piece);
@@ -149,11 +150,12 @@ impl Intake {
         if desk.state.has(upload)? {
             return Ok(Taken::Before);
         }
+        let moment = self.moment()?;
         let source = Source::Upload { id: upload, origin: self.rules.country, degree };
-        let piece = self.assess(&mut desk.seen, source, reports, Allowed::ALL);
+        let piece = self.assess(&mut desk.seen, (source, moment), reports, Allowed::ALL);
         self.stage(&piece)?;
         desk.seen.settle()?;
-        desk.state.mark(upload, self.clock.today())?;
+        desk.state.mark(upload, Day::of_unix(moment.now))?;
         self.counters.assessed(&piece);
         self.publish(piece.name())?;
         Ok(Taken::Now)
@@ -183,16 +185,17 @@ impl Intake {
     fn assess<'a>(
         &self,
         seen: &mut Seen,
-        source: Source,
+        (source, moment): (Source, Moment),
         reports: &[Report<'a>],
         allowed: Allowed,
     ) -> Piece<'a> {
         let (reports, over) = reports.split_at(allowed.reports.min(reports.len()));
         let opened = self.rules.open_all(reports, allowed.tokens);
         let mut piece = Piece::new(source);
-        for (place, (report, opened)) in (0_u32..).zip(reports.iter().zip(opened)) {
-            let assessed = self.rules.assess(*report, opened).and_then(|event| {
-                let claim = Claim::new(source, place);
+        let mut claims = Claims::new(source);
+        for (report, opened) in reports.iter().zip(opened) {
+            let claim = claims.next(report);
+            let assessed = self.rules.assess(*report, opened, (source.origin(), moment)).and_then(|event| {
                 let mut is_new = |(token, day)| seen.claim((token, source.degree()), day, claim);
                 let is_new = event.counts_once().is_none_or(&mut is_new);
                 if is_new { Ok(event) } else { Err(Refused::AlreadySeen) }
@@ -204,6 +207,11 @@ impl Intake {
         }
         over.iter().for_each(|_| piece.refuse(Refused::OverQuota));
         piece
+    }
+
+    fn moment(&self) -> Result<Moment, DiskError> {
+        let forgotten_by = Day::of_unix(self.clock.now()?);
+        Ok(Moment { now: self.clock.clock().now(), forgotten_by })
     }
 
     fn service_tokens(&self, reports: &[Report<'_>]) -> usize {

@@ -1,5 +1,8 @@
 //! What arrives is put where it is needed, once, and what fails a check nowhere.
 
+mod again;
+mod of_time;
+
 use std::collections::BTreeMap;
 
 use pki::seal::{PrivateKey, PublicKey, Suite};
@@ -459,10 +462,15 @@ fn somewhere(day: Day) -> Vec<u8> {
 
 /// A daily key of somebody ill, for 826/1.
 fn key(report_type: ReportType, day: Day) -> Vec<u8> {
+    key_of("250/0", report_type, day)
+}
+
+/// The same, of a case that some authority has confirmed.
+fn key_of(issuer: &str, report_type: ReportType, day: Day) -> Vec<u8> {
     let mut octets = Vec::new();
     Report::DiagnosisKey(DiagnosisKey {
         destination: ("826".parse().unwrap(), StateCode::new(1)),
-        issuer: "250/0".parse().unwrap(),
+        issuer: issuer.parse().unwrap(),
         key: IllKey::Simple(SimpleKey::new([5; 32]).unwrap(), day),
         report_type,
         onset: None,
@@ -478,17 +486,40 @@ async fn an_identifier_of_simple_and_an_ill_persons_key_count_once_and_a_place_a
     let place = Place::new().await;
     let open = || place.intake(Disk::default(), Approach::Decentralised).unwrap();
     let clock = &place.world.clock;
-    let reports = [report(1, clock), key(ReportType::ConfirmedTest, clock.today()), somewhere(clock.today())];
-    take(&open(), 1, &reports);
-    // Another case, behind a restart, and another country.
+    let day = clock.today().minus(2);
+    let reports = |issuer: &str| {
+        let key = key_of(issuer, ReportType::ConfirmedTest, day);
+        [report(1, clock), key, somewhere(clock.today())]
+    };
+    take(&open(), 1, &reports("826/1"));
+    // Another case, behind a restart, and another country, twice.
     let intake = open();
-    take(&intake, 2, &reports);
-    accept(&intake, &batch(&place, 1, &reports)).unwrap();
-    assert_eq!(refusals(&intake), BTreeMap::from([("already_seen", 4)]));
+    take(&intake, 2, &reports("826/1"));
+    accept(&intake, &batch(&place, 1, &reports("250/0"))).unwrap();
+    accept(&intake, &batch(&place, 2, &reports("250/0"))).unwrap();
+    assert_eq!(refusals(&intake), BTreeMap::from([("already_seen", 5)]));
     let posted = |kind| place.posted(kind).into_values().sum::<usize>();
-    assert_eq!((posted(ListKind::Contacts), posted(ListKind::DailyKeys)), (1, 1));
-    assert_eq!(posted(ListKind::Venues), 3);
+    assert_eq!(
+        (posted(ListKind::Contacts), posted(ListKind::DailyKeys)),
+        (1, 2),
+        "each country confirms for itself"
+    );
+    assert_eq!(posted(ListKind::Venues), 4);
     // Its owner takes it back.
-    take(&intake, 3, &[key(ReportType::Revoked, clock.today())]);
-    assert_eq!(refusals(&intake), BTreeMap::from([("already_seen", 4)]));
+    take(&intake, 3, &[key_of("826/1", ReportType::Revoked, day)]);
+    assert_eq!(refusals(&intake), BTreeMap::from([("already_seen", 5)]));
+}
+
+#[tokio::test]
+async fn a_key_counts_only_if_its_sender_is_the_country_that_confirmed_the_case() {
+    let place = Place::new().await;
+    let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
+    let day = place.world.clock.today().minus(2);
+    for (position, issuer) in (1..).zip(["276/0", "826/1", "250/7", "x/0000abcd"]) {
+        let key = key_of(issuer, ReportType::ConfirmedTest, day);
+        accept(&intake, &batch(&place, position, &[key])).unwrap();
+    }
+    take(&intake, 1, &[key_of("250/0", ReportType::ConfirmedTest, day)]);
+    assert_eq!(refusals(&intake).get("other_issuer"), Some(&3));
+    assert_eq!(place.posted(ListKind::DailyKeys).len(), 1);
 }

@@ -140,7 +140,7 @@ impl Publisher {
             Ok(draft.borrow_mut().push(&push)?)
         };
         let mut sealer = Sealer::new(key, self.authority, &mut sink);
-        let mut gate = Gate::new(self.clock.today());
+        let mut gate = Gate::new(self.clock.now());
         self.backend.read(work, &mut |outgoing| {
             let line = outgoing.line;
             match outgoing.report.and_then(|report| gate.check(&report).map(|()| report)) {

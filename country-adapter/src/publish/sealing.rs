@@ -61,26 +61,56 @@ impl<'a> Sealer<'a> {
     }
 }
 
-/// The gateway's rules on reports, applied before anything is sent: dates, and no report twice in a piece of work.
+/// The rules on reports, applied before anything is sent: dates, no key that is in use, and no report twice in a piece
+/// of work.
 pub(super) struct Gate {
-    today: Day,
+    now: u64,
     seen: HashSet<[u8; 32]>,
 }
 
 impl Gate {
-    /// For one piece of work on one day.
+    /// For one piece of work at a Unix time.
     #[must_use]
-    pub(super) fn new(today: Day) -> Self {
-        Self { today, seen: HashSet::new() }
+    pub(super) fn new(now: u64) -> Self {
+        Self { now, seen: HashSet::new() }
     }
 
     /// Lets a report pass or says why not.
     pub(super) fn check(&mut self, report: &EncodedReport) -> Result<(), Rejected> {
-        report.check_age(self.today)?;
+        report.check_age(Day::of_unix(self.now))?;
+        report.check_use(self.now)?;
         if !self.seen.insert(sha256(report.octets())) {
             let message = "the same report stands on an earlier line; leave one out".into();
             return Err(Rejected { verdict: Verdict::Duplicate, message });
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proto::report::{DiagnosisKey, IllKey, Report, ReportType, SimpleKey, TransmissionRisk};
+
+    use super::*;
+
+    #[test]
+    fn a_key_of_the_backend_leaves_two_hours_after_its_day_and_not_before() {
+        let day = Day::new(20_000);
+        let key = DiagnosisKey {
+            destination: ("250".parse().unwrap(), proto::ids::StateCode::NATIONAL),
+            issuer: "826/1".parse().unwrap(),
+            key: IllKey::Simple(SimpleKey::new([5; 32]).unwrap(), day),
+            report_type: ReportType::ConfirmedTest,
+            onset: None,
+            transmission_risk: TransmissionRisk::default(),
+        };
+        let report = EncodedReport::new(&Report::DiagnosisKey(key));
+        let over = day.plus(1).unix() + 7_200;
+        for early in [day.unix(), over - 1] {
+            let rejected = Gate::new(early).check(&report).unwrap_err();
+            assert_eq!(rejected.verdict, Verdict::FromTheFuture);
+            assert!(rejected.message.contains("hand it over again"), "{rejected:?}");
+        }
+        assert_eq!(Gate::new(over).check(&report), Ok(()));
     }
 }

@@ -40,6 +40,7 @@ use crate::intake::{self, Folder, Intake, KeySource, Lines, Modes, Outlet, Quota
 use crate::publish::{Ingress, Pending, Publisher};
 use crate::receive::{PullLimits, Quarantine, Receiver};
 use crate::risk::Mechanism;
+use crate::steady::SteadyClock;
 
 /// The adapter of the United Kingdom's authority 1, its gateway, France and Germany.
 pub(crate) struct World {
@@ -126,10 +127,12 @@ impl World {
     ) -> Result<Intake, BackendError> {
         let country = CountryCode::new(826).unwrap();
         let rules = Rules { own: Self::own(), country, mechanism: Mechanism::default(), keys };
-        let (clock, counters) = (self.clock.clone(), Arc::default());
+        let state = self.path("state");
+        let clock = Arc::new(SteadyClock::new(&state, disk.clone(), self.clock.clone()));
+        let counters = Arc::default();
         let quotas = Quotas { reports: 1_100, tokens: 1_000 };
         let parts = intake::Parts { rules, clock, counters, outlets, quotas };
-        Intake::open(&self.path("state"), disk, parts)
+        Intake::open(&state, disk, parts)
     }
 
     pub(crate) fn publisher(&self, disk: Disk) -> Result<Arc<Publisher>, DiskError> {

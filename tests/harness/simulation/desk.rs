@@ -15,12 +15,14 @@ use country_adapter::gateway::Gateway;
 use country_adapter::intake::{self, Folder, Intake, Lines, Modes, Rules};
 use country_adapter::receive::{PullLimits, Quarantine, Receiver};
 use country_adapter::risk::Mechanism;
+use country_adapter::steady::SteadyClock;
 use pki::identity::{HpkeKeys, NodeKeys};
 use pki::keylist::{KeyList, Kind, ListedKey, SignedKeyList};
 use pki::seal::{PrivateKey, PublicKey, Suite};
 use pki::secret::Secret;
 use pki::trust::TrustKeeper;
 use pki::{dial, tls};
+use proto::day::Day;
 use proto::ids::{Authority, CountryCode, KeyId};
 use serde::Deserialize;
 use tokio::sync::watch;
@@ -149,9 +151,15 @@ impl Desk {
         Ok(())
     }
 
-    /// Its clock follows its country's.
+    /// Its clock follows its country's. Whatever passes here at once has passed: it is no leap of the clock.
     pub(super) fn turn(&self, seconds: i64) {
         self.clock.turn(seconds);
+        let _ = fs::remove_file(self.folder.join("state/day"));
+    }
+
+    /// Today at its place.
+    pub(super) fn today(&self) -> Day {
+        self.clock.today()
     }
 
     /// Loads a newer trust list, and connects anew.
@@ -278,7 +286,7 @@ impl Parts<'_> {
         };
         let parts = intake::Parts {
             rules,
-            clock: self.clock.clone(),
+            clock: Arc::new(SteadyClock::new(&state, disk.clone(), self.clock.clone())),
             counters: Arc::default(),
             outlets: vec![Box::new(Lines::new(folder, Approach::Centralised))],
             quotas: intake::Quotas { reports: u32::MAX, tokens: u32::MAX },

@@ -3,7 +3,9 @@
 
 use std::collections::BTreeMap;
 
+use proto::day::Day;
 use proto::ids::{Authority, KeyId};
+use proto::report::Report;
 use proto::verdict::Verdict;
 use proto::wire;
 
@@ -99,8 +101,8 @@ pub(super) struct Received {
 /// What an adapter did with a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// It opened, and its reports were handed over.
-    Opened,
+    /// It opened on a day, and its reports were handed over if they were not too old by then.
+    Opened(Day),
     /// Its key was destroyed in time, so it was set aside.
     Closed,
 }
@@ -163,6 +165,12 @@ impl Ledger {
     pub(super) fn was_forgotten(&self, token: &Token, at: u64) -> bool {
         let push = self.letters.get(token).and_then(|(push, _)| self.pushes.get(*push));
         push.is_some_and(|push| at + PUSH_IDS < push.answered)
+    }
+
+    /// Whether an adapter takes a report's day no more, or not yet, on its own day.
+    pub(super) fn is_out_of_time(&self, token: &Token, today: Day) -> bool {
+        let report = self.letters.get(token).and_then(|(_, octets)| Report::decode(octets).ok());
+        report.is_some_and(|report| report.check_age(today).is_err())
     }
 
     /// All accepted tokens, and where they go.

@@ -33,6 +33,8 @@ pub struct Account {
     pub forgotten: usize,
     /// Accepted reports whose key was destroyed 15 days after it was replaced, before they were fetched.
     pub closed: usize,
+    /// Accepted reports that were more than 15 days old when they were fetched.
+    pub late: usize,
     /// Batches that were refused and kept as evidence.
     pub evidence: usize,
 }
@@ -57,8 +59,8 @@ impl World {
         account.pushed = self.ledger.pushes.iter().map(|pushed| pushed.letters.len()).sum();
         account.accepted = self.ledger.accepted().count();
         account.evidence = self.evidence()?;
-        let Account { accepted, delivered, expired, closed, .. } = account;
-        if accepted + forgotten == delivered + expired + closed {
+        let Account { accepted, delivered, expired, closed, late, .. } = account;
+        if accepted + forgotten == delivered + expired + closed + late {
             Ok(account)
         } else {
             Err(Failure::new(Kind::Lost, format!("the sums do not agree: {account:?}")))
@@ -129,9 +131,12 @@ impl World {
             for (position, entry) in (1..).zip(inbox.into_iter().flat_map(|inbox| &inbox.entries)) {
                 let sent = self.sent(desk.country, &entry.what)?;
                 match entry.what.taken {
-                    Some(Taken::Opened) => {
-                        account.delivered += sent.tokens.len();
-                        in_effect_once(*authority, &sent.tokens, &mut found)?;
+                    Some(Taken::Opened(today)) => {
+                        let is_late = |token: &&Token| self.ledger.is_out_of_time(token, today);
+                        let (late, in_time): (Vec<_>, Vec<_>) = sent.tokens.iter().partition(is_late);
+                        account.late += late.len();
+                        account.delivered += in_time.len();
+                        in_effect_once(*authority, &in_time, &mut found)?;
                     }
                     Some(Taken::Closed) => {
                         closed += 1;
@@ -294,8 +299,8 @@ impl World {
     }
 }
 
-fn in_effect_once(authority: Authority, tokens: &[Token], found: &mut BTreeMap<Token, usize>) -> Told<()> {
-    for token in tokens {
+fn in_effect_once(authority: Authority, tokens: &[&Token], found: &mut BTreeMap<Token, usize>) -> Told<()> {
+    for token in tokens.iter().copied() {
         match found.remove(token) {
             Some(1) => {}
             None => {

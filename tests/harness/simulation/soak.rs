@@ -51,6 +51,8 @@ pub struct Summary {
     pub expired: usize,
     /// Accepted reports that were fetched after their key was destroyed.
     pub closed: usize,
+    /// Accepted reports that were more than 15 days old when they were fetched.
+    pub late: usize,
     /// Reports that were kept and not answered, and answered `too old` when their push came again after 17 days.
     pub forgotten: usize,
     /// Batches that were refused and kept as evidence.
@@ -116,6 +118,7 @@ impl Summary {
         self.delivered += account.delivered;
         self.expired += account.expired;
         self.closed += account.closed;
+        self.late += account.late;
         self.forgotten += account.forgotten;
         self.evidence += account.evidence;
     }
@@ -142,7 +145,7 @@ impl Summary {
         let operations = self.operations.iter().map(|(name, times)| format!("{times} {name}"));
         format!(
             "{} runs from seed {} in {:.0} s: {} operations ({})\n\
-             {} reports pushed, {} accepted, {} delivered, {} given up after 14 days, {} closed by a retired key\n\
+             {} reports pushed, {} accepted, {} delivered, {} given up after 14 days, {} closed by a retired key, {} late\n\
              lost {}, duplicated in effect {}, misdelivered {}, leaked {}; {} runs failed",
             self.seeds,
             self.first_seed,
@@ -154,6 +157,7 @@ impl Summary {
             self.delivered,
             self.expired,
             self.closed,
+            self.late,
             self.lost,
             self.duplicated_in_effect,
             self.misdelivered,

@@ -219,7 +219,7 @@ impl World {
                 let detail = format!("{authority} took position {position}, and nothing is there");
                 return Err(Failure::new(Kind::Chain, detail));
             };
-            let taken = if desk.holds(key) { Taken::Opened } else { Taken::Closed };
+            let taken = if desk.holds(key) { Taken::Opened(desk.today()) } else { Taken::Closed };
             if let Some(entry) = inbox.entry_mut(position).filter(|_| !is_gone) {
                 entry.what.taken = Some(taken);
             }
