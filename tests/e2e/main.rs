@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod attacks;
+mod bench;
 mod certificates;
 mod demo;
 mod diagnosis_keys;
