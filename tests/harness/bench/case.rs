@@ -105,11 +105,6 @@ impl Case {
         if self.push >= 1_000 { 8 } else { 32 }
     }
 
-    /// Tokens of a push or batch that go to one country.
-    pub(super) fn batch(&self) -> usize {
-        self.push.div_ceil(self.peers)
-    }
-
     /// Octets of reports in so many tokens.
     pub(super) fn octets(&self, tokens: u64) -> f64 {
         self.report_bytes as f64 * tokens as f64

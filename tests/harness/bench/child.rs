@@ -3,7 +3,7 @@
 use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::Stdio;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -22,7 +22,11 @@ pub(super) struct Child {
     input: Arc<Mutex<ChildStdin>>,
     told: mpsc::UnboundedReceiver<Told>,
     progress: watch::Receiver<Progress>,
+    course: Course,
 }
+
+/// How far it was at each moment at which it said so.
+type Course = Arc<std::sync::Mutex<Vec<Progress>>>;
 
 impl Child {
     /// Starts it with these words behind the program's name, and waits until it is ready.
@@ -36,8 +40,10 @@ impl Child {
         let output = process.stdout.take().context("its output is ours")?;
         let ((told, receiver), (seen, progress)) =
             (mpsc::unbounded_channel(), watch::channel(Progress::default()));
-        tokio::spawn(hear(output, told, seen));
-        let mut child = Self { process, input: Arc::new(Mutex::new(input)), told: receiver, progress };
+        let course = Course::default();
+        tokio::spawn(hear(output, told, (seen, course.clone())));
+        let input = Arc::new(Mutex::new(input));
+        let mut child = Self { process, input, told: receiver, progress, course };
         match child.hear(ANSWER).await {
             Ok(Told::Ready) => Ok(child),
             Ok(other) => bail!("{words:?} says {other:?} and not that it is ready"),
@@ -66,6 +72,14 @@ impl Child {
         }
     }
 
+    /// An error if it has said that it cannot go on.
+    pub(super) fn check(&mut self) -> Result<()> {
+        match self.told.try_recv() {
+            Ok(Told::Failed { error }) => bail!("a stand-in adapter cannot go on: {error}"),
+            _ => Ok(()),
+        }
+    }
+
     /// What it answers to an order.
     pub(super) async fn ask(&mut self, order: &Order) -> Result<Told> {
         self.order(order).await?;
@@ -75,6 +89,13 @@ impl Child {
     /// How far it is.
     pub(super) fn progress(&self) -> watch::Receiver<Progress> {
         self.progress.clone()
+    }
+
+    /// When it had so many, as it said so first.
+    pub(super) fn reached(&self, tokens: u64) -> Option<Progress> {
+        let course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
+        let place = course.partition_point(|progress| progress.tokens < tokens);
+        course.get(place).copied()
     }
 
     /// Its input, for whoever tells it how far another one is.
@@ -94,12 +115,15 @@ pub(super) async fn order_to(input: &Mutex<ChildStdin>, order: &Order) -> Result
 async fn hear(
     output: ChildStdout,
     told: mpsc::UnboundedSender<Told>,
-    progress: watch::Sender<Progress>,
+    (progress, course): (watch::Sender<Progress>, Course),
 ) -> Result<()> {
     let mut lines = BufReader::new(output).lines();
     while let Some(line) = lines.next_line().await? {
         match serde_json::from_str(&line)? {
-            Told::Progress(now) => drop(progress.send_replace(now)),
+            Told::Progress(now) => {
+                course.lock().unwrap_or_else(PoisonError::into_inner).push(now);
+                progress.send_replace(now);
+            }
             other => told.send(other)?,
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::Serialize;
 
 use super::case::{Case, Store};
@@ -20,6 +20,8 @@ use super::usage::Usage;
 const AHEAD: u64 = 100_000;
 /// Fewer pushes than this tell nothing about the slowest of a hundred.
 const TIMED: f64 = 100.0;
+/// How many times as long it may take to have as many.
+const LONGER: f64 = 4.0;
 /// How much longer than its plan a paced phase may take.
 const LATE: Duration = Duration::from_secs(120);
 
@@ -161,6 +163,8 @@ impl Run<'_> {
         tokio::time::sleep(self.pace.window).await;
         let (after, used_after) = (opened(&self.rig), self.rig.usage()?);
         let tokens = after.tokens - before.tokens;
+        self.rig.opener.check()?;
+        self.rig.pusher.check()?;
         ensure!(tokens > 0, "nothing was opened within {} s", self.pace.window.as_secs());
         let used: Vec<Usage> =
             used_after.into_iter().zip(used).map(|(after, before)| after - before).collect();
@@ -178,7 +182,8 @@ impl Run<'_> {
     async fn latency(&mut self, load: u32, sustained: f64) -> Result<Latency> {
         let tokens_per_second = sustained * f64::from(load) / 100.0;
         let a_second = tokens_per_second / self.rig.case.push as f64;
-        let pushes = (self.pace.latency.as_secs_f64() * a_second).max(TIMED).ceil();
+        let usual = self.pace.latency.as_secs_f64() * a_second;
+        let pushes = usual.max(TIMED.min(usual * LONGER)).ceil();
         let order = Order::Paced { every: (1e9 / a_second) as u64, pushes: pushes as u64 };
         self.rig.opener.order(&Order::Record).await?;
         self.rig.pusher.order(&order).await?;
@@ -205,15 +210,16 @@ impl Run<'_> {
         Ok(rate)
     }
 
-    /// What waits is opened; the first and the last tenth of it are no measure.
+    /// What waits is opened. The time until the first of it comes is no measure, nor is the last twentieth.
     async fn pull_alone(&mut self) -> Result<f64> {
-        let mut progress = self.rig.opener.progress();
-        let opened = progress.borrow().tokens;
+        let opened = self.rig.opener.progress().borrow().tokens;
         let waits = self.accepted - opened;
         self.rig.mend().await?;
-        let from = *progress.wait_for(|now| now.tokens >= opened + waits / 10).await?;
-        let to = *progress.wait_for(|now| now.tokens >= opened + waits / 10 * 9).await?;
         self.rig.drained(self.accepted).await?;
+        let reached = |tokens| self.rig.opener.reached(opened + tokens);
+        let (Some(from), Some(to)) = (reached(1), reached(waits - waits / 20)) else {
+            bail!("nothing waited to be pulled")
+        };
         let rate = rate(from, to);
         (self.told)(&format!("{rate:.0} tokens/s pulled alone"));
         Ok(rate)

@@ -89,6 +89,7 @@ impl Pace {
 pub async fn run(options: &Options) -> Result<Summary> {
     let began = Instant::now();
     let told = |what: &str| eprintln!("{:6.1} s  {what}", began.elapsed().as_secs_f64());
+    let machine = Machine::here();
     let (mut cases, mut failed) = (Vec::new(), Vec::new());
     for case in &options.cases {
         case.check()?;
@@ -108,5 +109,5 @@ pub async fn run(options: &Options) -> Result<Summary> {
         }
     };
     told("done");
-    Ok(Summary::new(cases, failed, with_files))
+    Ok(Summary::new(machine, (cases, failed), with_files))
 }

@@ -14,7 +14,7 @@ use super::summary::Summary;
 
 /// Width and height of a picture.
 const SIZE: (u32, u32) = (900, 540);
-const COLOURS: [RGBColor; 13] = [
+const COLOURS: [RGBColor; 14] = [
     RGBColor(31, 119, 180),
     RGBColor(255, 127, 14),
     RGBColor(44, 160, 44),
@@ -28,6 +28,7 @@ const COLOURS: [RGBColor; 13] = [
     RGBColor(158, 218, 229),
     RGBColor(199, 199, 199),
     RGBColor(60, 60, 60),
+    RGBColor(255, 187, 120),
 ];
 
 /// A line of a picture: its name, and its points from left to right.

@@ -140,21 +140,16 @@ impl Rig {
         peaks.map(|node| self.federation.peak_rss(node)).try_fold(0, |most, peak| Ok(most.max(peak?)))
     }
 
-    /// Stops pushing, and gives what the pusher says when all is answered.
-    pub(super) async fn rested(&mut self) -> Result<Told> {
-        self.pusher.order(&Order::Stop).await?;
-        self.pusher.hear(ENDED).await
-    }
-
     /// Waits until so many tokens are opened.
     pub(super) async fn drained(&mut self, tokens: u64) -> Result<()> {
         let mut progress = self.opener.progress();
         let arrived = progress.wait_for(|progress| progress.tokens >= tokens);
-        let Ok(arrived) = timeout(DRAINED, arrived).await else {
-            let found = self.opener.progress().borrow().tokens;
-            bail!("{found} of {tokens} accepted tokens have arrived, and no more come");
-        };
-        arrived.context("the opening adapter has ended by itself").map(drop)
+        if let Ok(arrived) = timeout(DRAINED, arrived).await {
+            return arrived.context("the opening adapter has ended by itself").map(drop);
+        }
+        self.opener.check()?;
+        let found = self.opener.progress().borrow().tokens;
+        bail!("{found} of {tokens} accepted tokens have arrived, and no more come");
     }
 
     /// What has been opened in all.

@@ -28,7 +28,9 @@ pub enum Stage {
     KernelNetwork,
     /// The kernel's part of files and disks.
     KernelDisk,
-    /// The rest of the kernel: scheduling, memory, time, entering and leaving.
+    /// Pages that the kernel gives and takes.
+    KernelMemory,
+    /// The rest of the kernel: scheduling, time, entering and leaving.
     KernelOther,
     /// What no name here stands for.
     Other,
@@ -36,7 +38,7 @@ pub enum Stage {
 
 impl Stage {
     /// All of them, as they are shown.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Tls,
         Self::Protobuf,
         Self::Hpke,
@@ -48,27 +50,28 @@ impl Stage {
         Self::Runtime,
         Self::KernelNetwork,
         Self::KernelDisk,
+        Self::KernelMemory,
         Self::KernelOther,
         Self::Other,
     ];
 
     /// Of a function in a program or library, or in the kernel.
     pub(super) fn of(function: &str, place: &str) -> Self {
-        let table: &[(Self, &[&str])] = if place.contains("[kernel") || place.contains(".ko") {
-            &KERNEL
-        } else if place.contains("postgres") {
-            return Self::Store;
-        } else {
-            &PROGRAMS
-        };
+        let (table, otherwise): (&[(Self, &[&str])], _) =
+            if place.contains("[kernel") || place.contains(".ko") {
+                (&KERNEL, Self::KernelOther)
+            } else if place.contains("/postgres") {
+                return Self::Store;
+            } else {
+                (&PROGRAMS, Self::Other)
+            };
         let found = table.iter().find(|(_, names)| names.iter().any(|name| function.contains(name)));
-        let kernel = place.contains("[kernel") || place.contains(".ko");
-        found.map_or(if kernel { Self::KernelOther } else { Self::Other }, |(stage, _)| *stage)
+        found.map_or(otherwise, |(stage, _)| *stage)
     }
 }
 
-/// Parts of names in our programs, the first that fits. Seals go through the Rust crates and TLS through aws-lc, so
-/// AES-GCM of either can be told apart; ECDSA and SHA-256 are aws-lc's or sha2's, whoever calls them.
+/// Parts of names in our programs; the first that fits counts. Seals go through the Rust crates and TLS through aws-lc,
+/// so AES-GCM of either can be told apart; ECDSA and SHA-256 are aws-lc's or sha2's, whoever calls them.
 const PROGRAMS: [(Stage, &[&str]); 9] = [
     (Stage::Hash, &["sha256", "sha2::", "SHA256", "sha512", "SHA512", "EVP_Digest"]),
     (
@@ -78,7 +81,7 @@ const PROGRAMS: [(Stage, &[&str]); 9] = [
             "aes_gcm::",
             "aes::",
             "ghash::",
-            "polyval::",
+            "polyval",
             "ctr::",
             "ml_kem",
             "x_wing",
@@ -95,6 +98,8 @@ const PROGRAMS: [(Stage, &[&str]); 9] = [
             "inout::",
             "cipher::",
             "aead::",
+            "hybrid_array",
+            "universal_hash",
         ],
     ),
     (
@@ -106,8 +111,7 @@ const PROGRAMS: [(Stage, &[&str]); 9] = [
         &[
             "rustls::",
             "tokio_rustls",
-            "aes_gcm_encrypt",
-            "aes_gcm_decrypt",
+            "aes_gcm_",
             "aesni",
             "gcm_",
             "GCM",
@@ -131,35 +135,89 @@ const PROGRAMS: [(Stage, &[&str]); 9] = [
             "http::",
             "http_body",
             "tower",
+            "slab::",
             "proto::wire",
         ],
     ),
-    (Stage::Reports, &["proto::", "gateway::", "country_adapter::", "harness::", "pki::", "zeroize"]),
     (
-        Stage::Memory,
-        &["mem", "alloc", "free", "realloc", "calloc", "_int_", "bytes::", "sysmalloc", "arena", "madvise"],
+        Stage::Reports,
+        &[
+            "proto::",
+            "gateway::",
+            "country_adapter::",
+            "harness::",
+            "pki::",
+            "zeroize",
+            "hashbrown",
+            "core::hash",
+        ],
     ),
+    (Stage::Memory, &["mem", "alloc", "free", "_int_", "bytes::", "arena", "madvise"]),
     (
         Stage::Runtime,
         &[
-            "tokio::",
+            "tokio",
             "mio::",
             "parking_lot",
             "pthread",
-            "futures_util",
+            "futures",
             "std::sync",
             "crossbeam",
             "core::sync",
+            "syscall",
+            "clock_gettime",
+            "epoll",
         ],
     ),
 ];
 
-const KERNEL: [(Stage, &[&str]); 2] = [
+const KERNEL: [(Stage, &[&str]); 3] = [
+    (
+        Stage::KernelMemory,
+        &[
+            "page_fault",
+            "mm_fault",
+            "clear_page",
+            "anonymous_page",
+            "anon_",
+            "unmap",
+            "free_pages",
+            "rmqueue",
+            "frozen_pages",
+            "memcg",
+            "lruvec",
+            "mas_",
+            "vma",
+            "pte_",
+            "page_from_freelist",
+            "swap_cache",
+            "tlb",
+            "zap_",
+            "madvise",
+        ],
+    ),
     (
         Stage::KernelNetwork,
         &[
-            "tcp", "inet", "ip_", "ip6", "sock", "skb", "net_", "netif", "loopback", "dev_", "napi", "__dev",
-            "sk_", "nf_", "lo_", "epoll", "ep_", "csum",
+            "tcp",
+            "inet",
+            "ip_",
+            "ip6",
+            "sock",
+            "skb",
+            "net_",
+            "netif",
+            "loopback",
+            "dev_",
+            "napi",
+            "sk_",
+            "nf_",
+            "epoll",
+            "ep_",
+            "csum",
+            "_copy_to_iter",
+            "_copy_from_iter",
+            "softirq",
         ],
     ),
     (
@@ -174,18 +232,22 @@ const KERNEL: [(Stage, &[&str]); 2] = [
             "submit_",
             "filemap",
             "writeback",
-            "folio",
-            "virtio",
-            "virtblk",
+            "copy_folio",
+            "virt",
             "nvme",
             "iomap",
             "fsync",
             "vfs_",
             "generic_perform",
             "page_cache",
+            "find_get_block",
+            "iowrite",
             "fault_in_iov",
             "balance_dirty",
             "truncate",
+            "xa_",
+            "xas_",
+            "folio",
         ],
     ),
 ];
@@ -209,6 +271,7 @@ mod tests {
             ("tokio::runtime::scheduler::multi_thread::worker::run", "/bin/gateway", Stage::Runtime),
             ("tcp_sendmsg_locked", "[kernel.kallsyms]", Stage::KernelNetwork),
             ("ext4_da_write_begin", "[kernel.kallsyms]", Stage::KernelDisk),
+            ("clear_page_erms", "[kernel.kallsyms]", Stage::KernelMemory),
             ("finish_task_switch", "[kernel.kallsyms]", Stage::KernelOther),
             ("heap_insert", "/usr/lib/postgresql/15/bin/postgres", Stage::Store),
             ("[unknown]", "/bin/gateway", Stage::Other),

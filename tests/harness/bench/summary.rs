@@ -55,12 +55,16 @@ pub struct Failed {
 }
 
 impl Summary {
-    pub(super) fn new(cases: Vec<Measured>, failed: Vec<Failed>, with_files: Option<WithFiles>) -> Self {
+    pub(super) fn new(
+        machine: Machine,
+        (cases, failed): (Vec<Measured>, Vec<Failed>),
+        with_files: Option<WithFiles>,
+    ) -> Self {
         let files_ok = with_files.as_ref().is_none_or(|files| files.ok);
         Self {
             ok: failed.is_empty() && files_ok && cases.iter().all(|case| case.ok),
             headline: cases.first().map(Headline::of),
-            machine: Machine::here(),
+            machine,
             settings: SETTINGS
                 .lines()
                 .filter(|line| !line.is_empty())

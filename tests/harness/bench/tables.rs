@@ -18,7 +18,7 @@ pub fn tables(summary: &Summary) -> String {
     let machine = &summary.machine;
     let _ = writeln!(
         text,
-        "{} cores of {}, Linux {}, stores on {}; load {} when it ended\n\n{}",
+        "{} cores of {}, Linux {}, stores on {}; load {} when it began\n\n{}",
         machine.cores,
         machine.cpu,
         machine.kernel,

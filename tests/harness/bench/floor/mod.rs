@@ -20,8 +20,9 @@ use serde::Serialize;
 use super::case::Case;
 use super::clock;
 
-/// How long each part runs.
+/// How long each part runs, and how long the disk is written to: it takes its time by fits and starts.
 const TIME: Duration = Duration::from_millis(400);
+const DISK_TIME: Duration = Duration::from_millis(1_500);
 /// Gateways that write on this machine's disk.
 const WRITERS: usize = 2;
 
@@ -103,11 +104,12 @@ impl Floor {
         let a_token = |spent: Spent| spent.core.as_secs_f64() * 1e6 / load.push as f64;
         let mut parts = Vec::new();
         for (part, what, make) in PARTS {
-            parts.push(Cost { part, what, us_per_token: a_token(spend(load, make, cores)?) });
+            parts.push(Cost { part, what, us_per_token: a_token(spend((load, make), cores, TIME)?) });
         }
-        let seals_now_us_per_token = a_token(spend(load, ciphers::seals_now, cores)?);
-        // One sync after the other on each side. A part of two gateways takes twice as long as one of them needs.
-        let written = spend(load, disk::sync, WRITERS)?.wall.as_secs_f64() / WRITERS as f64;
+        let seals_now_us_per_token = a_token(spend((load, ciphers::seals_now), cores, TIME)?);
+        // Each writer does the work of both gateways, and there are two.
+        let spent = spend((load, disk::sync), WRITERS, DISK_TIME)?;
+        let written = spent.wall.as_secs_f64() / WRITERS as f64;
         let disk_tokens_per_second = load.push as f64 / written;
         let cost: f64 = parts.iter().map(|cost| cost.us_per_token).sum();
         let cores_tokens_per_second = cores as f64 * 1e6 / cost;
@@ -131,11 +133,11 @@ struct Spent {
     wall: Duration,
 }
 
-/// Does a part on so many threads at once.
-fn spend(load: Load, make: Make, threads: usize) -> Result<Spent> {
+/// Does a part on so many threads at once, for a time.
+fn spend(part: (Load, Make), threads: usize, time: Duration) -> Result<Spent> {
     let start = Barrier::new(threads);
     let spent = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| spend_here(load, make, &start))).collect();
+        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| spend_here(part, time, &start))).collect();
         let spent =
             threads.into_iter().map(|thread| thread.join().expect("a part of the floor does not panic"));
         spent.collect::<Result<Vec<_>>>()
@@ -145,13 +147,13 @@ fn spend(load: Load, make: Make, threads: usize) -> Result<Spent> {
     Ok(Spent { core: mean(|spent| spent.core), wall: mean(|spent| spent.wall) })
 }
 
-fn spend_here(load: Load, make: Make, start: &Barrier) -> Result<Spent> {
+fn spend_here((load, make): (Load, Make), time: Duration, start: &Barrier) -> Result<Spent> {
     // Everybody comes to the barrier, also who has nothing to do.
     let ready = make(load).and_then(|mut part| part.once().map(|()| part));
     start.wait();
     let (mut part, mut pushes) = (ready?, 0);
     let (began, worked) = (Instant::now(), clock::worked());
-    while began.elapsed() < TIME {
+    while began.elapsed() < time {
         part.once()?;
         pushes += part.pushes();
     }
