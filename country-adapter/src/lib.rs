@@ -37,7 +37,7 @@ mod testing;
 
 use tokio_util::sync::CancellationToken;
 
-pub use adapter::{Adapter, EndedEarly, OpenError};
+pub use adapter::{Adapter, EndedEarly, OpenError, connect};
 pub use backend::Backend;
 pub use check::{problems, trust_list};
 pub use clock::Clock;

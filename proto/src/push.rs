@@ -86,17 +86,10 @@ pub fn aad(id: &PushId, key: &KeyId, pusher: Authority, headers: &[u8]) -> Vec<u
 }
 
 /// Reports gathered for one push, until it is full. They are wiped when they are dropped.
+#[derive(Default)]
 pub struct Draft {
     headers: Vec<u8>,
     body: Zeroizing<Vec<u8>>,
-}
-
-impl Default for Draft {
-    // The full size from the start: a buffer that grows leaves copies of the reports behind. Pages that are never
-    // written take no memory.
-    fn default() -> Self {
-        Self { headers: Vec::new(), body: Zeroizing::new(Vec::with_capacity(limits::PUSH_LEN)) }
-    }
 }
 
 impl Draft {
@@ -112,6 +105,11 @@ impl Draft {
 
     /// Adds an encoded report under its header. Ask [`Draft::has_room`] first.
     pub fn add(&mut self, header: &EnvelopeHeader, report: &[u8]) -> Result<(), Malformed> {
+        // The full size at once: a buffer that grows leaves copies of the reports behind. Not before there is one:
+        // wiping a draft that was never used would touch every page of it.
+        if self.body.capacity() == 0 {
+            self.body.reserve_exact(limits::PUSH_LEN);
+        }
         body::put_report(&mut self.body, report)?;
         self.headers.extend_from_slice(&header.octets());
         Ok(())

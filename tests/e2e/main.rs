@@ -4,6 +4,7 @@
 
 mod attacks;
 mod callers;
+mod bench;
 mod certificates;
 mod demo;
 mod diagnosis_keys;

@@ -22,6 +22,8 @@ use crate::{ports, setup, turn};
 
 /// How long all processes together may take until they are ready and know each other's keys.
 const READY: Duration = Duration::from_secs(40);
+/// How much longer each country makes it: they start side by side, on the same cores.
+const READY_EACH: Duration = Duration::from_secs(3);
 /// Ports of a gateway: three listeners, and two for whoever stands in its lines.
 const GATEWAY_PORTS: usize = 5;
 /// Ports of another replica: three listeners.
@@ -34,6 +36,7 @@ const ADAPTER_PORTS: usize = 3;
 pub struct Builder {
     plans: Vec<CountryPlan>,
     log_level: String,
+    gateway_settings: String,
     keep: Option<PathBuf>,
     lines: Lines,
     cluster: Option<Arc<Cluster>>,
@@ -52,7 +55,14 @@ enum Lines {
 
 impl Default for Builder {
     fn default() -> Self {
-        Self { plans: Vec::new(), log_level: "info".into(), keep: None, lines: Lines::Plain, cluster: None }
+        Self {
+            plans: Vec::new(),
+            log_level: "info".into(),
+            gateway_settings: String::new(),
+            keep: None,
+            lines: Lines::Plain,
+            cluster: None,
+        }
     }
 }
 
@@ -69,6 +79,13 @@ impl Builder {
     #[must_use]
     pub fn log_level(mut self, level: &str) -> Self {
         self.log_level = level.into();
+        self
+    }
+
+    /// Writes these tables behind every gateway's configuration.
+    #[must_use]
+    pub fn gateway_settings(mut self, tables: &str) -> Self {
+        self.gateway_settings = tables.into();
         self
     }
 
@@ -119,12 +136,14 @@ impl Builder {
         let (taps, proxies) = (self.taps(&place, &members)?, self.proxies(&members)?);
         let balancers = if proxies.is_empty() { balancers(&members)? } else { Vec::new() };
         let commands = setup::make(&binaries.pki, &place, &members).await?;
-        members.iter().try_for_each(|member| configs::write(&place, member, &self.log_level))?;
+        let own = (self.log_level.as_str(), self.gateway_settings.as_str());
+        members.iter().try_for_each(|member| configs::write(&place, member, own))?;
         let launches = self.launches(binaries, &members);
+        let ready = READY + READY_EACH * u32::try_from(members.len())?;
         let start = Start { home, place, members, launches, commands, taps, balancers, proxies };
         let federation = Federation::new(start);
         federation.launch_all()?;
-        federation.wait_ready(READY).await?;
+        federation.wait_ready(ready).await?;
         Ok(federation)
     }
 

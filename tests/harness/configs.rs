@@ -22,11 +22,15 @@ const POLL_MS: u32 = 50;
 /// How often an adapter posts what has arrived.
 const POST_S: u32 = 1;
 
-/// Writes the configurations of a country's processes.
-pub(crate) fn write(place: &FederationPlace, (plan, country): &Member, log_level: &str) -> Result<()> {
+/// Writes the configurations of a country's processes, with more tables behind those of its gateways.
+pub(crate) fn write(
+    place: &FederationPlace,
+    (plan, country): &Member,
+    (log_level, tables): (&str, &str),
+) -> Result<()> {
     let common = Common::new(place, country, log_level);
     for replica in country.gateways() {
-        save(&replica.config, &gateway(&common, country, replica))?;
+        save(&replica.config, &(gateway(&common, country, replica) + tables))?;
     }
     for adapter in country.adapters.values() {
         let national = country.gateway.entrance;

@@ -8,6 +8,7 @@ pub mod admin;
 pub mod attackers;
 pub mod backend;
 pub mod balancer;
+pub mod bench;
 pub mod binaries;
 pub mod builder;
 pub mod citizens;

@@ -9,6 +9,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
 
 use commands::FAILED;
+use commands::bench::{self, Bench, BenchOpen, BenchPush};
 use commands::demo::{self, Demo};
 use commands::faults::{self, Faults};
 use commands::flood::{self, Flood};
@@ -37,6 +38,7 @@ Examples:
   federation story
   federation faults --quick
   federation flood
+  federation bench --quick
   federation soak --minutes 60";
 
 #[derive(Subcommand)]
@@ -56,6 +58,15 @@ enum Command {
     /// Flood a gateway with ten times a quota, and measure how much the others notice
     #[command(after_help = flood::HELP)]
     Flood(Flood),
+    /// Measure how many tokens a second this machine carries, how long they take, and what its limit is
+    #[command(after_help = bench::HELP)]
+    Bench(Bench),
+    /// The adapter that pushes, for a bench that starts it
+    #[command(hide = true)]
+    BenchPush(BenchPush),
+    /// The adapters that open, for a bench that starts them
+    #[command(hide = true)]
+    BenchOpen(BenchOpen),
     /// Print a completion script for a shell
     #[command(after_help = "Example:\n  federation completions bash > /etc/bash_completion.d/federation")]
     Completions {
@@ -77,6 +88,9 @@ fn main() -> ExitCode {
             ExitCode::from(FAILED)
         }),
         Command::Flood(flood) => run(failure_as_json("ok", flood.json, flood.run())),
+        Command::Bench(bench) => run(failure_as_json("ok", bench.json, bench.run())),
+        Command::BenchPush(bench) => run(bench.run()),
+        Command::BenchOpen(bench) => run(bench.run()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "federation", &mut std::io::stdout());
             ExitCode::SUCCESS

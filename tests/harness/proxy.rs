@@ -3,7 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -43,6 +43,7 @@ pub enum Trouble {
 pub struct Proxy {
     trouble: watch::Sender<Trouble>,
     struck: Arc<AtomicUsize>,
+    passed: Arc<AtomicU64>,
     _task: AbortOnDropHandle<()>,
 }
 
@@ -51,6 +52,7 @@ pub struct Proxy {
 struct Line {
     trouble: watch::Receiver<Trouble>,
     struck: Arc<AtomicUsize>,
+    passed: Arc<AtomicU64>,
 }
 
 /// Which way octets go.
@@ -68,7 +70,8 @@ impl Proxy {
         let listener = TcpListener::from_std(listener)?;
         let (trouble, receiver) = watch::channel(Trouble::None);
         let struck = Arc::new(AtomicUsize::new(0));
-        let line = Line { trouble: receiver, struck: struck.clone() };
+        let passed = Arc::new(AtomicU64::new(0));
+        let line = Line { trouble: receiver, struck: struck.clone(), passed: passed.clone() };
         let (backends, mut turn): (Arc<[SocketAddr]>, usize) = (backends.into(), 0);
         let task = tokio::spawn(async move {
             // An error of accepting ends the proxy, and whoever dials it sees that nobody answers.
@@ -77,13 +80,19 @@ impl Proxy {
                 tokio::spawn(line.clone().connection((caller, from.ip()), backends.clone(), turn));
             }
         });
-        Ok(Self { trouble, struck, _task: AbortOnDropHandle::new(task) })
+        Ok(Self { trouble, struck, passed, _task: AbortOnDropHandle::new(task) })
     }
 
     /// How often the trouble has struck so far.
     #[must_use]
     pub fn struck(&self) -> usize {
         self.struck.load(Ordering::Relaxed)
+    }
+
+    /// Octets that have come so far, from both sides.
+    #[must_use]
+    pub fn passed(&self) -> u64 {
+        self.passed.load(Ordering::Relaxed)
     }
 
     /// Begins a trouble, or ends it. Gives how often the one before struck a connection or a piece of what passed.
@@ -130,6 +139,7 @@ impl Line {
                 }
             };
             let Ok(octets @ 1..) = read else { break };
+            self.passed.fetch_add(octets as u64, Ordering::Relaxed);
             if self.forward(&mut piece[..octets], &mut to).await.is_err() {
                 break;
             }
@@ -203,6 +213,7 @@ mod tests {
         let proxy = Proxy::start(at, vec![to]).unwrap();
         let mut line = TcpStream::connect(at).await.unwrap();
         assert_eq!(said(&mut line, b"1234").await.unwrap(), b"1234", "nothing is wrong yet");
+        assert_eq!(proxy.passed(), 8, "there and back");
         (proxy, line, at)
     }
 

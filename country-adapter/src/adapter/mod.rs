@@ -19,7 +19,7 @@ use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
 use tracing::{error, info, warn};
 
-pub use open::OpenError;
+pub use open::{OpenError, connect};
 pub(crate) use open::{check_identity, remembered};
 use trust::TrustFollower;
 
@@ -94,7 +94,7 @@ impl Adapter {
         let keeper = TrustKeeper::open(&config.trust, remembered(&config), clock.now())?;
         let trust = keeper.watch().borrow().clone();
         let country = check_identity(config.authority, keys.certificate.identity(), &trust)?;
-        let channel = open::connect(&config, &keys, &trust, country)?;
+        let channel = connect(&config, &keys, &trust, country)?;
         let counters = Arc::<Counters>::default();
         let spool = Arc::new(Spool::open(&config.state, disk.clone(), clock.clone())?);
         let backend =

@@ -121,7 +121,8 @@ pub(crate) fn check_identity(
     if shown == needed { Ok(country) } else { Err(OpenError::OtherIdentity { shown, authority, needed }) }
 }
 
-pub(super) fn connect(
+/// The way to the country's gateway, with this adapter's certificate. Dials when it is first used.
+pub fn connect(
     config: &Config,
     keys: &NodeKeys,
     trust: &TrustList,

@@ -25,8 +25,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::error;
 
 pub use ingress::{Ingress, IngressError};
-pub use pending::Pending;
+pub use pending::{Pending, PendingPush};
 pub use piece::{Progress, PublishError, Publisher};
+pub use sealing::{Sealer, Sink};
 pub use sources::Sources;
 pub use spool::{Leaving, Spool};
 

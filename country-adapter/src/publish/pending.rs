@@ -30,7 +30,7 @@ pub struct Pending {
 
 /// A sealed push and the line of each of its envelopes.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct PendingPush {
+pub struct PendingPush {
     /// In the order of the envelopes.
     pub lines: Vec<u32>,
     /// What is sent.

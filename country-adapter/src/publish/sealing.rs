@@ -16,10 +16,10 @@ use crate::backend::BackendError;
 use crate::work::{EncodedReport, Rejected};
 
 /// Where sealed pushes go.
-pub(super) type Sink<'a> = dyn FnMut(PendingPush) -> Result<(), BackendError> + 'a;
+pub type Sink<'a> = dyn FnMut(PendingPush) -> Result<(), BackendError> + 'a;
 
 /// Gathers reports for the push that is being filled.
-pub(super) struct Sealer<'a> {
+pub struct Sealer<'a> {
     key: &'a PublicKey,
     authority: Authority,
     draft: Draft,
@@ -29,12 +29,13 @@ pub(super) struct Sealer<'a> {
 
 impl<'a> Sealer<'a> {
     /// Seals pushes of an authority to a key and hands them to a sink.
-    pub(super) fn new(key: &'a PublicKey, authority: Authority, sink: &'a mut Sink<'a>) -> Self {
+    #[must_use]
+    pub fn new(key: &'a PublicKey, authority: Authority, sink: &'a mut Sink<'a>) -> Self {
         Self { key, authority, draft: Draft::default(), lines: Vec::new(), sink }
     }
 
     /// Adds a report; seals the push before it if that is full.
-    pub(super) fn add(&mut self, line: u32, report: &EncodedReport) -> Result<(), BackendError> {
+    pub fn add(&mut self, line: u32, report: &EncodedReport) -> Result<(), BackendError> {
         if !self.draft.has_room(report.octets().len()) {
             self.seal()?;
         }
@@ -46,7 +47,7 @@ impl<'a> Sealer<'a> {
     }
 
     /// Seals what is left.
-    pub(super) fn finish(mut self) -> Result<(), BackendError> {
+    pub fn finish(mut self) -> Result<(), BackendError> {
         self.seal()
     }
 

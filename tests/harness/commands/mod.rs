@@ -1,5 +1,6 @@
 //! What each command of `federation` takes, and what it prints.
 
+pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod faults;
 pub(crate) mod flood;

@@ -171,6 +171,13 @@ impl Cluster {
         &self.folder
     }
 
+    /// The process id of the server; its other processes are children of it.
+    pub fn pid(&self) -> Result<u32> {
+        let text = fs::read_to_string(self.folder.join("data/postmaster.pid"))?;
+        let line = text.lines().next().context("PostgreSQL does not run")?;
+        line.trim().parse().context("the first line of postmaster.pid is a number")
+    }
+
     /// Where it listens with TLS.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
