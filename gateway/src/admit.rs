@@ -20,7 +20,7 @@ use tonic::service::Routes;
 use tower::ServiceExt;
 use tracing::{Instrument, info_span};
 
-use crate::caller::Caller;
+use crate::caller::{Caller, NotAllowed};
 use crate::config::QuotaConfig;
 use crate::node::Node;
 use crate::panics;
@@ -81,6 +81,11 @@ impl Admission {
         mut request: Request<Incoming>,
     ) -> Result<Response<Body>, Infallible> {
         let identity = caller.0.identity;
+        request.extensions_mut().insert(caller);
+        // Before a place is given and before the body is read: whom this door is not for takes nothing.
+        if let Err(cause) = self.check(identity, &request) {
+            return Ok(self.refused(&identity.country.to_string(), cause.into()));
+        }
         let name = short(&identity);
         let place = match self.begin(identity, request.uri().path()) {
             Ok(place) => place,
@@ -89,7 +94,6 @@ impl Admission {
                 return Ok(self.refused(&name, exceeded.into()));
             }
         };
-        request.extensions_mut().insert(caller);
         let span = info_span!("call", caller = %name);
         let call = panics::contained(self.routes.clone().oneshot(request)).instrument(span);
         let response = match timeout(LONGEST_CALL, call).await {
@@ -101,6 +105,17 @@ impl Admission {
             self.node.metrics.call_refused(&name, status);
         }
         Ok(response.map(|body| Body::new(Held { body, _place: place })))
+    }
+
+    fn check<B>(&self, identity: Identity, request: &Request<B>) -> Result<(), NotAllowed> {
+        // Our own people's balancers ask for our health at both doors.
+        if identity.country == self.node.country && request.uri().path().starts_with("/grpc.health.") {
+            return Ok(());
+        }
+        match self.door {
+            Door::Peers => self.node.calling_gateway(request.extensions()).map(drop),
+            Door::National => self.node.calling_adapter(request.extensions()).map(drop),
+        }
     }
 
     /// A place among the caller's calls in flight, unless it is over its quota.

@@ -18,8 +18,8 @@ pub mod descriptors;
 pub mod elsewhere;
 pub mod embedded;
 pub mod expiry;
-#[cfg(test)]
-mod fixture;
+#[cfg(any(test, feature = "fixture"))]
+pub mod fixture;
 pub mod health;
 pub mod http;
 pub mod inbound;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use pki::trust::{Country, Status};
 use pki::{dial, tls};
-use proto::ids::CountryCode;
+use proto::ids::{CountryCode, Sequence};
 use proto::limits;
 use proto::wire::exchange_client::ExchangeClient;
 use tonic::transport::Channel;
@@ -111,7 +111,8 @@ impl PeerError {
             "DAMAGED" => Gone::Damaged,
             _ => return None,
         };
-        Some((why, info.metadata.get("oldest")?.parse().ok()?))
+        let oldest = Sequence::new(info.metadata.get("oldest")?.parse().ok()?).ok()?;
+        Some((why, oldest.number()))
     }
 
     /// Whether the peer itself is sick, and not only unwilling.

@@ -10,7 +10,11 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
+use proto::day::Day;
+use proto::extended::{ExtendedData, Recipient};
+use proto::header::EnvelopeHeader;
 use proto::ids::{Authority, CountryCode};
+use proto::report::{Contact, Minutes, Report, Risk, Token};
 use rustls_pki_types::CertificateDer;
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
@@ -178,6 +182,29 @@ impl Federation {
 #[must_use]
 pub fn now() -> u64 {
     u64::try_from(OffsetDateTime::now_utc().unix_timestamp()).unwrap()
+}
+
+/// A contact of today with a phone of an authority, and its header. Encoded it is so many octets long, 30 to 534; each
+/// number gives another one.
+#[must_use]
+pub fn report(authority: Authority, octets: usize, number: u64) -> (EnvelopeHeader, Vec<u8>) {
+    let header = EnvelopeHeader::new(0x08, authority).unwrap();
+    // What a contact has beside its token.
+    let len = octets - 29;
+    let token: Vec<u8> = number.to_be_bytes().into_iter().rev().cycle().take(len).collect();
+    let contact = Contact {
+        token: Token::new(header, &token).unwrap(),
+        day: Day::of_unix(now()),
+        start: None,
+        duration: Minutes::default(),
+        proximity: [Minutes::default(); 4],
+        risk: Risk::default(),
+        extended: ExtendedData::default().leaving(Recipient::Issuer).unwrap(),
+    };
+    let mut out = Vec::with_capacity(octets);
+    Report::Contact(contact).encode(&mut out);
+    assert_eq!(out.len(), octets);
+    (header, out)
 }
 
 fn country(folder: &Path, code: CountryCode) -> Country {

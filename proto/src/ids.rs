@@ -148,12 +148,16 @@ impl Sequence {
     /// The first batch of a stream.
     pub const FIRST: Self = Self(1);
 
-    /// Checks a number; sequences begin at 1.
+    /// The highest number. There is room above it, so that nobody's arithmetic on what a peer sends can overflow.
+    pub const MAX: u64 = i64::MAX as u64;
+
+    /// Checks a number: 1 to 2^63 - 1.
     pub fn new(number: u64) -> Result<Self, Malformed> {
-        if number == 0 {
-            return Err(Malformed::Value { field: "sequence", value: 0, allowed: "1 or more" });
+        match number {
+            0 => Err(Malformed::Value { field: "sequence", value: 0, allowed: "1 or more" }),
+            1..=Self::MAX => Ok(Self(number)),
+            _ => Err(Malformed::Field { field: "sequence", reason: "it must be below 2^63" }),
         }
-        Ok(Self(number))
     }
 
     /// The number.
@@ -260,6 +264,15 @@ fn random_octets() -> [u8; 16] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sequence_leaves_room_above_it() {
+        assert!(Sequence::new(0).is_err());
+        assert_eq!(Sequence::new(1), Ok(Sequence::FIRST));
+        assert_eq!(Sequence::new(Sequence::MAX).map(Sequence::number), Ok(Sequence::MAX));
+        assert!(Sequence::new(Sequence::MAX + 1).is_err());
+        assert!(Sequence::new(u64::MAX).is_err());
+    }
 
     #[test]
     fn an_authority_reads_back_from_text_and_octets() {

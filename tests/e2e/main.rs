@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod attacks;
-mod callers;
 mod bench;
+mod callers;
 mod certificates;
 mod demo;
 mod diagnosis_keys;

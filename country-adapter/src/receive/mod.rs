@@ -9,6 +9,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,7 +215,9 @@ impl Receiver {
         let (mut opened, mut sealed) = (Vec::with_capacity(page.len()), Vec::new());
         for wire::Delivered { position, batch } in page {
             let batch = batch.unwrap_or_default();
-            match self.open(position, &batch, &trust) {
+            // A defect that a batch sets off is that batch's alone: the stream goes on behind it.
+            let opening = AssertUnwindSafe(|| self.open(position, &batch, &trust));
+            match panic::catch_unwind(opening).unwrap_or(Err(Refused::Defect)) {
                 Ok(open) => {
                     self.keep_bad_reports(&open, &batch)?;
                     opened.push(open);

@@ -22,6 +22,9 @@ pub struct VerifiedDelivery {
 /// Why a batch is not opened, or does not open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
+    /// A defect of ours, which it has set off.
+    #[error("a defect of this software keeps it from being opened; the log says where")]
+    Defect,
     /// The sizes or the signed octets are wrong.
     #[error("the batch does not parse: {0}")]
     Malformed(#[from] Malformed),

@@ -14,6 +14,7 @@ use super::verify::HOLE;
 use crate::backoff::Backoff;
 use crate::names;
 use crate::node::Node;
+use crate::panics;
 use crate::peers::Peers;
 use crate::store::{Cursor, StoreError};
 
@@ -44,7 +45,7 @@ impl Acknowledge {
         loop {
             let node = self.node.clone();
             let rung = node.progress.notified();
-            match self.step().await {
+            match panics::contained(self.step()).await.unwrap_or_else(|panicked| Err(panicked.into())) {
                 Ok(()) => {
                     backoff.succeeded();
                     let _ = tokio::time::timeout(AT_LEAST_EVERY, rung).await;

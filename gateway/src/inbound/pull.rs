@@ -1,7 +1,7 @@
 //! 6: one loop for each peer: fetch what follows our cursor, verify it, keep it, back off when it fails.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pki::trust::{Status, TrustList};
 use proto::batch::SignedBatch;
@@ -14,9 +14,12 @@ use super::{evidence, inbox};
 use crate::backoff::Backoff;
 use crate::names;
 use crate::node::Node;
+use crate::panics::{self, Panicked};
 use crate::peers::{Gone, PeerError, Peers};
 use crate::store::{Advance, Change, Cursor, Fence, StoreError};
 
+/// An answer with nothing in it that comes sooner is followed by a pause.
+const SOONEST: Duration = Duration::from_millis(500);
 /// The time that an answer may take beyond the wait that we asked for.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -40,6 +43,9 @@ pub enum PullError {
     /// The peer sent what it should not have.
     #[error("refused: {0}")]
     Refused(#[from] Refused),
+    /// A defect of ours, which what the peer sent may have set off.
+    #[error(transparent)]
+    Panicked(#[from] Panicked),
     /// The country left the trust list, or is out.
     #[error("the country is not active in the trust list")]
     NotActive,
@@ -50,7 +56,7 @@ impl PullError {
     pub(super) fn pause(&self) -> Duration {
         match self {
             Self::Peer(error) => error.pause(),
-            Self::Store(_) | Self::Refused(_) | Self::NotActive => Duration::ZERO,
+            Self::Store(_) | Self::Refused(_) | Self::Panicked(_) | Self::NotActive => Duration::ZERO,
         }
     }
 }
@@ -69,7 +75,10 @@ impl Pull {
         let work = async {
             let mut backoff = Backoff::default();
             loop {
-                match self.step().await {
+                let began = Instant::now();
+                match panics::contained(self.step()).await.unwrap_or_else(|panicked| Err(panicked.into())) {
+                    // A peer that has nothing lets us wait, and one that does not must not keep us busy.
+                    Ok(0) if began.elapsed() < SOONEST => tokio::time::sleep(backoff.failed()).await,
                     Ok(_) => {
                         if backoff.succeeded() {
                             info!("the peer answers again");

@@ -10,6 +10,7 @@ use pki::trust::Status;
 use proto::batch::{Manifest, SignedBatch};
 use proto::ids::CountryCode;
 use proto::wire;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -18,6 +19,7 @@ use super::verify::{Expected, HOLE, Refused, VerifiedBatch, verify};
 use crate::backoff::Backoff;
 use crate::names;
 use crate::node::Node;
+use crate::panics;
 use crate::peers::{PeerError, Peers};
 use crate::store::upkeep::Damaged;
 use crate::store::{Cursor, StoreError, Stream};
@@ -29,6 +31,8 @@ const AT_LEAST_EVERY: Duration = Duration::from_secs(3_600);
 /// How long an inbox stands still for a batch whose origin does not answer. Then it is given up, by name: what came behind
 /// it is from everybody else.
 const PATIENCE: Duration = Duration::from_secs(24 * 3_600);
+/// How long the origins are asked for one batch before it is another one's turn; it is gone on with later.
+const LONGEST: Duration = Duration::from_secs(300);
 /// Octets that are read of an inbox at once.
 const STEP_BYTES: usize = 4 << 20;
 
@@ -64,6 +68,9 @@ enum RefillError {
     /// What came.
     #[error(transparent)]
     Refused(#[from] PullError),
+    /// Its origins have more to look through than there is time at once.
+    #[error("its origins did not answer in time")]
+    Late,
     /// The origin's store went back to before that batch.
     #[error("country {0} does not know the batch; was its store restored?")]
     Unknown(CountryCode),
@@ -111,7 +118,10 @@ impl Refill {
     async fn mend(&mut self, damaged: &Damaged) -> bool {
         let mut attempt = self.attempts.remove(&(damaged.stream, damaged.sequence)).unwrap_or_default();
         let since = attempt.since;
-        let mended = match self.fetch(damaged, &mut attempt).await {
+        let fetch = timeout(LONGEST, panics::contained(self.fetch(damaged, &mut attempt))).await;
+        let fetched =
+            fetch.map_err(|_| RefillError::Late).and_then(|fetch| fetch.map_err(PullError::from)?);
+        let mended = match fetched {
             Ok(Some(batch)) => self.put(damaged, &batch).await,
             Ok(None) => {
                 self.node.lost.give_up(&self.node, damaged, "no origin keeps it any more");

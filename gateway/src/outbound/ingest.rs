@@ -170,7 +170,8 @@ fn earlier(digest: [u8; 32], kept: [u8; 32], answer: &Bytes) -> Result<wire::Pus
 }
 
 /// SHA-256 over everything in a push: what its seal is bound to, the encapsulated key, the sealed reports.
-fn digest(push: &Push, pusher: Authority) -> [u8; 32] {
+#[must_use]
+pub fn digest(push: &Push, pusher: Authority) -> [u8; 32] {
     let mut context = Context::new(&SHA256);
     for part in [push.aad(pusher).as_slice(), &push.enc, &push.sealed] {
         context.update(&(part.len() as u64).to_be_bytes());

@@ -122,7 +122,10 @@ fn panics(federation: &Federation) -> Result<usize> {
     let logs = gateways.map(|gateway| &gateway.log).chain(federation.adapters().map(|adapter| &adapter.log));
     let count = logs.map(|log| {
         let text = fs::read(log).with_context(|| format!("cannot read {}", log.display()))?;
-        Ok(String::from_utf8_lossy(&text).matches("panicked at").count())
+        Ok(String::from_utf8_lossy(&text)
+            .lines()
+            .filter(|line| line.contains("panicked at") || line.contains("PANIC:"))
+            .count())
     });
     count.sum()
 }

@@ -50,10 +50,10 @@ const KILLS_A_ROW: usize = 50;
 const DELAY: Duration = Duration::from_millis(400);
 
 impl Pace {
-    /// For the whole plan: a process stands still for longer than the longest time-out, 60 s.
+    /// For the whole plan: a process stands still for longer than the longest time-out, 120 s.
     pub(super) const FULL: Self = Self {
         between_kills: Duration::from_millis(1_000),
-        stop: Duration::from_secs(70),
+        stop: Duration::from_secs(130),
         trouble: Duration::from_secs(30),
         patience: Duration::from_secs(180),
     };

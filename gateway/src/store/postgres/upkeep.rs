@@ -18,7 +18,7 @@ use super::{
 };
 use crate::store::{
     Answered, Cursor, CursorName, OnceId, StoreError, Stream,
-    upkeep::{Damaged, KeptAnswer, Piece, Upkeep},
+    upkeep::{Damaged, DamagedAnswer, KeptAnswer, Piece, Upkeep},
 };
 
 #[async_trait]
@@ -39,7 +39,11 @@ impl Upkeep for PostgresStore {
         rows.iter().map(|row| Ok((CursorName::new(rows::octets(row, 0)?), rows::cursor(row, 1)?))).collect()
     }
 
-    async fn answers(&self, after: Option<OnceId>, limit: usize) -> Result<Vec<KeptAnswer>, StoreError> {
+    async fn answers(
+        &self,
+        after: Option<OnceId>,
+        limit: usize,
+    ) -> Result<Vec<Result<KeptAnswer, DamagedAnswer>>, StoreError> {
         let statement = "SELECT id, at, digest, answer, crc FROM once WHERE id > $1 ORDER BY id LIMIT $2";
         let after = after.as_ref().map_or(&[][..], OnceId::octets);
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
@@ -47,8 +51,11 @@ impl Upkeep for PostgresStore {
         rows.iter()
             .map(|row| {
                 let id = rows::once_id(row, 0)?;
-                let (at, Answered { digest, answer }) = rows::answered(row, 1, &id)?;
-                Ok(KeptAnswer { id, at, digest, answer })
+                match rows::answered(row, 1, &id) {
+                    Ok((at, Answered { digest, answer })) => Ok(Ok(KeptAnswer { id, at, digest, answer })),
+                    Err(StoreError::Corrupt { what }) => Ok(Err(DamagedAnswer { id, what })),
+                    Err(error) => Err(error),
+                }
             })
             .collect()
     }
