@@ -40,7 +40,7 @@ use crate::steady::SteadyClock;
 use assess::Moment;
 pub use quota::Quotas;
 use quota::{Allowed, Used};
-use seen::{Claim, Seen};
+use seen::{Claims, Seen};
 use state::State;
 
 /// Takes what arrives. Calls block; one piece is committed after the other.
@@ -189,9 +189,10 @@ impl Intake {
         let (reports, over) = reports.split_at(allowed.reports.min(reports.len()));
         let opened = self.rules.open_all(reports, allowed.tokens);
         let mut piece = Piece::new(source);
-        for (place, (report, opened)) in (0_u32..).zip(reports.iter().zip(opened)) {
+        let mut claims = Claims::new(source);
+        for (report, opened) in reports.iter().zip(opened) {
+            let claim = claims.next(report);
             let assessed = self.rules.assess(*report, opened, (source.origin(), moment)).and_then(|event| {
-                let claim = Claim::new(source, place);
                 let mut is_new = |(token, day)| seen.claim((token, source.degree()), day, claim);
                 let is_new = event.counts_once().is_none_or(&mut is_new);
                 if is_new { Ok(event) } else { Err(Refused::AlreadySeen) }

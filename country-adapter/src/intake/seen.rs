@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use pki::disk::DiskError;
 use pki::sign::sha256;
 use proto::day::Day;
+use proto::limits;
 use proto::report::Report;
+use zeroize::Zeroizing;
 
 use super::piece::Source;
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
@@ -31,9 +33,33 @@ const KEPT: u16 = Report::MAX_AGE + 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Claim([u8; 14]);
 
+/// Makes the claims of a source's reports. A claim follows from the report and not from its place: what comes again after
+/// a kill may come in another order, or with more before it.
+pub(super) struct Claims {
+    source: [u8; 32],
+    times: HashMap<[u8; 32], u32>,
+}
+
+impl Claims {
+    pub(super) fn new(source: Source) -> Self {
+        Self { source: source.digest(), times: HashMap::new() }
+    }
+
+    /// The claim of the next report; of the same octets each has one of its own.
+    pub(super) fn next(&mut self, report: &Report<'_>) -> Claim {
+        let mut octets = Zeroizing::new(Vec::with_capacity(limits::REPORT_LEN));
+        report.encode(&mut octets);
+        let report = sha256(&octets);
+        let times = self.times.entry(report).or_default();
+        let claim = Claim::new(&self.source, &report, *times);
+        *times += 1;
+        claim
+    }
+}
+
 impl Claim {
-    pub(super) fn new(source: Source, place: u32) -> Self {
-        let hash = sha256(&[&source.digest()[..], &place.to_be_bytes()].concat());
+    fn new(source: &[u8; 32], report: &[u8; 32], times: u32) -> Self {
+        let hash = sha256(&[&source[..], report, &times.to_be_bytes()].concat());
         let mut claim = [0; 14];
         claim.copy_from_slice(&hash[..14]);
         Self(claim)
@@ -157,6 +183,10 @@ mod tests {
         Source::Upload { id, origin, degree: Degree::First }
     }
 
+    fn claim(source: Source, report: u32) -> Claim {
+        Claim::new(&source.digest(), &sha256(&report.to_be_bytes()), 0)
+    }
+
     fn token(number: u8) -> Key {
         (ConfirmationToken::new([number; 16]), Degree::First)
     }
@@ -169,10 +199,10 @@ mod tests {
     fn a_token_counts_once_and_for_the_same_report_again() {
         let dir = tempfile::tempdir().unwrap();
         let mut seen = opened(dir.path());
-        let (first, second) = (Claim::new(source(1), 0), Claim::new(source(1), 1));
+        let (first, second) = (claim(source(1), 0), claim(source(1), 1));
         assert!(seen.claim(token(1), TODAY, first) && seen.claim(token(1), TODAY, first));
         assert!(!seen.claim(token(1), TODAY, second), "another report");
-        assert!(!seen.claim(token(1), TODAY, Claim::new(source(2), 0)), "another source");
+        assert!(!seen.claim(token(1), TODAY, claim(source(2), 0)), "another source");
         assert!(!seen.claim(token(1), TODAY.plus(1), second), "whatever its day");
         assert!(seen.claim(token(2), TODAY, second));
     }
@@ -182,15 +212,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let second = |number| (token(number).0, Degree::Second);
         let mut seen = opened(dir.path());
-        assert!(seen.claim(second(1), TODAY, Claim::new(source(1), 0)));
-        assert!(!seen.claim(second(1), TODAY, Claim::new(source(2), 0)), "one exposure is advice enough");
-        assert!(seen.claim(token(1), TODAY, Claim::new(source(3), 0)));
-        assert!(seen.claim(token(2), TODAY, Claim::new(source(3), 1)));
+        assert!(seen.claim(second(1), TODAY, claim(source(1), 0)));
+        assert!(!seen.claim(second(1), TODAY, claim(source(2), 0)), "one exposure is advice enough");
+        assert!(seen.claim(token(1), TODAY, claim(source(3), 0)));
+        assert!(seen.claim(token(2), TODAY, claim(source(3), 1)));
         seen.settle().unwrap();
         let mut again = opened(dir.path());
-        assert!(!again.claim(token(1), TODAY, Claim::new(source(4), 0)));
-        assert!(again.claim(second(1), TODAY, Claim::new(source(1), 0)), "its own claim after a restart");
-        assert!(!again.claim(second(2), TODAY, Claim::new(source(4), 1)));
+        assert!(!again.claim(token(1), TODAY, claim(source(4), 0)));
+        assert!(again.claim(second(1), TODAY, claim(source(1), 0)), "its own claim after a restart");
+        assert!(!again.claim(second(2), TODAY, claim(source(4), 1)));
     }
 
     #[test]
@@ -198,54 +228,54 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut seen = opened(dir.path());
         for (number, day) in [(1, TODAY), (2, TODAY.minus(3)), (3, TODAY)] {
-            seen.claim(token(number), day, Claim::new(source(number), 0));
+            seen.claim(token(number), day, claim(source(number), 0));
         }
         seen.settle().unwrap();
-        seen.claim(token(4), TODAY, Claim::new(source(4), 0));
+        seen.claim(token(4), TODAY, claim(source(4), 0));
         let mut again = opened(dir.path());
         for number in 1..=3 {
-            assert!(!again.claim(token(number), TODAY, Claim::new(source(9), 0)), "{number}");
-            assert!(again.claim(token(number), TODAY, Claim::new(source(number), 0)), "{number}");
+            assert!(!again.claim(token(number), TODAY, claim(source(9), 0)), "{number}");
+            assert!(again.claim(token(number), TODAY, claim(source(number), 0)), "{number}");
         }
-        assert!(again.claim(token(4), TODAY, Claim::new(source(9), 0)));
+        assert!(again.claim(token(4), TODAY, claim(source(9), 0)));
     }
 
     #[test]
     fn a_torn_record_is_written_over() {
         let dir = tempfile::tempdir().unwrap();
         let mut seen = opened(dir.path());
-        seen.claim(token(1), TODAY, Claim::new(source(1), 0));
+        seen.claim(token(1), TODAY, claim(source(1), 0));
         seen.settle().unwrap();
         let path = dir.path().join("20000.log");
         let mut octets = std::fs::read(&path).unwrap();
         octets.extend_from_slice(&[7; 20]);
         std::fs::write(&path, octets).unwrap();
         let mut seen = opened(dir.path());
-        seen.claim(token(2), TODAY, Claim::new(source(2), 0));
+        seen.claim(token(2), TODAY, claim(source(2), 0));
         seen.settle().unwrap();
         assert_eq!(std::fs::read(&path).unwrap().len(), 2 * RECORD);
         let mut seen = opened(dir.path());
-        assert!(!seen.claim(token(2), TODAY, Claim::new(source(9), 0)));
+        assert!(!seen.claim(token(2), TODAY, claim(source(9), 0)));
     }
 
     #[test]
     fn a_token_is_remembered_as_long_as_a_report_could_bring_it_again() {
         let dir = tempfile::tempdir().unwrap();
         let mut seen = opened(dir.path());
-        seen.claim(token(1), TODAY, Claim::new(source(1), 0));
+        seen.claim(token(1), TODAY, claim(source(1), 0));
         seen.settle().unwrap();
         // A token of one day fits a contact of the next, and that is reported for 15 days more.
         seen.forget(TODAY.plus(16)).unwrap();
-        assert!(!seen.claim(token(1), TODAY, Claim::new(source(9), 0)));
+        assert!(!seen.claim(token(1), TODAY, claim(source(9), 0)));
         seen.forget(TODAY.plus(17)).unwrap();
         assert!(durable::names(dir.path()).unwrap().is_empty());
-        assert!(seen.claim(token(1), TODAY.plus(17), Claim::new(source(9), 0)));
+        assert!(seen.claim(token(1), TODAY.plus(17), claim(source(9), 0)));
     }
 
     #[test]
     fn a_record_reads_back() {
         for degree in [Degree::First, Degree::Second] {
-            let written = ((token(7).0, degree), Day::new(32_767), Claim::new(source(1), u32::MAX));
+            let written = ((token(7).0, degree), Day::new(32_767), claim(source(1), u32::MAX));
             assert!(parse(&record(&written)) == written);
         }
     }

@@ -1,5 +1,6 @@
 //! What arrives is put where it is needed, once, and what fails a check nowhere.
 
+mod again;
 mod of_time;
 
 use std::collections::BTreeMap;
@@ -498,7 +499,11 @@ async fn an_identifier_of_simple_and_an_ill_persons_key_count_once_and_a_place_a
     accept(&intake, &batch(&place, 2, &reports("250/0"))).unwrap();
     assert_eq!(refusals(&intake), BTreeMap::from([("already_seen", 5)]));
     let posted = |kind| place.posted(kind).into_values().sum::<usize>();
-    assert_eq!((posted(ListKind::Contacts), posted(ListKind::DailyKeys)), (1, 1), "one key, whoever says it");
+    assert_eq!(
+        (posted(ListKind::Contacts), posted(ListKind::DailyKeys)),
+        (1, 2),
+        "each country confirms for itself"
+    );
     assert_eq!(posted(ListKind::Venues), 4);
     // Its owner takes it back.
     take(&intake, 3, &[key_of("826/1", ReportType::Revoked, day)]);
