@@ -193,8 +193,8 @@ impl Intake {
         for (report, opened) in reports.iter().zip(opened) {
             let claim = claims.next(report);
             let assessed = self.rules.assess(*report, opened, (source.origin(), moment)).and_then(|event| {
-                let mut is_new = |(token, day)| seen.claim((token, source.degree()), day, claim);
-                let is_new = event.counts_once().is_none_or(&mut is_new);
+                let (token, day) = event.counts_once(source);
+                let is_new = seen.claim((token, source.degree()), day, claim);
                 if is_new { Ok(event) } else { Err(Refused::AlreadySeen) }
             });
             match assessed {

@@ -101,6 +101,11 @@ impl Source {
         }
     }
 
+    /// Of what a visit counts once.
+    pub(super) fn counted_of(&self) -> [u8; 32] {
+        self.digest()
+    }
+
     fn name(&self) -> PieceName {
         PieceName(match self {
             Self::Batch { position, origin, sequence, .. } => format!("{position:010}-{origin}-{sequence}"),

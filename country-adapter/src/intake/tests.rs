@@ -12,8 +12,8 @@ use proto::extended::LeavingData;
 use proto::header::EnvelopeHeader;
 use proto::ids::StateCode;
 use proto::report::{
-    Contact as Reported, DiagnosisKey, IllKey, Minutes, QuarterHour, ReportType, Risk, SimpleKey, Token,
-    TransmissionRisk,
+    Contact as Reported, DiagnosisKey, IllKey, Minutes, QuarterHour, ReportType, Risk, Score, SimpleKey,
+    Token, TransmissionRisk,
 };
 
 use super::*;
@@ -131,17 +131,19 @@ impl Place {
 
     /// Entries of a list that wait to be posted, by token.
     fn posted(&self, kind: ListKind) -> BTreeMap<[u8; 16], usize> {
-        let folder = queue::folder(&self.world.path("state"));
         let mut found = BTreeMap::new();
-        for name in crate::durable::names(&folder).unwrap_or_default() {
-            if name.ends_with(queue::ENDING) {
-                let entries = queue::parse(&std::fs::read(folder.join(name)).unwrap()).unwrap();
-                for (_, entry) in entries.into_iter().filter(|(of, _)| *of == kind) {
-                    *found.entry(entry.token()).or_default() += 1;
-                }
-            }
+        for (_, entry) in self.entries().into_iter().filter(|(of, _)| *of == kind) {
+            *found.entry(entry.token()).or_default() += 1;
         }
         found
+    }
+
+    /// All entries that wait to be posted.
+    fn entries(&self) -> Vec<(ListKind, Entry)> {
+        let folder = queue::folder(&self.world.path("state"));
+        let names = crate::durable::names(&folder).unwrap_or_default();
+        let files = names.iter().filter(|name| name.ends_with(queue::ENDING));
+        files.flat_map(|name| queue::parse(&std::fs::read(folder.join(name)).unwrap()).unwrap()).collect()
     }
 
     fn handed_over(&self) -> usize {
@@ -445,6 +447,11 @@ async fn a_batch_that_the_disk_refuses_again_and_again_costs_its_quota_once_and_
 
 /// Somebody ill was at a venue of 826/1.
 fn somewhere(day: Day) -> Vec<u8> {
+    visit(day, [0; 4], None)
+}
+
+/// A visit of twenty minutes, with its minutes by distance and its score.
+fn visit(day: Day, proximity: [u64; 4], score: Option<u16>) -> Vec<u8> {
     let header = EnvelopeHeader::new(0x30, World::own()).unwrap();
     let mut octets = Vec::new();
     Report::Contact(Reported {
@@ -452,8 +459,8 @@ fn somewhere(day: Day) -> Vec<u8> {
         day,
         start: None,
         duration: Minutes::capped(20),
-        proximity: [0; 4].map(Minutes::capped),
-        risk: Risk::default(),
+        proximity: proximity.map(Minutes::capped),
+        risk: Risk { score: score.map(|score| Score::new(score).unwrap()), ..Risk::default() },
         extended: LeavingData::default(),
     })
     .encode(&mut octets);
