@@ -166,6 +166,7 @@ fn counters(to: &mut Registry, now: &Snapshot) {
         ("reports", "Reports in them", now.reports),
         ("batches_replayed", "Batches that had been delivered before", now.replayed),
         ("batches_quarantined", "ALARM: batches that were set aside", now.quarantined),
+        ("batches_dropped", "ALARM: batches for which quarantine had no room", now.dropped),
         ("reports_bad", "ALARM: reports that do not decode, or are for others", now.bad_reports),
         ("positions_missing", "ALARM: positions that the gateway left out", now.gaps),
         ("events", "Reports that passed the desk", now.events),

@@ -68,7 +68,7 @@ impl Mark {
 }
 
 /// What became of some delivered batches.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Accepted {
     /// Batches that are new.
     pub batches: usize,
@@ -76,8 +76,8 @@ pub struct Accepted {
     pub reports: usize,
     /// Batches that had been accepted before.
     pub replayed: usize,
-    /// Reports that were refused because their country has used its quota of the day.
-    pub over_quota: usize,
+    /// By position: reports of a batch that were refused because their country has used its quota of the day.
+    pub over_quota: BTreeMap<u64, usize>,
 }
 
 /// Why a backend could not do its part. All of these are tried again; only a piece that stays unreadable is set aside

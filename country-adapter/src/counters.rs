@@ -20,6 +20,7 @@ pub struct Counters {
     reports: AtomicU64,
     replayed: AtomicU64,
     quarantined: AtomicU64,
+    dropped: AtomicU64,
     bad_reports: AtomicU64,
     gaps: AtomicU64,
     backlog: AtomicU64,
@@ -52,6 +53,8 @@ pub struct Snapshot {
     pub replayed: u64,
     /// Batches that were set aside.
     pub quarantined: u64,
+    /// Batches that were to be set aside, and for which their country had no room left.
+    pub dropped: u64,
     /// Reports in opened batches that do not decode or are not for this authority.
     pub bad_reports: u64,
     /// Positions that the gateway left out.
@@ -91,7 +94,7 @@ impl Counters {
         add(&self.backlog, count(envelopes));
     }
 
-    pub(crate) fn accepted(&self, accepted: Accepted) {
+    pub(crate) fn accepted(&self, accepted: &Accepted) {
         add(&self.batches, count(accepted.batches));
         add(&self.reports, count(accepted.reports));
         add(&self.replayed, count(accepted.replayed));
@@ -99,6 +102,10 @@ impl Counters {
 
     pub(crate) fn quarantined(&self) {
         add(&self.quarantined, 1);
+    }
+
+    pub(crate) fn dropped(&self) {
+        add(&self.dropped, 1);
     }
 
     pub(crate) fn bad_reports(&self, reports: usize) {
@@ -134,6 +141,7 @@ impl Counters {
             reports: load(&self.reports),
             replayed: load(&self.replayed),
             quarantined: load(&self.quarantined),
+            dropped: load(&self.dropped),
             bad_reports: load(&self.bad_reports),
             gaps: load(&self.gaps),
             backlog: load(&self.backlog),
@@ -158,6 +166,7 @@ impl Snapshot {
             reports = self.reports,
             replayed = self.replayed,
             quarantined = self.quarantined,
+            dropped = self.dropped,
             bad_reports = self.bad_reports,
             gaps = self.gaps,
             backlog = self.backlog,

@@ -62,6 +62,9 @@ enum Command {
     /// Bring in and write out ill persons' keys as EFGS and GAEN have them
     #[command(subcommand)]
     Keys(cli::keys::Keys),
+    /// Look at batches that were set aside, have them taken again, or drop them
+    #[command(subcommand)]
+    Quarantine(cli::quarantine::Command),
     /// Print a completion script for a shell
     #[command(
         after_help = "Example:\n  country-adapter completions bash > /etc/bash_completion.d/country-adapter"
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::CaseCode(command) => cli::case_code::run(&command),
         Command::Advice(command) => cli::advice::run(&command),
         Command::Keys(command) => cli::keys::run(&command),
+        Command::Quarantine(command) => cli::quarantine::run(&command),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Arguments::command(), "country-adapter", &mut io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -38,8 +38,14 @@ impl Mechanism {
     /// The most that a possible contact adds: all of its minutes at the distance that counts most.
     #[must_use]
     pub fn most(&self) -> Subtotal {
+        self.most_of(Minutes::MOST)
+    }
+
+    /// The most that a contact of so many minutes adds.
+    #[must_use]
+    pub fn most_of(&self, duration: Minutes) -> Subtotal {
         let weight = self.weights.into_iter().max().unwrap_or(0);
-        Subtotal((Minutes::MOST.number() + ROUNDING).saturating_mul(weight))
+        Subtotal((duration.number() + ROUNDING).saturating_mul(weight))
     }
 
     /// What one contact adds.
@@ -201,6 +207,7 @@ mod tests {
             assert_eq!(is_so, possible, "{duration} {proximity:?}");
         }
         assert_eq!(Mechanism::default().most(), Subtotal(3_620));
+        assert_eq!(Mechanism::default().most_of(Minutes::capped(20)), Subtotal(220));
         assert_eq!(Mechanism { number: 2, weights: [1, u16::MAX, 0, 0] }.most(), Subtotal(u16::MAX));
     }
 

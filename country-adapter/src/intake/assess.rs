@@ -8,11 +8,13 @@ use pki::seal::PrivateKey;
 use pki::sign::sha256;
 use proto::day::Day;
 use proto::ids::{Authority, CountryCode};
+use proto::limits;
 use proto::malformed::Malformed;
 use proto::registry::Family;
 use proto::report::{self, Report};
 use zeroize::Zeroizing;
 
+use super::piece::Source;
 use crate::diagnosis;
 use crate::herald::secured::ConfirmationToken;
 use crate::herald::secured::report::ReportToken;
@@ -183,22 +185,28 @@ impl Event<'_> {
         }
     }
 
-    /// By what this may count only once, and the day on which it was made.
+    /// By what this may count only once, of whichever source it is, and the day on which it was made.
     ///
     /// An identifier of Simple counts once on phones too, whoever reports it. A key that comes again with another report
-    /// type says something new. Two ill persons at the same place look alike, and both were there.
-    pub(super) fn counts_once(&self) -> Option<(ConfirmationToken, Day)> {
+    /// type says something new. Two ill persons at the same place look alike, and both were there: a visit counts once
+    /// of each batch or case, and so does what only the backend understands.
+    pub(super) fn counts_once(&self, source: Source) -> (ConfirmationToken, Day) {
+        let report = self.report();
+        let mut octets = Zeroizing::new(Vec::with_capacity(limits::REPORT_LEN + 32));
         match self {
-            Self::Contact(contact) => Some(match &contact.opened {
+            Self::Contact(contact) => match &contact.opened {
                 Some(opened) => (opened.entry().confirmation, opened.contents().step().day()),
-                None => (name(contact.report.token.octets()), contact.report.day),
-            }),
+                None => (name(contact.report.token.octets()), report.day()),
+            },
             Self::Key(_) => {
-                let (report, mut octets) = (self.report(), Zeroizing::new(Vec::new()));
                 report.encode(&mut octets);
-                Some((name(&octets), report.day()))
+                (name(&octets), report.day())
             }
-            Self::Visit(_) | Self::Closed(_) => None,
+            Self::Visit(_) | Self::Closed(_) => {
+                octets.extend_from_slice(&source.counted_of());
+                report.encode(&mut octets);
+                (name(&octets), report.day())
+            }
         }
     }
 }
@@ -270,7 +278,9 @@ impl Rules {
         let opened = opened.transpose()?;
         Ok(match report.token.header().assignment().family {
             Family::Secured if opened.is_none() => Event::Closed(report),
-            Family::Secured | Family::Simple if !risk::is_possible(report.duration, &report.proximity) => {
+            Family::Secured | Family::Simple | Family::Venue
+                if !risk::is_possible(report.duration, &report.proximity) =>
+            {
                 return Err(Refused::ImpossibleMinutes);
             }
             Family::Secured | Family::Simple => Event::Contact(Box::new(Contact {
@@ -279,7 +289,7 @@ impl Rules {
                 mechanism: self.mechanism.number,
                 opened,
             })),
-            Family::Venue => Event::Visit(report),
+            Family::Venue => Event::Visit(self.bounded(report)),
             Family::CustomOpaque
             | Family::Custom
             | Family::Gaen
@@ -289,6 +299,13 @@ impl Rules {
             | Family::Dp3t
             | Family::Pact => Event::Closed(report),
         })
+    }
+
+    /// A visit whose score is no more than any visit of its length adds: who reports it computes it, and may be anybody.
+    fn bounded<'a>(&self, mut visit: report::Contact<'a>) -> report::Contact<'a> {
+        let most = report::Score::new(self.mechanism.most_of(visit.duration).number()).ok();
+        visit.risk.score = visit.risk.score.map(|score| most.map_or(score, |most| score.min(most)));
+        visit
     }
 
     /// Whether a report has a service token that is opened here.

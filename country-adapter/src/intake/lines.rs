@@ -98,7 +98,7 @@ impl Outlet for Lines {
 
 fn line(source: Source, event: &Event<'_>) -> Line {
     let batch = match source {
-        Source::Batch { id, .. } => id.to_string(),
+        Source::Batch { id, .. } | Source::Again { batch: id, .. } => id.to_string(),
         Source::Upload { .. } => "upload".into(),
     };
     let contact = match event {

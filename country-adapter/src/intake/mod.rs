@@ -124,7 +124,10 @@ impl Intake {
             let tokens = |within| self.service_tokens(&reports[..within]);
             let allowed = used.take(source.origin(), Day::of_unix(moment.now), reports.len(), tokens);
             let piece = self.assess(&mut desk.seen, (source, moment), &reports, allowed);
-            accepted.over_quota += piece.refused(Refused::OverQuota);
+            let over = piece.refused(Refused::OverQuota);
+            if over > 0 {
+                accepted.over_quota.insert(batch.position(), over);
+            }
             self.stage(&piece)?;
             pieces.push(piece);
         }
@@ -145,17 +148,32 @@ impl Intake {
         degree: Degree,
         reports: &[Report<'_>],
     ) -> Result<Taken, BackendError> {
+        self.once(upload, Source::Upload { id: upload, origin: self.rules.country, degree }, reports)
+    }
+
+    /// Takes a batch that a person has looked at, once more: what was taken of it before comes to nothing, and for the
+    /// rest no quota holds.
+    pub fn again(&self, batch: &OpenedBatch) -> Result<Taken, BackendError> {
+        let (id, source) = Source::again(batch);
+        self.once(id, source, &batch.reports().collect::<Vec<_>>())
+    }
+
+    /// The day by which what is old is forgotten.
+    pub fn day(&self) -> Result<Day, DiskError> {
+        Ok(self.moment()?.forgotten_by)
+    }
+
+    fn once(&self, id: UploadId, source: Source, reports: &[Report<'_>]) -> Result<Taken, BackendError> {
         let mut desk = self.desk();
         self.settle(&desk)?;
-        if desk.state.has(upload)? {
+        if desk.state.has(id)? {
             return Ok(Taken::Before);
         }
         let moment = self.moment()?;
-        let source = Source::Upload { id: upload, origin: self.rules.country, degree };
         let piece = self.assess(&mut desk.seen, (source, moment), reports, Allowed::ALL);
         self.stage(&piece)?;
         desk.seen.settle()?;
-        desk.state.mark(upload, Day::of_unix(moment.now))?;
+        desk.state.mark(id, Day::of_unix(moment.now))?;
         self.counters.assessed(&piece);
         self.publish(piece.name())?;
         Ok(Taken::Now)
@@ -196,8 +214,8 @@ impl Intake {
         for (report, opened) in reports.iter().zip(opened) {
             let claim = claims.next(report);
             let assessed = self.rules.assess(*report, opened, (source.origin(), moment)).and_then(|event| {
-                let mut is_new = |(token, day)| seen.claim((token, source.degree()), day, claim);
-                let is_new = event.counts_once().is_none_or(&mut is_new);
+                let (token, day) = event.counts_once(source);
+                let is_new = seen.claim((token, source.degree()), day, claim);
                 if is_new { Ok(event) } else { Err(Refused::AlreadySeen) }
             });
             match assessed {

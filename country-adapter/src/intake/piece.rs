@@ -62,6 +62,17 @@ pub enum Source {
         /// Its name.
         id: BatchId,
     },
+    /// The same batch once more, because a person wants it.
+    Again {
+        /// The name of this repetition, always the same for a batch.
+        id: UploadId,
+        /// The country that sealed it.
+        origin: CountryCode,
+        /// Place in the stream from that country.
+        sequence: Sequence,
+        /// The batch's name.
+        batch: BatchId,
+    },
     /// A case of this authority.
     Upload {
         /// Its name.
@@ -79,11 +90,18 @@ impl Source {
         Self::Batch { position, origin, sequence: batch.sequence(), id: batch.id() }
     }
 
+    pub(super) fn again(batch: &OpenedBatch) -> (UploadId, Self) {
+        let (origin, sequence, batch) = (batch.origin(), batch.sequence(), batch.id());
+        let hash = digest(b"again", origin, sequence);
+        let id = UploadId::new(*hash.first_chunk().expect("a hash has more than 16 octets"));
+        (id, Self::Again { id, origin, sequence, batch })
+    }
+
     /// The country that it comes from.
     #[must_use]
     pub fn origin(&self) -> CountryCode {
         match self {
-            Self::Batch { origin, .. } | Self::Upload { origin, .. } => *origin,
+            Self::Batch { origin, .. } | Self::Again { origin, .. } | Self::Upload { origin, .. } => *origin,
         }
     }
 
@@ -91,7 +109,7 @@ impl Source {
     #[must_use]
     pub fn degree(&self) -> Degree {
         match self {
-            Self::Batch { .. } => Degree::First,
+            Self::Batch { .. } | Self::Again { .. } => Degree::First,
             Self::Upload { degree, .. } => *degree,
         }
     }
@@ -99,20 +117,31 @@ impl Source {
     /// What tells it from every other source, whenever it comes again.
     pub(super) fn digest(&self) -> [u8; 32] {
         match self {
-            Self::Batch { origin, sequence, .. } => {
-                let (origin, sequence) = (origin.number().to_be_bytes(), sequence.number().to_be_bytes());
-                sha256(&[&b"batch"[..], &origin, &sequence].concat())
-            }
+            Self::Batch { origin, sequence, .. } => digest(b"batch", *origin, *sequence),
+            Self::Again { origin, sequence, .. } => digest(b"again", *origin, *sequence),
             Self::Upload { id, .. } => sha256(&[&b"upload"[..], id.octets()].concat()),
+        }
+    }
+
+    /// Of what a visit counts once: a batch that comes again is the same batch.
+    pub(super) fn counted_of(&self) -> [u8; 32] {
+        match self {
+            Self::Again { origin, sequence, .. } => digest(b"batch", *origin, *sequence),
+            Self::Batch { .. } | Self::Upload { .. } => self.digest(),
         }
     }
 
     fn name(&self) -> PieceName {
         PieceName(match self {
             Self::Batch { position, origin, sequence, .. } => format!("{position:010}-{origin}-{sequence}"),
+            Self::Again { id, .. } => format!("again-{id}"),
             Self::Upload { id, .. } => format!("upload-{id}"),
         })
     }
+}
+
+fn digest(what: &[u8], origin: CountryCode, sequence: Sequence) -> [u8; 32] {
+    sha256(&[what, &origin.number().to_be_bytes(), &sequence.number().to_be_bytes()].concat())
 }
 
 /// The name of a piece's files in every outlet, without an ending.
@@ -139,7 +168,7 @@ impl PieceName {
     pub(super) fn what(&self) -> Option<What> {
         let (first, rest) = self.0.split_once('-')?;
         match first {
-            "upload" => UploadId::from_hex(rest).map(What::Upload),
+            "upload" | "again" => UploadId::from_hex(rest).map(What::Upload),
             _ => first.parse().ok().map(What::Position),
         }
     }

@@ -12,8 +12,8 @@ use proto::extended::LeavingData;
 use proto::header::EnvelopeHeader;
 use proto::ids::StateCode;
 use proto::report::{
-    Contact as Reported, DiagnosisKey, IllKey, Minutes, QuarterHour, ReportType, Risk, SimpleKey, Token,
-    TransmissionRisk,
+    Contact as Reported, DiagnosisKey, IllKey, Minutes, QuarterHour, ReportType, Risk, Score, SimpleKey,
+    Token, TransmissionRisk,
 };
 
 use super::*;
@@ -131,17 +131,19 @@ impl Place {
 
     /// Entries of a list that wait to be posted, by token.
     fn posted(&self, kind: ListKind) -> BTreeMap<[u8; 16], usize> {
-        let folder = queue::folder(&self.world.path("state"));
         let mut found = BTreeMap::new();
-        for name in crate::durable::names(&folder).unwrap_or_default() {
-            if name.ends_with(queue::ENDING) {
-                let entries = queue::parse(&std::fs::read(folder.join(name)).unwrap()).unwrap();
-                for (_, entry) in entries.into_iter().filter(|(of, _)| *of == kind) {
-                    *found.entry(entry.token()).or_default() += 1;
-                }
-            }
+        for (_, entry) in self.entries().into_iter().filter(|(of, _)| *of == kind) {
+            *found.entry(entry.token()).or_default() += 1;
         }
         found
+    }
+
+    /// All entries that wait to be posted.
+    fn entries(&self) -> Vec<(ListKind, Entry)> {
+        let folder = queue::folder(&self.world.path("state"));
+        let names = crate::durable::names(&folder).unwrap_or_default();
+        let files = names.iter().filter(|name| name.ends_with(queue::ENDING));
+        files.flat_map(|name| queue::parse(&std::fs::read(folder.join(name)).unwrap()).unwrap()).collect()
     }
 
     fn handed_over(&self) -> usize {
@@ -373,6 +375,10 @@ fn accept(intake: &Intake, batch: &OpenedBatch) -> Result<Accepted, BackendError
     intake.accept(through, std::slice::from_ref(batch))
 }
 
+fn over_quota(accepted: Result<Accepted, BackendError>) -> usize {
+    accepted.unwrap().over_quota.into_values().sum()
+}
+
 /// Service tokens that nobody opens.
 fn junk(place: &Place) -> Vec<Vec<u8>> {
     let broken = (0..250_u8).map(|number| {
@@ -405,15 +411,11 @@ async fn a_country_over_its_quota_is_refused_and_a_case_of_this_authority_is_not
     let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
     let junk = junk(&place);
     for position in 1..=4 {
-        assert_eq!(accept(&intake, &batch(&place, position, &junk)).unwrap().over_quota, 0);
+        assert_eq!(over_quota(accept(&intake, &batch(&place, position, &junk))), 0);
     }
     let simple: Vec<_> = (0..100).map(|number| report(number, &place.world.clock)).collect();
     let fifth = [&[place.made(7).octets()], &simple[..]].concat();
-    assert_eq!(
-        accept(&intake, &batch(&place, 5, &fifth)).unwrap().over_quota,
-        2,
-        "a token, and the last report"
-    );
+    assert_eq!(over_quota(accept(&intake, &batch(&place, 5, &fifth))), 2, "a token, and the last report");
     assert_eq!(refusals(&intake), BTreeMap::from([("not_opened", 1_000), ("over_quota", 2)]));
     assert_eq!(place.posted(ListKind::Contacts).len(), 99);
     take(&intake, 1, &[place.made(7).octets()]);
@@ -438,13 +440,18 @@ async fn a_batch_that_the_disk_refuses_again_and_again_costs_its_quota_once_and_
     }
     assert!(refusals(&intake).is_empty() && intake.counters.snapshot().events == 0);
     disk.heal();
-    assert_eq!(accept(&intake, &batch).unwrap().over_quota, 0);
+    assert_eq!(over_quota(accept(&intake, &batch)), 0);
     assert_eq!(refusals(&intake), BTreeMap::from([("not_opened", 250)]));
     assert_eq!((place.posted(ListKind::Contacts).len(), intake.counters.snapshot().events), (1, 1));
 }
 
 /// Somebody ill was at a venue of 826/1.
 fn somewhere(day: Day) -> Vec<u8> {
+    visit(day, [0; 4], None)
+}
+
+/// A visit of twenty minutes, with its minutes by distance and its score.
+fn visit(day: Day, proximity: [u64; 4], score: Option<u16>) -> Vec<u8> {
     let header = EnvelopeHeader::new(0x30, World::own()).unwrap();
     let mut octets = Vec::new();
     Report::Contact(Reported {
@@ -452,8 +459,8 @@ fn somewhere(day: Day) -> Vec<u8> {
         day,
         start: None,
         duration: Minutes::capped(20),
-        proximity: [0; 4].map(Minutes::capped),
-        risk: Risk::default(),
+        proximity: proximity.map(Minutes::capped),
+        risk: Risk { score: score.map(|score| Score::new(score).unwrap()), ..Risk::default() },
         extended: LeavingData::default(),
     })
     .encode(&mut octets);

@@ -25,10 +25,10 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 pub use opened::{BadReport, OpenedBatch, is_for};
-pub use quarantine::Quarantine;
+pub use quarantine::{Asked, InQuarantine, Kept, Quarantine};
 pub use verify::{Refused, VerifiedDelivery, verify};
 
-use crate::backend::{Accepted, BackendError, Mark};
+use crate::backend::{Accepted, BackendError, Cursor, Mark};
 use crate::blocking::blocking;
 use crate::counters::Counters;
 use crate::gateway::{CallError, Gateway};
@@ -114,8 +114,8 @@ pub async fn run(receiver: Arc<Receiver>, stop: CancellationToken) {
 impl Receiver {
     /// Takes one page: keeps what is in it, then acknowledges it. `acknowledged` is how far the gateway was told.
     pub async fn step(self: &Arc<Self>, acknowledged: &mut Option<Mark>) -> Result<(), ReceiveError> {
-        let intake = self.intake.clone();
-        let after = blocking(move || intake.cursor()).await?.at;
+        let this = self.clone();
+        let after = blocking(move || this.prepare()).await?.at;
         if self.acknowledge(after, acknowledged).await? == Acknowledged::Rewound {
             return Ok(());
         }
@@ -140,6 +140,13 @@ impl Receiver {
             self.acknowledge(through, acknowledged).await?;
         }
         Ok(())
+    }
+
+    /// What comes before a pull: old batches leave quarantine, and those that an operator has asked for are taken again.
+    fn prepare(&self) -> Result<Cursor, ReceiveError> {
+        self.quarantine.forget(self.intake.day()?)?;
+        self.replay()?;
+        Ok(self.intake.cursor()?)
     }
 
     async fn acknowledge(
@@ -227,11 +234,13 @@ impl Receiver {
             }
         }
         let accepted = self.intake.accept(through, &opened)?;
-        if accepted.over_quota > 0 {
-            self.keep_over_quota(&sealed, accepted.over_quota)?;
+        for (position, batch) in &sealed {
+            if let Some(reports) = accepted.over_quota.get(position) {
+                self.keep_over_quota(*position, batch, *reports)?;
+            }
         }
-        self.counters.accepted(accepted);
-        log(through.position, accepted);
+        self.counters.accepted(&accepted);
+        log(through.position, &accepted);
         Ok(())
     }
 
@@ -253,20 +262,53 @@ impl Receiver {
         refused: &Refused,
     ) -> Result<(), DiskError> {
         error!(position, reason = %refused, "batch in quarantine");
-        self.quarantine.keep(position, batch, &refused.to_string())?;
-        self.counters.quarantined();
-        Ok(())
+        self.set_aside(position, batch, &refused.to_string())
     }
 
     /// What is over the quota may be true: an operator can look at it.
-    fn keep_over_quota(&self, batches: &[(u64, wire::SignedBatch)], reports: usize) -> Result<(), DiskError> {
-        error!(
-            reports,
-            batches = batches.len(),
-            "a country has used its quota of the day; kept in quarantine"
-        );
-        let reason = format!("{reports} reports of these batches were over their country's quota of a day");
-        batches.iter().try_for_each(|(position, batch)| self.quarantine.keep(*position, batch, &reason))
+    fn keep_over_quota(
+        &self,
+        position: u64,
+        batch: &wire::SignedBatch,
+        reports: usize,
+    ) -> Result<(), DiskError> {
+        error!(position, reports, "a country has used its quota of the day; kept in quarantine");
+        let reason = format!("{reports} reports of this batch were over their country's quota of a day");
+        self.set_aside(position, batch, &reason)
+    }
+
+    fn set_aside(&self, position: u64, batch: &wire::SignedBatch, reason: &str) -> Result<(), DiskError> {
+        match self.quarantine.keep(position, batch, reason)? {
+            Kept::Now => self.counters.quarantined(),
+            Kept::Before => {}
+            Kept::NoRoom => {
+                error!(position, "its country's room in quarantine is full for today; dropped");
+                self.counters.dropped();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes the batches again that an operator has asked for.
+    fn replay(&self) -> Result<(), ReceiveError> {
+        let trust = self.trust.borrow().clone();
+        for asked in self.quarantine.asked()? {
+            let refused = match self.open(asked.position(), asked.batch(), &trust) {
+                Err(refused) => refused.to_string(),
+                Ok(open) => {
+                    self.intake.again(&open)?;
+                    info!(batch = asked.name(), reports = open.reports().len(), "taken again");
+                    reasons(&open)
+                }
+            };
+            if refused.is_empty() {
+                self.quarantine.done(&asked)?;
+            } else {
+                error!(batch = asked.name(), reason = refused, "stays in quarantine");
+                self.quarantine.put_back(&asked, &refused)?;
+            }
+        }
+        Ok(())
     }
 
     fn keep_bad_reports(&self, opened: &OpenedBatch, batch: &wire::SignedBatch) -> Result<(), DiskError> {
@@ -275,8 +317,7 @@ impl Receiver {
         }
         let (position, origin, id) = (opened.position(), opened.origin(), opened.id());
         error!(position, %origin, batch = %id, reports = opened.bad().len(), "reports in quarantine");
-        let reasons = opened.bad().iter().map(|bad| format!("report {}: {}", bad.place, bad.reason));
-        self.quarantine.keep(position, batch, &reasons.collect::<Vec<_>>().join("\n"))?;
+        self.set_aside(position, batch, &reasons(opened))?;
         self.counters.bad_reports(opened.bad().len());
         Ok(())
     }
@@ -294,8 +335,14 @@ fn mark(delivered: &wire::Delivered) -> Mark {
     Mark { position: delivered.position, manifest_hash }
 }
 
-fn log(through: u64, accepted: Accepted) {
-    let Accepted { batches, reports, replayed, .. } = accepted;
+/// Why reports of a batch are bad, a line each; nothing if all are good.
+fn reasons(opened: &OpenedBatch) -> String {
+    let reasons = opened.bad().iter().map(|bad| format!("report {}: {}", bad.place, bad.reason));
+    reasons.collect::<Vec<_>>().join("\n")
+}
+
+fn log(through: u64, accepted: &Accepted) {
+    let Accepted { batches, reports, replayed, .. } = *accepted;
     if replayed > 0 {
         warn!(through, replayed, "batches came again and were not delivered again");
     }

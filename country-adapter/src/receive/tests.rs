@@ -391,3 +391,55 @@ async fn the_loop_receives_through_outages_until_it_is_stopped() {
     running.await.unwrap();
     assert_eq!(tokens(&world).len(), 2);
 }
+
+#[tokio::test]
+async fn only_batches_over_the_quota_are_set_aside_and_not_their_neighbours() {
+    let world = World::start().await;
+    let many = |first: u32, count: u32| -> Vec<_> {
+        (first..first + count).map(|number| report(number, &world.clock)).collect()
+    };
+    // A desk of these tests takes 1,100 reports of one country a day.
+    let flood = [world.batch(1, &many(1, 1_000)), world.batch(2, &many(1_001, 150))];
+    let neighbour = world.plan_from(276, 1).seal(&many(2_000, 10));
+    world.remote.deliver([flood[0].clone(), neighbour, flood[1].clone()]);
+    let receiver = receive_all(&world, Disk::default()).await.unwrap();
+    assert_eq!((tokens(&world).len(), receiver.counters.snapshot().quarantined), (1_110, 1));
+    assert_eq!(quarantined(&world), names_of(3, "250", &flood[1]));
+    assert_eq!(reason(&world), "50 reports of this batch were over their country's quota of a day\n");
+    // A person decides that they are good.
+    receiver.quarantine.ask(&receiver.quarantine.list().unwrap()[0].name).unwrap();
+    receiver.step(&mut None).await.unwrap();
+    let tokens = tokens(&world);
+    let different: std::collections::BTreeSet<_> = tokens.iter().collect();
+    assert_eq!((tokens.len(), different.len()), (1_160, 1_160));
+    assert!(quarantined(&world).is_empty());
+}
+
+#[tokio::test]
+async fn a_batch_that_can_be_opened_after_all_is_taken_again_once_and_another_stays() {
+    let world = World::start().await;
+    let foreign = PrivateKey::parse(Suite::X25519, &PrivateKey::generate(Suite::X25519)).unwrap();
+    let mut plan = world.plan(1);
+    (plan.key, plan.header.key) = (foreign.public(), foreign.public().id());
+    let never = plan.seal(&[report(1, &world.clock)]);
+    let mut revoked = world.batch(2, &[report(2, &world.clock), report(3, &world.clock)]);
+    let signature = std::mem::replace(&mut revoked.signature, never.signature);
+    world.remote.deliver([never, revoked.clone(), world.batch(3, &[report(4, &world.clock)])]);
+    let receiver = receive_all(&world, Disk::default()).await.unwrap();
+    let kept = receiver.quarantine.list().unwrap();
+    assert_eq!((kept.len(), tokens(&world).len()), (2, 1));
+    // What was wrong with the second is mended: as if a key or a trust list had come.
+    let path = world.path("state/quarantine").join(format!("{}.batch", kept[1].name));
+    revoked.signature = signature;
+    std::fs::write(path, prost::Message::encode_to_vec(&revoked.into_wire())).unwrap();
+    for _ in 0..2 {
+        for batch in receiver.quarantine.list().unwrap() {
+            receiver.quarantine.ask(&batch.name).unwrap();
+        }
+        receiver.step(&mut None).await.unwrap();
+        assert_eq!(tokens(&world).len(), 3);
+        let left = receiver.quarantine.list().unwrap();
+        assert_eq!((left.len(), left[0].is_asked), (1, false));
+        assert!(left[0].reason.contains("not among identity.hpke_keys"), "{}", left[0].reason);
+    }
+}

@@ -1,6 +1,6 @@
 //! One authority's adapter: the real receiver and desk, with keys that come and go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -60,6 +60,8 @@ pub(super) struct Desk {
     keeper: TrustKeeper,
     receiver: Arc<Receiver>,
     clock: Clock,
+    /// The names of batches that were in quarantine.
+    set_aside: BTreeSet<String>,
 }
 
 /// A private key.
@@ -125,6 +127,7 @@ impl Desk {
             keeper,
             receiver,
             clock,
+            set_aside: BTreeSet::new(),
         };
         desk.sign_list(charter.begins());
         Ok(desk)
@@ -234,10 +237,16 @@ impl Desk {
         Ok(found)
     }
 
-    /// How many batches were set aside.
-    pub(super) fn quarantined(&self) -> Result<usize> {
+    /// Notes which batches lie in quarantine: they leave it after 15 days.
+    pub(super) fn look_into_quarantine(&mut self) -> Result<()> {
         let names = country_adapter::durable::names(&self.folder.join("state/quarantine"))?;
-        Ok(names.iter().filter(|name| name.ends_with(".batch")).count())
+        self.set_aside.extend(names.into_iter().filter(|name| name.ends_with(".batch")));
+        Ok(())
+    }
+
+    /// How many batches were set aside.
+    pub(super) fn quarantined(&self) -> usize {
+        self.set_aside.len()
     }
 }
 

@@ -158,10 +158,10 @@ impl World {
                     format!("is at {authority}, which was not sent it"),
                 );
             }
-            if desk.quarantined()? != closed {
+            if desk.quarantined() != closed {
                 let detail = format!(
                     "{authority} has set {} batches aside, and {closed} were to be",
-                    desk.quarantined()?
+                    desk.quarantined()
                 );
                 return Err(Failure::new(Kind::Lost, detail));
             }

@@ -206,6 +206,7 @@ impl World {
         let (receiver, before) = (desk.receiver().clone(), desk.receiver().intake.cursor()?.at.position);
         let step = async { timeout(PATIENCE, receiver.step(&mut desk.acknowledged)).await };
         let received = self.runtime.block_on(step).context("an adapter's step did not end in time")?;
+        desk.look_into_quarantine()?;
         let through = receiver.intake.cursor()?.at.position;
         let (country, desk) = (desk.country, &self.desks[&authority]);
         let inbox = self.ledger.inboxes.entry(authority).or_default();
