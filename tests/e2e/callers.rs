@@ -38,10 +38,19 @@ const ALL: [Call; 7] = [
     Call::AdapterPublishesKeys,
 ];
 
+/// What became of one kind of call.
+pub(crate) struct Made {
+    pub(crate) call: Call,
+    /// How many there were.
+    pub(crate) calls: usize,
+    /// What was answered before one succeeded, of the one that failed most often.
+    pub(crate) failed: Vec<String>,
+}
+
 /// A task for each call to the United Kingdom's gateway, from France or from England's adapter.
 pub(crate) struct Callers {
     stop: Arc<AtomicBool>,
-    callers: JoinSet<(Call, usize, usize)>,
+    callers: JoinSet<Made>,
 }
 
 impl Callers {
@@ -70,8 +79,8 @@ impl Callers {
         Self { stop, callers }
     }
 
-    /// For each call: how many there were, and how often one had to be made at most.
-    pub(crate) async fn ended(self) -> Vec<(Call, usize, usize)> {
+    /// What became of each.
+    pub(crate) async fn ended(self) -> Vec<Made> {
         self.stop.store(true, Ordering::Relaxed);
         self.callers.join_all().await
     }
@@ -89,23 +98,24 @@ struct Caller {
 }
 
 impl Caller {
-    async fn run(mut self, call: Call, stop: Arc<AtomicBool>) -> (Call, usize, usize) {
-        let (mut calls, mut most) = (0, 0);
+    async fn run(mut self, call: Call, stop: Arc<AtomicBool>) -> Made {
+        let mut made = Made { call, calls: 0, failed: Vec::new() };
         while !stop.load(Ordering::Relaxed) {
-            let mut tries = 1;
+            let mut failed = Vec::new();
             while let Err(status) = self.make(call).await {
                 // What was acknowledged or published before is answered by saying so.
                 if status.code() == Code::FailedPrecondition {
                     break;
                 }
-                assert!(tries < 100, "{call:?}: {status:?}");
-                tries += 1;
+                failed.push(format!("{status:?}"));
+                assert!(failed.len() < 100, "{call:?}: {failed:?}");
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            (calls, most) = (calls + 1, most.max(tries));
+            made.calls += 1;
+            made.failed = if failed.len() > made.failed.len() { failed } else { made.failed };
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        (call, calls, most)
+        made
     }
 
     async fn make(&mut self, call: Call) -> Result<(), Status> {

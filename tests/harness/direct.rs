@@ -136,7 +136,7 @@ pub fn peer(federation: &Federation, from: CountryCode, to: CountryCode) -> Resu
     let trust = trust_list(federation)?;
     let entry = trust.country(to.code).context("the trust list has every country of the federation")?;
     let tls = Arc::new(tls::client_config(&keys.certificate, entry)?);
-    let channel = dial::channel(&format!("https://{}", to.gateway.peers), tls)?;
+    let channel = dial::channel(&format!("https://{}", to.gateway.endpoint), tls)?;
     Ok(ExchangeClient::new(channel).max_decoding_message_size(limits::MESSAGE_LEN))
 }
 
