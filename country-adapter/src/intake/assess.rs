@@ -11,7 +11,7 @@ use proto::ids::{Authority, CountryCode};
 use proto::limits;
 use proto::malformed::Malformed;
 use proto::registry::Family;
-use proto::report::{self, Report};
+use proto::report::{self, Report, ReportType};
 use zeroize::Zeroizing;
 
 use super::piece::Source;
@@ -69,6 +69,8 @@ pub enum Refused {
     KeyInUse,
     /// An ill person's key that another country than the sender's is said to have confirmed.
     OtherIssuer,
+    /// It takes back an ill person's key that its country has not sent.
+    NothingToRevoke,
     /// Counted already within 15 days.
     AlreadySeen,
     /// More than one country's reports or tokens of a day.
@@ -77,7 +79,7 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::UnknownKey,
         Self::NotOpened,
         Self::MalformedToken,
@@ -89,6 +91,7 @@ impl Refused {
         Self::OutOfTime,
         Self::KeyInUse,
         Self::OtherIssuer,
+        Self::NothingToRevoke,
         Self::AlreadySeen,
         Self::OverQuota,
     ];
@@ -114,6 +117,7 @@ impl Refused {
             Self::OutOfTime => "out_of_time",
             Self::KeyInUse => "key_in_use",
             Self::OtherIssuer => "other_issuer",
+            Self::NothingToRevoke => "nothing_to_revoke",
             Self::AlreadySeen => "already_seen",
             Self::OverQuota => "over_quota",
         }
@@ -208,6 +212,24 @@ impl Event<'_> {
                 (name(&octets), report.day())
             }
         }
+    }
+}
+
+/// What is to be done with the name of a key, which says who sent it.
+pub(super) enum Sent {
+    /// It is sent: remember by whom.
+    Remember(ConfirmationToken),
+    /// It is taken back: whoever has not sent it may not. Phones would no longer be warned by it.
+    Look(ConfirmationToken),
+}
+
+impl Event<'_> {
+    /// For a key: which one it is, of its sender.
+    pub(super) fn sent(&self, source: Source) -> Option<Sent> {
+        let Self::Key(key) = self else { return None };
+        let origin = source.origin().number().to_be_bytes();
+        let name = name(&[b"sent", &origin[..], &[key.key.code()], key.key.octets()].concat());
+        Some(if key.report_type == ReportType::Revoked { Sent::Look(name) } else { Sent::Remember(name) })
     }
 }
 

@@ -37,7 +37,7 @@ use crate::durable::Disk;
 use crate::phones::case_code::Degree;
 use crate::receive::OpenedBatch;
 use crate::steady::SteadyClock;
-use assess::Moment;
+use assess::{Moment, Sent};
 pub use quota::Quotas;
 use quota::{Allowed, Used};
 use seen::{Claims, Seen};
@@ -215,6 +215,13 @@ impl Intake {
             let claim = claims.next(report);
             let assessed = self.rules.assess(*report, opened, (source.origin(), moment)).and_then(|event| {
                 let (token, day) = event.counts_once(source);
+                match event.sent(source) {
+                    Some(Sent::Look(key)) if !seen.has((key, source.degree())) => {
+                        return Err(Refused::NothingToRevoke);
+                    }
+                    Some(Sent::Remember(key)) => drop(seen.claim((key, source.degree()), day, claim)),
+                    _ => {}
+                }
                 let is_new = seen.claim((token, source.degree()), day, claim);
                 if is_new { Ok(event) } else { Err(Refused::AlreadySeen) }
             });

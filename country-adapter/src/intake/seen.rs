@@ -113,6 +113,11 @@ impl Seen {
         true
     }
 
+    /// Whether a token was claimed for a degree.
+    pub(super) fn has(&self, key: Key) -> bool {
+        self.tokens.contains_key(&key)
+    }
+
     /// Brings all claims to the disk.
     pub(super) fn settle(&mut self) -> Result<(), DiskError> {
         self.fresh.sort_unstable_by_key(|(_, day, _)| *day);

@@ -75,3 +75,20 @@ async fn a_key_that_is_in_use_comes_to_nothing_wherever_it_comes_from() {
     assert_eq!(refusals(&intake), BTreeMap::from([("key_in_use", 2)]));
     assert_eq!((place.posted(ListKind::DailyKeys).len(), place.handed_over()), (1, 1));
 }
+
+#[tokio::test]
+async fn a_key_is_taken_back_only_by_who_sent_it() {
+    let place = Place::new().await;
+    let day = place.world.clock.today().minus(2);
+    let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
+    let revoked = key(ReportType::Revoked, day);
+    accept(&intake, &batch(&place, 1, &[revoked.clone()])).unwrap();
+    assert_eq!(refusals(&intake), BTreeMap::from([("nothing_to_revoke", 1)]));
+    accept(&intake, &batch(&place, 2, &[key(ReportType::ConfirmedTest, day)])).unwrap();
+    accept(&intake, &batch(&place, 3, &[revoked.clone()])).unwrap();
+    assert_eq!(refusals(&intake), BTreeMap::from([("nothing_to_revoke", 1)]));
+    drop(intake);
+    let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
+    accept(&intake, &batch(&place, 4, &[revoked])).unwrap();
+    assert_eq!(refusals(&intake), BTreeMap::from([("already_seen", 1)]), "it is known after a restart too");
+}
