@@ -280,19 +280,24 @@ enum Task<'a> {
 }
 
 impl Rules {
-    /// What a report of a country means at a moment, once its token was opened.
+    /// What a report means at a moment, once its token was opened.
     pub(super) fn assess<'a>(
         &self,
         report: Report<'a>,
         opened: Unopened,
-        (origin, moment): (CountryCode, Moment),
+        (source, moment): (Source, Moment),
     ) -> Result<Event<'a>, Refused> {
-        if !moment.takes(report.day()) {
+        // What an own case brought was looked at when it came, and may have waited for its time since.
+        let is_looked_at = matches!(source, Source::Upload { .. });
+        if !is_looked_at && !moment.takes(report.day()) {
             return Err(Refused::OutOfTime);
         }
+        let origin = source.origin();
         let report = match report {
             Report::DiagnosisKey(key) if !is_confirmed_in(&key, origin) => return Err(Refused::OtherIssuer),
-            Report::DiagnosisKey(key) if moment.is_in_use(&key) => return Err(Refused::KeyInUse),
+            Report::DiagnosisKey(key) if !is_looked_at && moment.is_in_use(&key) => {
+                return Err(Refused::KeyInUse);
+            }
             Report::DiagnosisKey(key) => return Ok(Event::Key(key)),
             Report::Contact(contact) => contact,
         };

@@ -213,7 +213,7 @@ impl Intake {
         let mut claims = Claims::new(source);
         for (report, opened) in reports.iter().zip(opened) {
             let claim = claims.next(report);
-            let assessed = self.rules.assess(*report, opened, (source.origin(), moment)).and_then(|event| {
+            let assessed = self.rules.assess(*report, opened, (source, moment)).and_then(|event| {
                 let (token, day) = event.counts_once(source);
                 match event.sent(source) {
                     Some(Sent::Look(key)) if !seen.has((key, source.degree())) => {
