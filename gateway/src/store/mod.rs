@@ -353,7 +353,7 @@ pub trait Store: Send + Sync + 'static {
     /// Waits until the store is broken: whatever it is asked then fails, and only a new process helps. A store that
     /// comes back by itself never is.
     async fn broken(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Finishes what was asked for before, and stops. Later calls get [`StoreError::Closed`].

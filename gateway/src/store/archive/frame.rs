@@ -148,7 +148,7 @@ fn count(contents: &mut Contents, piece: &Piece) {
         Piece::Stream { .. } => contents.streams += 1,
         Piece::Entry { .. } => contents.entries += 1,
         Piece::Lost { first, last, .. } => {
-            contents.lost = contents.lost.saturating_add((last - first).saturating_add(1))
+            contents.lost = contents.lost.saturating_add((last - first).saturating_add(1));
         }
         Piece::Cursor { .. } => contents.cursors += 1,
         Piece::Answer(_) => contents.answers += 1,

@@ -241,7 +241,7 @@ impl Store for PostgresStore {
         if let Err(failure) = dropped.await {
             match failure {
                 Failure::Away(cause) | Failure::Busy(cause) => {
-                    warn!(cause, "no partition was dropped; it is tried again")
+                    warn!(cause, "no partition was dropped; it is tried again");
                 }
                 Failure::Lasting(error) => return Err(error),
             }

@@ -183,9 +183,9 @@ async fn a_damaged_format_is_healed_from_the_segments() {
     for (nth, wrong) in ["", "exchange-store", "exchange-store 0", "\0\0\0\0", "gone"].into_iter().enumerate()
     {
         if wrong == "gone" {
-            fs::remove_file(&format).unwrap()
+            fs::remove_file(&format).unwrap();
         } else {
-            fs::write(&format, wrong).unwrap()
+            fs::write(&format, wrong).unwrap();
         }
         let opened = SledStore::open_or_rebuild(&root, SMALL, &nth.to_string());
         if wrong == "gone" {
