@@ -102,7 +102,7 @@ impl Case {
     /// Pushes that are under way at the same time: as many as a gateway works on, and more where they are small.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        if self.push >= 1_000 { 8 } else { 32 }
+        if self.push >= 1_000 { 8 } else { 64 }
     }
 
     /// Octets of reports in so many tokens.

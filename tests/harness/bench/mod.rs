@@ -3,7 +3,7 @@
 //!
 //! Gateways are the real ones, over real mutual TLS and a real store. The adapters stand in for the real ones: they
 //! seal, push, pull, verify, open and acknowledge with its code, but make up reports and only count what they read, so
-//! that no national system's files are timed. [`files`] measures the real ones with theirs.
+//! that no national system's files are timed. `files.rs` measures the real ones with theirs.
 
 mod case;
 mod child;

@@ -91,9 +91,17 @@ where
     let area = SVGBackend::new(path, SIZE).into_drawing_area();
     area.fill(&WHITE).map_err(drawn)?;
     let mut chart = ChartBuilder::on(&area);
-    chart.caption(labels.title, ("sans-serif", 24)).margin(15).x_label_area_size(45).y_label_area_size(75);
+    chart
+        .caption(labels.title, ("sans-serif", 24))
+        .margin(15)
+        .margin_right(40)
+        .x_label_area_size(45)
+        .y_label_area_size(75);
     let mut chart = chart.build_cartesian_2d(across, 0.0..most * 1.1).map_err(drawn)?;
-    chart.configure_mesh().x_desc(labels.x).y_desc(labels.y).draw().map_err(drawn)?;
+    let whole = |number: &f64| format!("{}", (number * 100.0).round() / 100.0);
+    let mut mesh = chart.configure_mesh();
+    mesh.x_desc(labels.x).y_desc(labels.y).x_label_formatter(&whole).y_label_formatter(&whole);
+    mesh.draw().map_err(drawn)?;
     for ((name, points), colour) in series.iter().zip(COLOURS) {
         let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(4);
         let drawn_line = chart.draw_series(line).map_err(drawn)?;

@@ -65,12 +65,20 @@ impl Stage {
             } else {
                 (&PROGRAMS, Self::Other)
             };
-        let found = table.iter().find(|(_, names)| names.iter().any(|name| function.contains(name)));
+        let found = table.iter().find(|(_, names)| names.iter().any(|name| has_word(function, name)));
         found.map_or(otherwise, |(stage, _)| *stage)
     }
 }
 
-/// Parts of names in our programs; the first that fits counts. Seals go through the Rust crates and TLS through aws-lc,
+/// Whether words of a name begin so: `sk_` is in `__sk_mem_charge`, and not in `finish_task_switch`.
+fn has_word(function: &str, begin: &str) -> bool {
+    let before = |at: usize| function[..at].chars().next_back();
+    function
+        .match_indices(begin)
+        .any(|(at, _)| before(at).is_none_or(|letter| !letter.is_ascii_alphanumeric()))
+}
+
+/// Beginnings of words in names of our programs; the first that fits counts. Seals go through the Rust crates and TLS through aws-lc,
 /// so AES-GCM of either can be told apart; ECDSA and SHA-256 are aws-lc's or sha2's, whoever calls them.
 const PROGRAMS: [(Stage, &[&str]); 9] = [
     (Stage::Hash, &["sha256", "sha2::", "SHA256", "sha512", "SHA512", "EVP_Digest"]),
@@ -152,7 +160,10 @@ const PROGRAMS: [(Stage, &[&str]); 9] = [
             "core::hash",
         ],
     ),
-    (Stage::Memory, &["mem", "alloc", "free", "_int_", "bytes::", "arena", "madvise"]),
+    (
+        Stage::Memory,
+        &["mem", "alloc", "malloc", "calloc", "realloc", "free", "cfree", "bytes::", "arena", "madvise"],
+    ),
     (
         Stage::Runtime,
         &[
@@ -215,8 +226,8 @@ const KERNEL: [(Stage, &[&str]); 3] = [
             "epoll",
             "ep_",
             "csum",
-            "_copy_to_iter",
-            "_copy_from_iter",
+            "copy_to_iter",
+            "copy_from_iter",
             "softirq",
         ],
     ),
@@ -273,6 +284,8 @@ mod tests {
             ("ext4_da_write_begin", "[kernel.kallsyms]", Stage::KernelDisk),
             ("clear_page_erms", "[kernel.kallsyms]", Stage::KernelMemory),
             ("finish_task_switch", "[kernel.kallsyms]", Stage::KernelOther),
+            ("_int_malloc", "/lib/libc.so.6", Stage::Memory),
+            ("_copy_to_iter", "[kernel.kallsyms]", Stage::KernelNetwork),
             ("heap_insert", "/usr/lib/postgresql/15/bin/postgres", Stage::Store),
             ("[unknown]", "/bin/gateway", Stage::Other),
         ] {
