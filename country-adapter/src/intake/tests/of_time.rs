@@ -82,13 +82,13 @@ async fn a_key_is_taken_back_only_by_who_sent_it() {
     let day = place.world.clock.today().minus(2);
     let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
     let revoked = key(ReportType::Revoked, day);
-    accept(&intake, &batch(&place, 1, &[revoked.clone()])).unwrap();
+    accept(&intake, &batch(&place, 1, std::slice::from_ref(&revoked))).unwrap();
     assert_eq!(refusals(&intake), BTreeMap::from([("nothing_to_revoke", 1)]));
     accept(&intake, &batch(&place, 2, &[key(ReportType::ConfirmedTest, day)])).unwrap();
-    accept(&intake, &batch(&place, 3, &[revoked.clone()])).unwrap();
+    accept(&intake, &batch(&place, 3, std::slice::from_ref(&revoked))).unwrap();
     assert_eq!(refusals(&intake), BTreeMap::from([("nothing_to_revoke", 1)]));
     drop(intake);
     let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
-    accept(&intake, &batch(&place, 4, &[revoked])).unwrap();
+    accept(&intake, &batch(&place, 4, std::slice::from_ref(&revoked))).unwrap();
     assert_eq!(refusals(&intake), BTreeMap::from([("already_seen", 1)]), "it is known after a restart too");
 }
