@@ -52,7 +52,7 @@ async fn a_short_bench_has_every_figure_and_accounts_for_every_token() {
         case["wire_bytes_per_report_byte"].as_f64() > Some(1.0),
         "sealed reports are not shorter: {case}"
     );
-    assert!(case["latency"][0]["pushes"].as_u64() >= Some(100), "{case}");
+    assert!(case["latency"][0]["pushes"].as_u64() >= Some(1), "{case}");
     for part in ["adapter_push", "gateway_origin", "gateway_destination", "adapter_open"] {
         assert!(case["cpu_seconds_per_million_tokens"][part].is_number(), "{case}");
     }

@@ -148,11 +148,14 @@ async fn each_role_may_make_its_own_calls_only() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_service_is_offered_on_its_own_listener_only() {
     let doors = britain_and_france().await;
-    let certificate = doors.certificate(826, Role::Adapter("826/1".parse().unwrap()));
-    let line = doors.line(&certificate, 826, doors.door(826).peers);
     let push = doors.sealed("826/1", &[("250/0", 1)]).await;
-    let refused = wire::ingest_client::IngestClient::new(line).push(push).await.unwrap_err();
-    assert_eq!(refused.code(), Code::Unimplemented);
+    // Who has no business at a door is told so before the request is read; who has finds no other service there.
+    let adapter = (826, Role::Adapter("826/1".parse().unwrap()), Code::PermissionDenied);
+    for (country, role, code) in [adapter, (250, Role::Gateway, Code::Unimplemented)] {
+        let line = doors.line(&doors.certificate(country, role), 826, doors.door(826).peers);
+        let push = wire::ingest_client::IngestClient::new(line).push(push.clone()).await;
+        assert_eq!(push.unwrap_err().code(), code, "{country}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
