@@ -122,6 +122,8 @@ async fn replayed_token(cast: &mut Cast, added: &BTreeMap<&'static str, u64>, to
     told.end(
         told.step("replayed-token", Phase::Crossing, "Mallory (250/0) and Dan (826/0)")
             .what("She reports a token of Dan's that Clara has reported before.")
+            .knows("Mallory", "nothing: her report is taken as any other")
+            .knows("authority 826/0", "that a token of its own came twice; not whose it is")
             .check("826/0 has seen it", Fact::same(&added.get("already_seen"), &Some(&1)))
             .check("it is not posted again", Fact::same(&(found.own, found.silent.len()), &(0, 0)))
             .check("Dan's risk stays", Fact::same(&cast.dan.warnings().contacts(), &contacts)),

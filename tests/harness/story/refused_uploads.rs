@@ -58,6 +58,8 @@ async fn stale_contacts(stage: &Stage, cast: &Cast, (code, told): (&str, &mut To
     told.end(
         told.step("stale-contact", Phase::Case, "an attacker with a good case code")
             .what("Contacts of 16 days ago and of three days ahead are refused whole.")
+            .knows("the attacker", "which contact is too old or too early: what its own upload said")
+            .knows("authority 826/0", "nothing of these contacts: none is stored")
             .check("too old", Fact::same(&old.in_a_word().as_str(), &"422 contact-too-old"))
             .check(
                 "from the future",
@@ -75,6 +77,8 @@ async fn too_many_contacts(stage: &Stage, cast: &Cast, (code, told): (&str, &mut
     told.end(
         told.step("too-many-contacts", Phase::Case, "the same attacker")
             .what(format!("{} contacts in one case: one more than 826/0 takes.", CONTACTS_PER_CASE + 1))
+            .knows("the attacker", "how many contacts a case may have")
+            .knows("authority 826/0", "nothing of these contacts: none is stored")
             .check("refused whole", Fact::same(&answer.in_a_word().as_str(), &"422 too-many-contacts")),
     );
     Ok(())
@@ -88,6 +92,8 @@ async fn wrong_size(stage: &Stage, cast: &Cast, (code, told): (&str, &mut Told))
     told.end(
         told.step("malformed-upload", Phase::Case, "the same attacker")
             .what("An octet less, an octet more, and a mebibyte of nonsense.")
+            .knows("the attacker", "the one size that all uploads have, which the documents say too")
+            .knows("authority 826/0", "nothing: what has no form is not stored")
             .check("shorter than all others", Fact::same(&short.in_a_word().as_str(), &"400 wrong-size"))
             .check("longer", Fact::same(&long.in_a_word().as_str(), &"413 upload-too-large"))
             .check("no upload at all", Fact::same(&garbage.in_a_word().as_str(), &"400 malformed-upload")),
@@ -102,6 +108,10 @@ async fn still_good(cast: &Cast, (code, told): (&str, &mut Told), stage: &Stage)
     told.end(
         told.step("code-still-good", Phase::Case, "somebody whose phone met nobody")
             .what("The code that the refused uploads named is still good for one that is not.")
+            .knows(
+                "authority 826/0",
+                "that a code was used; an upload without contacts looks like any other on the line",
+            )
             .check("an upload without contacts is accepted", Fact::same(&answer.status.is_success(), &true)),
     );
     Ok(())

@@ -59,6 +59,8 @@ async fn meeting(
     told.end(
         told.step("carrier-meets", Phase::Meeting, "Zoe, and five others who do not know each other (826/0)")
             .what("Zoe feels well. She spends five minutes with each of five people, and twenty with Yann.")
+            .knows("each phone", "closed tokens of whom it met, and no name")
+            .knows("authority 826/0", "nothing of these meetings")
             .check(
                 "each of the five has one contact",
                 ill.iter().all(|phone| phone.log().iter().count() == 1),
