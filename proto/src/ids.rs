@@ -173,7 +173,8 @@ impl fmt::Display for Sequence {
     }
 }
 
-/// Declares an identifier of fixed length that reads and prints as lower-case hex.
+/// Declares an identifier of fixed length that reads and prints as lower-case hex. A crate that uses it needs `hex`.
+#[macro_export]
 macro_rules! octet_id {
     ($(#[$doc:meta])* $name:ident, $len:literal, $what:literal) => {
         $(#[$doc])*
@@ -185,9 +186,9 @@ macro_rules! octet_id {
             pub const LEN: usize = $len;
 
             /// Takes octets of exactly the right length.
-            pub fn parse(octets: &[u8]) -> Result<Self, Malformed> {
+            pub fn parse(octets: &[u8]) -> Result<Self, $crate::malformed::Malformed> {
                 let fixed = <[u8; $len]>::try_from(octets);
-                fixed.map(Self).map_err(|_| Malformed::Length { field: $what, is: octets.len(), must: stringify!($len) })
+                fixed.map(Self).map_err(|_| $crate::malformed::Malformed::Length { field: $what, is: octets.len(), must: stringify!($len) })
             }
 
             /// The octets.
@@ -203,23 +204,23 @@ macro_rules! octet_id {
             }
         }
 
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 f.write_str(&hex::encode(self.0))
             }
         }
 
-        impl fmt::Debug for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        impl std::fmt::Debug for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
                 write!(f, "{}({self})", stringify!($name))
             }
         }
 
-        impl FromStr for $name {
-            type Err = Malformed;
+        impl std::str::FromStr for $name {
+            type Err = $crate::malformed::Malformed;
 
-            fn from_str(text: &str) -> Result<Self, Malformed> {
-                let octets = hex::decode(text).map_err(|_| Malformed::Text { what: $what, text: text.into() })?;
+            fn from_str(text: &str) -> Result<Self, $crate::malformed::Malformed> {
+                let octets = hex::decode(text).map_err(|_| $crate::malformed::Malformed::Text { what: $what, text: text.into() })?;
                 Self::parse(&octets)
             }
         }

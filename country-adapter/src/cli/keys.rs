@@ -125,7 +125,7 @@ fn import(config: &Config, options: &Import) -> anyhow::Result<ExitCode> {
 fn name(octets: &[u8], visited: &[CountryCode]) -> UploadId {
     let visited = visited.iter().flat_map(|country| country.number().to_be_bytes()).collect::<Vec<_>>();
     let digest = sha256(&[&b"import"[..], &sha256(octets), &visited].concat());
-    UploadId::new(*digest.first_chunk().expect("a hash has 32 octets"))
+    UploadId::from(*digest.first_chunk().expect("a hash has 32 octets"))
 }
 
 /// Takes out the keys that no authority would take.

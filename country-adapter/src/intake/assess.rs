@@ -196,21 +196,19 @@ impl Event<'_> {
     /// of each batch or case, and so does what only the backend understands.
     pub(super) fn counts_once(&self, source: Source) -> (ConfirmationToken, Day) {
         let report = self.report();
-        let mut octets = Zeroizing::new(Vec::with_capacity(limits::REPORT_LEN + 32));
+        let encoded = |before: &[u8]| {
+            let mut octets = Zeroizing::new(Vec::with_capacity(limits::REPORT_LEN + before.len()));
+            octets.extend_from_slice(before);
+            report.encode(&mut octets);
+            (name(&octets), report.day())
+        };
         match self {
             Self::Contact(contact) => match &contact.opened {
                 Some(opened) => (opened.entry().confirmation, opened.contents().step().day()),
                 None => (name(contact.report.token.octets()), report.day()),
             },
-            Self::Key(_) => {
-                report.encode(&mut octets);
-                (name(&octets), report.day())
-            }
-            Self::Visit(_) | Self::Closed(_) => {
-                octets.extend_from_slice(&source.counted_of());
-                report.encode(&mut octets);
-                (name(&octets), report.day())
-            }
+            Self::Key(_) => encoded(&[]),
+            Self::Visit(_) | Self::Closed(_) => encoded(&source.counted_of()),
         }
     }
 }

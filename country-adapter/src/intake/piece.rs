@@ -1,7 +1,6 @@
 //! One piece of what arrives: a batch, or the contacts of a case, with what came of each of its reports.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use pki::sign::sha256;
 use proto::ids::{BatchId, CountryCode, Sequence};
@@ -10,41 +9,16 @@ use super::assess::{Event, Refused};
 use crate::phones::case_code::Degree;
 use crate::receive::OpenedBatch;
 
-/// Names what comes of a case's upload: random, so that nobody who has the case code finds what the case met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UploadId([u8; 16]);
+proto::octet_id! {
+    /// Names what comes of a case's upload: random, so that nobody who has the case code finds what the case met.
+    UploadId, 16, "name of an upload"
+}
 
 impl UploadId {
-    /// The id of these octets.
-    #[must_use]
-    pub const fn new(octets: [u8; 16]) -> Self {
-        Self(octets)
-    }
-
     /// A fresh one from the operating system's generator.
     #[must_use]
     pub fn random() -> Self {
         Self(*crate::herald::secured::random())
-    }
-
-    /// The octets.
-    #[must_use]
-    pub const fn octets(&self) -> &[u8; 16] {
-        &self.0
-    }
-
-    /// Reads what [`fmt::Display`] writes.
-    #[must_use]
-    pub fn from_hex(text: &str) -> Option<Self> {
-        let mut octets = [0; 16];
-        hex::decode_to_slice(text, &mut octets).ok()?;
-        Some(Self(octets))
-    }
-}
-
-impl fmt::Display for UploadId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
     }
 }
 
@@ -93,7 +67,7 @@ impl Source {
     pub(super) fn again(batch: &OpenedBatch) -> (UploadId, Self) {
         let (origin, sequence, batch) = (batch.origin(), batch.sequence(), batch.id());
         let hash = digest(b"again", origin, sequence);
-        let id = UploadId::new(*hash.first_chunk().expect("a hash has more than 16 octets"));
+        let id = UploadId::from(*hash.first_chunk().expect("a hash has more than 16 octets"));
         (id, Self::Again { id, origin, sequence, batch })
     }
 
@@ -168,7 +142,7 @@ impl PieceName {
     pub(super) fn what(&self) -> Option<What> {
         let (first, rest) = self.0.split_once('-')?;
         match first {
-            "upload" | "again" => UploadId::from_hex(rest).map(What::Upload),
+            "upload" | "again" => rest.parse().ok().map(What::Upload),
             _ => first.parse().ok().map(What::Position),
         }
     }

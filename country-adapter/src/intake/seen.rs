@@ -38,18 +38,21 @@ pub(super) struct Claim([u8; 14]);
 pub(super) struct Claims {
     source: [u8; 32],
     times: HashMap<[u8; 32], u32>,
+    /// Of its full size from the start: a buffer that grows leaves copies behind.
+    octets: Zeroizing<Vec<u8>>,
 }
 
 impl Claims {
     pub(super) fn new(source: Source) -> Self {
-        Self { source: source.digest(), times: HashMap::new() }
+        let octets = Zeroizing::new(Vec::with_capacity(limits::REPORT_LEN));
+        Self { source: source.digest(), times: HashMap::new(), octets }
     }
 
     /// The claim of the next report; of the same octets each has one of its own.
     pub(super) fn next(&mut self, report: &Report<'_>) -> Claim {
-        let mut octets = Zeroizing::new(Vec::with_capacity(limits::REPORT_LEN));
-        report.encode(&mut octets);
-        let report = sha256(&octets);
+        self.octets.clear();
+        report.encode(&mut self.octets);
+        let report = sha256(&self.octets);
         let times = self.times.entry(report).or_default();
         let claim = Claim::new(&self.source, &report, *times);
         *times += 1;
@@ -184,7 +187,7 @@ mod tests {
     const TODAY: Day = Day::new(20_000);
 
     fn source(number: u8) -> Source {
-        let (id, origin) = (UploadId::new([number; 16]), "826".parse().unwrap());
+        let (id, origin) = (UploadId::from([number; 16]), "826".parse().unwrap());
         Source::Upload { id, origin, degree: Degree::First }
     }
 

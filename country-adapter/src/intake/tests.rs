@@ -152,7 +152,7 @@ impl Place {
 }
 
 fn upload(number: u8) -> UploadId {
-    UploadId::new([number; 16])
+    UploadId::from([number; 16])
 }
 
 fn take(intake: &Intake, id: u8, octets: &[Vec<u8>]) -> Taken {

@@ -68,30 +68,9 @@ impl CaseCode {
     }
 }
 
-/// Names a case code: the first 16 octets of its hash.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CodeId([u8; 16]);
-
-impl CodeId {
-    /// The octets.
-    #[must_use]
-    pub const fn octets(&self) -> &[u8; 16] {
-        &self.0
-    }
-
-    /// Reads what [`fmt::Display`] writes.
-    #[must_use]
-    pub fn from_hex(text: &str) -> Option<Self> {
-        let mut octets = [0; 16];
-        hex::decode_to_slice(text, &mut octets).ok()?;
-        Some(Self(octets))
-    }
-}
-
-impl fmt::Display for CodeId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
-    }
+proto::octet_id! {
+    /// Names a case code: the first 16 octets of its hash.
+    CodeId, 16, "name of a case code"
 }
 
 impl fmt::Display for CaseCode {
@@ -214,7 +193,7 @@ impl CaseCodes {
     }
 
     fn ids(&self) -> Result<Vec<CodeId>, DiskError> {
-        Ok(durable::names(&self.open)?.iter().filter_map(|name| CodeId::from_hex(name)).collect())
+        Ok(durable::names(&self.open)?.iter().filter_map(|name| name.parse().ok()).collect())
     }
 
     /// Until when an open code can be used, and what for.

@@ -271,7 +271,7 @@ impl Cases {
         let reports = json.iter().filter_map(|json| json.report().ok()).collect::<Vec<_>>();
         // The desk takes a name once: a kill before the file is gone doubles nothing.
         let name = sha256(&[&b"own keys"[..], due.file().as_bytes()].concat());
-        let id = UploadId::new(*name.first_chunk().expect("a hash has 32 octets"));
+        let id = UploadId::from(*name.first_chunk().expect("a hash has 32 octets"));
         self.intake.take(id, Degree::First, &reports)?;
         Ok(self.own_keys.remove(due)?)
     }
@@ -358,8 +358,8 @@ impl Journal {
 impl Entry {
     fn parse(name: &str) -> Option<Self> {
         let mut parts = name.strip_suffix(ENDING)?.split('.');
-        let code = CodeId::from_hex(parts.next()?)?;
-        let id = UploadId::from_hex(parts.next()?)?;
+        let code = parts.next()?.parse().ok()?;
+        let id = parts.next()?.parse().ok()?;
         let degree = Degree::from_number(parts.next()?)?;
         let mut digest = [0; 8];
         hex::decode_to_slice(parts.next()?, &mut digest).ok()?;

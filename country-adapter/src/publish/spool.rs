@@ -188,5 +188,5 @@ fn is_made_here(work: &WorkName) -> bool {
     let of_time =
         || file.split_once('.').filter(|(from, _)| from.parse::<u64>().is_ok()).map(|(_, name)| name);
     let named = file.strip_prefix("case-").or_else(of_time);
-    named.is_some_and(|name| UploadId::from_hex(name.strip_prefix("again-").unwrap_or(name)).is_some())
+    named.is_some_and(|name| name.strip_prefix("again-").unwrap_or(name).parse::<UploadId>().is_ok())
 }

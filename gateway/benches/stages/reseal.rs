@@ -2,8 +2,8 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
-use gateway::outbound::reseal::{self, Desk};
 use gateway::outbound::route::Routes;
+use gateway::outbound::{ingest, reseal};
 use pki::fixture::{now, report};
 use proto::body::{self, Reports};
 use proto::day::Day;
@@ -36,14 +36,7 @@ fn reseal<const DESTINATIONS: usize>(bencher: Bencher<'_, '_>, reports: usize) {
     let node = &world.fixture.node;
     let (now, routes) = (node.clock.now(), Routes::new(&node.trust_list()));
     let key = |authority| node.key_lists.in_force(authority, now);
-    let desk = Desk {
-        origin: node.country,
-        ingress: &node.ingress,
-        routes: &routes,
-        key: &key,
-        today: node.clock.today(),
-        minute: node.clock.minute(),
-    };
+    let desk = ingest::desk(node, &routes, &key);
     let push = Push::parse(world.traffic.push(reports, 0)).unwrap();
     let resealed = reseal::reseal(&push, world.traffic.pusher, &desk).unwrap();
     assert_eq!(resealed.batches.len(), DESTINATIONS.min(reports));

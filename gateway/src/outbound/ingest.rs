@@ -5,6 +5,7 @@ use std::sync::Arc;
 use aws_lc_rs::digest::{Context, SHA256};
 use bytes::Bytes;
 use pki::keylist::{KeyList, Kind, ListedKey};
+use pki::seal::PublicKey;
 use prost::Message;
 use proto::ids::Authority;
 use proto::push::Push;
@@ -111,14 +112,7 @@ impl Ingest {
             let routes = Routes::new(&node.trust_list());
             let now = node.clock.now();
             let key = |authority| node.key_lists.in_force(authority, now);
-            let desk = Desk {
-                origin: node.country,
-                ingress: &node.ingress,
-                routes: &routes,
-                key: &key,
-                today: node.clock.today(),
-                minute: node.clock.minute(),
-            };
+            let desk = desk(&node, &routes, &key);
             reseal::reseal(&push, pusher, &desk).map(|resealed| (resealed, at_work))
         };
         let span = tracing::Span::current();
@@ -167,6 +161,23 @@ fn earlier(digest: [u8; 32], kept: [u8; 32], answer: &Bytes) -> Result<wire::Pus
         return Err(PushError::IdReused);
     }
     wire::PushReply::decode(answer.clone()).map_err(|_| PushError::Internal)
+}
+
+/// What resealing needs to know of a node now.
+#[must_use]
+pub fn desk<'a>(
+    node: &'a Node,
+    routes: &'a Routes,
+    key: &'a dyn Fn(Authority) -> Option<PublicKey>,
+) -> Desk<'a> {
+    Desk {
+        origin: node.country,
+        ingress: &node.ingress,
+        routes,
+        key,
+        today: node.clock.today(),
+        minute: node.clock.minute(),
+    }
 }
 
 /// SHA-256 over everything in a push: what its seal is bound to, the encapsulated key, the sealed reports.

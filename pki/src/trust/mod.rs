@@ -121,14 +121,13 @@ impl TrustList {
     /// The country that an authority belongs to, and what is known of it.
     #[must_use]
     pub fn authority(&self, authority: Authority) -> Option<(&Country, &AuthorityEntry)> {
-        let found = |country: &'_ Country| country.authorities.contains_key(&authority);
+        let listed = |country| Country::with(country, authority);
         // Most authorities stand under the country that they name; a list has each of them once.
         let named = match authority {
-            Authority::State(code, _) => self.country(code).filter(|country| found(country)),
+            Authority::State(code, _) => self.country(code).and_then(listed),
             Authority::Opaque(_) => None,
         };
-        let country = named.or_else(|| self.countries().find(|country| found(country)))?;
-        Some((country, country.authorities.get(&authority)?))
+        named.or_else(|| self.countries().find_map(listed))
     }
 
     /// The authority that answers for what carries this issuer's header, and its country: the issuer, or the national
@@ -151,6 +150,10 @@ impl TrustList {
 }
 
 impl Country {
+    fn with(&self, authority: Authority) -> Option<(&Self, &AuthorityEntry)> {
+        Some((self, self.authorities.get(&authority)?))
+    }
+
     /// The signing key with this id.
     #[must_use]
     pub fn signing_key(&self, id: KeyId) -> Option<&CertifiedKey> {

@@ -105,9 +105,7 @@ where
     for ((name, points), colour) in series.iter().zip(COLOURS) {
         let line = LineSeries::new(points.iter().copied(), colour.stroke_width(2)).point_size(4);
         let drawn_line = chart.draw_series(line).map_err(drawn)?;
-        drawn_line
-            .label(name)
-            .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 15, y + 5)], colour.filled()));
+        drawn_line.label(name).legend(swatch(colour));
     }
     chart
         .configure_series_labels()
@@ -139,9 +137,7 @@ fn cores(case: &Measured, path: &Path) -> Result<()> {
             let bars = bars.into_iter().map(|corners| Rectangle::new(corners, colour.filled()));
             let series = chart.draw_series(bars).map_err(drawn)?;
             let name = if case.stages.is_some() { name(stage)? } else { "all".into() };
-            series
-                .label(name)
-                .legend(move |(x, y)| Rectangle::new([(x, y - 5), (x + 15, y + 5)], colour.filled()));
+            series.label(name).legend(swatch(colour));
         }
     }
     let names = parts.iter().enumerate().map(|(at, part)| {
@@ -156,6 +152,11 @@ fn cores(case: &Measured, path: &Path) -> Result<()> {
         .draw()
         .map_err(drawn)?;
     area.present().map_err(drawn)
+}
+
+/// What a colour stands for is told beside a piece of it.
+fn swatch(colour: RGBColor) -> impl Fn((i32, i32)) -> Rectangle<(i32, i32)> {
+    move |(x, y)| Rectangle::new([(x, y - 5), (x + 15, y + 5)], colour.filled())
 }
 
 /// The corners of a stage's piece of a process's bar, upon those before it.
