@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::{Context, ensure};
+use anyhow::Context;
 use clap::{Args, Subcommand};
 use country_adapter::config::ConfigFile;
 use country_adapter::durable::Disk;
@@ -69,12 +69,21 @@ pub(crate) fn run(command: &Command) -> anyhow::Result<ExitCode> {
     let quarantine = Quarantine::open(&file.config.state, Disk::default())
         .context("run this as the user of the adapter")?;
     match command {
-        Command::List { .. } => quarantine.list()?.iter().for_each(|batch| println!("{}", line(batch))),
+        Command::List { .. } => list(&quarantine)?,
         Command::Show(Shown { name, .. }) => println!("{}", all(&quarantine, name)?),
         Command::Replay(Named { names, .. }) => replay(&quarantine, names)?,
         Command::Drop(Named { names, .. }) => remove(&quarantine, names)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn list(quarantine: &Quarantine) -> anyhow::Result<()> {
+    let batches = quarantine.list()?;
+    if batches.is_empty() {
+        eprintln!("nothing is in quarantine");
+    }
+    batches.iter().for_each(|batch| println!("{}", line(batch)));
+    Ok(())
 }
 
 fn line(batch: &InQuarantine) -> String {
@@ -116,10 +125,11 @@ fn remove(quarantine: &Quarantine, names: &[String]) -> anyhow::Result<()> {
 /// The batches of some names, in their order; nothing is done if one is not there.
 fn known(quarantine: &Quarantine, names: &[String]) -> anyhow::Result<Vec<InQuarantine>> {
     let all = quarantine.list()?;
-    let found: Vec<_> =
-        names.iter().filter_map(|name| all.iter().find(|batch| batch.name == *name)).collect();
-    ensure!(found.len() == names.len(), "not all of these are in quarantine; `list` shows what is");
-    Ok(found.into_iter().cloned().collect())
+    let find = |name: &String| {
+        let found = all.iter().find(|batch| batch.name == *name).cloned();
+        found.with_context(|| format!("{name} is not in quarantine; `list` shows what is"))
+    };
+    names.iter().map(find).collect()
 }
 
 #[cfg(test)]
