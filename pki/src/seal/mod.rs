@@ -3,13 +3,16 @@
 //! One encapsulation and one seal carry a whole push or batch. The sender's identity is not HPKE's matter: a push
 //! comes over mutual TLS, a batch is signed.
 
+mod gcm;
+mod xwing;
+
 use std::fmt;
 use std::str::FromStr;
 
-use hpke::aead::{Aead, AeadTag, AesGcm128, AesGcm256};
+use hpke::aead::{Aead, AeadTag};
 use hpke::inout::InOutBuf;
 use hpke::kdf::HkdfSha256;
-use hpke::kem::{DhP256HkdfSha256, X25519HkdfSha256, XWing};
+use hpke::kem::{DhP256HkdfSha256, X25519HkdfSha256};
 use hpke::{Deserializable, Kem, OpModeR, OpModeS, Serializable};
 use proto::batch::{BatchHeader, Manifest};
 use proto::header::EnvelopeHeader;
@@ -17,6 +20,8 @@ use proto::ids::{Authority, KeyId, PushId};
 use proto::push::{self, Push};
 use zeroize::Zeroizing;
 
+use self::gcm::{Aes128Gcm, Aes256Gcm};
+use self::xwing::XWing;
 use crate::secret::Secret;
 use crate::sign;
 
@@ -151,9 +156,9 @@ impl PublicKey {
 
     fn seal(&self, info: &[u8], aad: &[u8], text: &mut Vec<u8>) -> Result<Vec<u8>, SealError> {
         match &self.key {
-            Public::XWing(key) => seal_to::<XWing, AesGcm256>(key, info, aad, text),
-            Public::P256(key) => seal_to::<DhP256HkdfSha256, AesGcm128>(key, info, aad, text),
-            Public::X25519(key) => seal_to::<X25519HkdfSha256, AesGcm128>(key, info, aad, text),
+            Public::XWing(key) => seal_to::<XWing, Aes256Gcm>(key, info, aad, text),
+            Public::P256(key) => seal_to::<DhP256HkdfSha256, Aes128Gcm>(key, info, aad, text),
+            Public::X25519(key) => seal_to::<X25519HkdfSha256, Aes128Gcm>(key, info, aad, text),
         }
     }
 }
@@ -253,12 +258,12 @@ impl PrivateKey {
         let mut text = Zeroizing::new(sealed.to_vec());
         let suite = self.public.suite();
         match &self.key {
-            Private::XWing(key) => open_with::<XWing, AesGcm256>((key, enc, suite), info, aad, &mut text),
+            Private::XWing(key) => open_with::<XWing, Aes256Gcm>((key, enc, suite), info, aad, &mut text),
             Private::P256(key) => {
-                open_with::<DhP256HkdfSha256, AesGcm128>((key, enc, suite), info, aad, &mut text)
+                open_with::<DhP256HkdfSha256, Aes128Gcm>((key, enc, suite), info, aad, &mut text)
             }
             Private::X25519(key) => {
-                open_with::<X25519HkdfSha256, AesGcm128>((key, enc, suite), info, aad, &mut text)
+                open_with::<X25519HkdfSha256, Aes128Gcm>((key, enc, suite), info, aad, &mut text)
             }
         }?;
         Ok(text)
@@ -363,5 +368,4 @@ fn open_with<K: Kem, A: Aead>(
 }
 
 #[cfg(test)]
-#[path = "seal_tests.rs"]
 mod tests;

@@ -193,7 +193,7 @@ impl hpke::rand_core::TryCryptoRng for Seed {}
 #[test]
 fn a_service_token_sealed_from_the_published_seed_has_the_published_octets() {
     let vectors: serde_json::Value =
-        serde_json::from_str(include_str!("../../proto/vectors/herald-vectors.json")).unwrap();
+        serde_json::from_str(include_str!("../../../proto/vectors/herald-vectors.json")).unwrap();
     let all = vectors["vectors"].as_array().unwrap();
     let vector = all.iter().find(|vector| vector["id"] == "ours-est").unwrap();
     let input = |field: &str| octets(vector["inputs"][field].as_str().unwrap());
@@ -204,7 +204,7 @@ fn a_service_token_sealed_from_the_published_seed_has_the_published_octets() {
         confirmation: input("aad").try_into().unwrap(),
     };
     assert_eq!(context.info(), input("info"));
-    let (enc, mut sender) = hpke::setup_sender_with_rng::<AesGcm128, HkdfSha256, DhP256HkdfSha256>(
+    let (enc, mut sender) = hpke::setup_sender_with_rng::<Aes128Gcm, HkdfSha256, DhP256HkdfSha256>(
         &OpModeS::Base,
         &to,
         &context.info(),
