@@ -7,8 +7,8 @@ use proto::header::EnvelopeHeader;
 use proto::malformed::Malformed;
 use proto::report::{DateOut, JsonProblem, Report};
 use proto::verdict::Verdict;
+use proto::wiped::Wiped;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
 
 use crate::diagnosis;
 
@@ -48,17 +48,17 @@ pub struct Outgoing {
 /// A report that may leave the country. Wiped when it is dropped.
 pub struct EncodedReport {
     header: EnvelopeHeader,
-    octets: Zeroizing<Vec<u8>>,
+    octets: Wiped,
 }
 
 impl EncodedReport {
     /// Encodes a report.
     #[must_use]
     pub fn new(report: &Report<'_>) -> Self {
-        // Its full size from the start: a buffer that grows leaves copies of the report behind.
-        let mut octets = Zeroizing::new(Vec::with_capacity(proto::limits::REPORT_LEN));
+        // Room for any report: a buffer that grows leaves copies of it behind. Its own size is what is kept.
+        let mut octets = Wiped::with_capacity(proto::limits::REPORT_LEN);
         report.encode(&mut octets);
-        Self { header: report.header(), octets }
+        Self { header: report.header(), octets: octets.to_vec().into() }
     }
 
     /// Who must get it.

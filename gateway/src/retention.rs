@@ -217,7 +217,7 @@ mod tests {
         let fixture = fixture::node();
         let id = OnceId::new(b"push").unwrap();
         let once = Once { id: id.clone(), digest: [1; 32], answer: Bytes::from_static(b"answer") };
-        let change = Change { at: fixture.node.clock.now(), once: Some(once), ..Change::default() };
+        let change = Change { at: fixture.node.clock.now(), once: vec![once], ..Change::default() };
         fixture.node.store.commit(change).await.unwrap();
         pass(&fixture, 24 * 17 - 1).await;
         assert!(fixture.node.store.once(&id).await.unwrap().is_some());

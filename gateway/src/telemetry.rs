@@ -170,8 +170,8 @@ impl Metrics {
         to.register_with_unit("expiry_timestamp", help, Unit::Seconds, self.expiries.clone());
     }
 
-    /// Counts a push that was kept, and the batches that came of it.
-    pub fn pushed(&self, verdicts: &[Verdict], batches: &[(CountryCode, usize)]) {
+    /// Counts a push that was kept.
+    pub fn pushed(&self, verdicts: &[Verdict]) {
         self.pushes.inc();
         for verdict in Verdict::ALL {
             let count = verdicts.iter().filter(|given| **given == verdict).count() as u64;
@@ -179,6 +179,10 @@ impl Metrics {
                 self.envelopes.get_or_create(&labels::Verdict { verdict: verdict.name() }).inc_by(count);
             }
         }
+    }
+
+    /// Counts batches that were sealed and kept: whose gateway pulls each, and its octets.
+    pub fn sealed(&self, batches: &[(CountryCode, usize)]) {
         for (peer, octets) in batches {
             self.flow(*peer, "out", (1, *octets));
         }
@@ -350,7 +354,8 @@ mod tests {
     fn busy() -> Metrics {
         let (metrics, france) = (Metrics::default(), CountryCode::new(250).unwrap());
         let (authority, waiting) = ("826/1".parse().unwrap(), Waiting { batches: 1, oldest_seconds: 1 });
-        metrics.pushed(&Verdict::ALL, &[(france, 100)]);
+        metrics.pushed(&Verdict::ALL);
+        metrics.sealed(&[(france, 100)]);
         metrics.pulled(france, 1, 100);
         metrics.refused(france, "gap");
         metrics.delivered(authority, 1);

@@ -16,4 +16,5 @@ pub mod push;
 pub mod registry;
 pub mod report;
 pub mod verdict;
+pub mod wiped;
 pub mod wire;

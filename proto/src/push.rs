@@ -1,13 +1,13 @@
 //! A push: headers that the gateway reads, side by side, and the reports sealed in one piece behind them.
 
 use bytes::Bytes;
-use zeroize::Zeroizing;
 
 use crate::body;
 use crate::header::EnvelopeHeader;
 use crate::ids::{Authority, KeyId, PushId};
 use crate::limits;
 use crate::malformed::Malformed;
+use crate::wiped::Wiped;
 use crate::wire;
 
 /// A push whose outer fields have the right sizes. Nothing is known yet of what is sealed.
@@ -89,7 +89,7 @@ pub fn aad(id: &PushId, key: &KeyId, pusher: Authority, headers: &[u8]) -> Vec<u
 #[derive(Default)]
 pub struct Draft {
     headers: Vec<u8>,
-    body: Zeroizing<Vec<u8>>,
+    body: Wiped,
 }
 
 impl Draft {
@@ -105,11 +105,7 @@ impl Draft {
 
     /// Adds an encoded report under its header. Ask [`Draft::has_room`] first.
     pub fn add(&mut self, header: &EnvelopeHeader, report: &[u8]) -> Result<(), Malformed> {
-        // The full size at once: a buffer that grows leaves copies of the reports behind. Not before there is one:
-        // wiping a draft that was never used would touch every page of it.
-        if self.body.capacity() == 0 {
-            self.body.reserve_exact(limits::PUSH_LEN);
-        }
+        self.body.reserve(body::framed_len(report.len()) + Self::SEAL_OVERHEAD);
         body::put_report(&mut self.body, report)?;
         self.headers.extend_from_slice(&header.octets());
         Ok(())
@@ -123,7 +119,7 @@ impl Draft {
 
     /// Headers and plaintext body.
     #[must_use]
-    pub fn into_parts(self) -> (Vec<u8>, Zeroizing<Vec<u8>>) {
+    pub fn into_parts(self) -> (Vec<u8>, Wiped) {
         (self.headers, self.body)
     }
 }

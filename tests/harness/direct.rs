@@ -16,13 +16,13 @@ use proto::body;
 use proto::ids::{Authority, CountryCode};
 use proto::limits;
 use proto::verdict::Verdict;
+use proto::wiped::Wiped;
 use proto::wire;
 use proto::wire::delivery_client::DeliveryClient;
 use proto::wire::exchange_client::ExchangeClient;
 use proto::wire::ingest_client::IngestClient;
 use tonic::Status;
 use tonic::transport::Channel;
-use zeroize::Zeroizing;
 
 use crate::federation::Federation;
 use crate::place::{AdapterPlace, CountryPlace};
@@ -74,7 +74,7 @@ impl Line {
 
     /// Seals any octets under any headers.
     pub fn seal_parts(&self, headers: Vec<u8>, reports: &[Vec<u8>]) -> Result<wire::PushRequest> {
-        let mut text = Zeroizing::new(Vec::new());
+        let mut text = Wiped::default();
         reports.iter().try_for_each(|report| body::put_report(&mut text, report))?;
         Ok(seal::seal_push(&self.ingress, self.authority, headers, text)?)
     }

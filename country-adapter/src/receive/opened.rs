@@ -7,7 +7,7 @@ use proto::body::{self, Reports};
 use proto::ids::{Authority, BatchId, CountryCode, Sequence, StateCode};
 use proto::malformed::Malformed;
 use proto::report::Report;
-use zeroize::Zeroizing;
+use proto::wiped::Wiped;
 
 use super::verify::{Refused, VerifiedDelivery};
 
@@ -17,7 +17,7 @@ pub struct OpenedBatch {
     origin: CountryCode,
     sequence: Sequence,
     id: BatchId,
-    text: Zeroizing<Vec<u8>>,
+    text: Wiped,
     /// Where in the text the good reports stand.
     good: Vec<Range<usize>>,
     bad: Vec<BadReport>,

@@ -10,7 +10,7 @@ use pki::trust::{CertifiedKey, Country, Status, TrustList};
 use proto::batch::{Manifest, SignedBatch};
 use proto::ids::{Authority, CountryCode, KeyId};
 use proto::malformed::Malformed;
-use zeroize::Zeroizing;
+use proto::wiped::Wiped;
 
 /// A delivered batch whose origin, signature, destination and body were checked. Only [`verify`] makes one.
 pub struct VerifiedDelivery {
@@ -124,7 +124,7 @@ impl VerifiedDelivery {
     }
 
     /// Opens it. The text is wiped when it is dropped.
-    pub fn open(&self, keys: &HpkeKeys) -> Result<Zeroizing<Vec<u8>>, Refused> {
+    pub fn open(&self, keys: &HpkeKeys) -> Result<Wiped, Refused> {
         let key = self.manifest.header.key;
         let key = keys.find(key).ok_or(Refused::UnknownKey(key))?;
         Ok(key.open_batch(&self.manifest, &self.sealed)?)

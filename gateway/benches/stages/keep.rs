@@ -98,5 +98,5 @@ fn change(reports: usize) -> Change {
     let id = OnceId::new(PushId::random().octets()).unwrap();
     let once = Once { id, digest: [1; 32], answer: vec![1; reports + 2].into() };
     let appends = vec![Append { stream: names::outbox(world::first()), number, body }];
-    Change { at: now(), once: Some(once), appends, ..Change::default() }
+    Change { at: now(), once: vec![once], appends, ..Change::default() }
 }

@@ -1,9 +1,9 @@
-//! 3: each report checked; and the stage as a whole, from a sealed push to sealed batches.
+//! 3 and 4: each report checked; and both stages as a whole, from a sealed push to sealed batches.
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use gateway::outbound::route::Routes;
-use gateway::outbound::{ingest, reseal};
+use gateway::outbound::{ingest, reseal, sort};
 use pki::fixture::{now, report};
 use proto::body::{self, Reports};
 use proto::day::Day;
@@ -38,9 +38,11 @@ fn reseal<const DESTINATIONS: usize>(bencher: Bencher<'_, '_>, reports: usize) {
     let key = |authority| node.key_lists.in_force(authority, now);
     let desk = ingest::desk(node, &routes, &key);
     let push = Push::parse(world.traffic.push(reports, 0)).unwrap();
-    let resealed = reseal::reseal(&push, world.traffic.pusher, &desk).unwrap();
-    assert_eq!(resealed.batches.len(), DESTINATIONS.min(reports));
-    bencher
-        .counter(ItemsCount::new(reports))
-        .bench_local(|| reseal::reseal(black_box(&push), world.traffic.pusher, &desk).unwrap());
+    let minute = node.clock.minute();
+    let resealed = || {
+        let sorted = sort::sort(black_box(&push), world.traffic.pusher, &desk).unwrap();
+        reseal::seal([&sorted], (node.country, minute)).unwrap()
+    };
+    assert_eq!(resealed().len(), DESTINATIONS.min(reports));
+    bencher.counter(ItemsCount::new(reports)).bench_local(resealed);
 }

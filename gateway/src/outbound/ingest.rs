@@ -1,13 +1,14 @@
 //! 1: accept a push from one of our adapters; answer only after the commit (invariant 3).
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use aws_lc_rs::digest::{Context, SHA256};
-use bytes::Bytes;
 use pki::keylist::{KeyList, Kind, ListedKey};
-use pki::seal::PublicKey;
+use pki::seal::{self, PublicKey};
+use pki::trust::TrustList;
 use prost::Message;
 use proto::ids::Authority;
+use proto::limits::PUSH_LEN;
 use proto::push::Push;
 use proto::verdict::Verdict;
 use proto::wire;
@@ -15,21 +16,28 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, error, info, info_span};
 
-use super::outbox::{self, Kept};
-use super::reseal::{self, Desk, Resealed};
+use super::gather::{Gather, Kept, Ready};
+use super::outbox;
 use super::route::Routes;
+use super::sort::{self, Desk, Sorted};
 use crate::node::Node;
 use crate::status;
-use crate::store::StoreError;
+use crate::store::{Answered, StoreError};
 
 /// How long the gateway's own list of ingress keys is good for, in seconds: adapters ask again well before.
 const INGRESS_LIST_SECONDS: u64 = 7 * 86_400;
 
+/// What room in memory is given out in.
+const PIECE: usize = 64 << 10;
+
 /// The service that adapters push to.
 pub struct Ingest {
     node: Arc<Node>,
-    /// Bounds how many pushes are worked on at once, and with them the memory they take.
-    at_work: Arc<Semaphore>,
+    gather: Arc<Gather>,
+    /// Bounds the memory that all pushes take that are worked on, in pieces of [`PIECE`] octets.
+    room: Arc<Semaphore>,
+    /// Of the trust list that they were read out of.
+    routes: Mutex<Option<(Arc<TrustList>, Arc<Routes>)>>,
 }
 
 /// Why a push is not answered with verdicts. Nothing of it is stored.
@@ -37,7 +45,7 @@ pub struct Ingest {
 pub enum PushError {
     /// The push itself.
     #[error(transparent)]
-    Refused(#[from] reseal::Refused),
+    Refused(#[from] sort::Refused),
     /// Its id names another push.
     #[error("this push id was used before with other octets; use a fresh one for every push")]
     IdReused,
@@ -71,53 +79,65 @@ impl Ingest {
     /// Takes pushes for this node.
     #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
-        let at_work = Arc::new(Semaphore::new(node.config.limits.pushes_at_work));
-        Self { node, at_work }
+        let room = Arc::new(Semaphore::new(node.config.limits.pushes_at_work * PUSH_LEN.div_ceil(PIECE)));
+        Self { gather: Gather::new(node.clone()), node, room, routes: Mutex::default() }
     }
 
     async fn accept(&self, pusher: Authority, push: Push) -> Result<wire::PushReply, PushError> {
         let waits = self.node.metrics.push_waits();
-        let at_work = self.at_work.clone().acquire_owned().await.map_err(|_| PushError::Internal)?;
+        let room = self.room.clone().acquire_many_owned(room_of(&push)).await;
+        let room = room.map_err(|_| PushError::Internal)?;
         drop(waits);
         let (id, digest) = (outbox::once_id(pusher, &push.id), digest(&push, pusher));
         if let Some(before) = self.node.store.once(&id).await? {
-            return earlier(digest, before.digest, &before.answer);
+            return earlier(digest, &before);
         }
-        let (resealed, _at_work) = self.reseal(pusher, push, at_work).await?;
-        let verdicts = resealed.verdicts.clone();
-        let batches: Vec<_> =
-            resealed.batches.iter().map(|batch| (batch.country, batch.sealed.len())).collect();
-        match outbox::keep(&self.node, (id, digest), resealed).await? {
-            Kept::Before { digest: kept, answer } => earlier(digest, kept, &answer),
+        let (sorted, room) = self.sort(pusher, push, room).await?;
+        let (verdicts, reply) = (sorted.verdicts.clone(), outbox::reply(&sorted));
+        match self.gather.keep(Ready { sorted, reply, id, digest }, room).await? {
+            Kept::Before(before) => earlier(digest, &before),
             Kept::Now(reply) => {
-                self.node.metrics.pushed(&verdicts, &batches);
+                self.node.metrics.pushed(&verdicts);
                 let accepted = verdicts.iter().filter(|verdict| **verdict == Verdict::Accepted).count();
-                info!(envelopes = verdicts.len(), accepted, batches = batches.len(), "push kept");
+                info!(envelopes = verdicts.len(), accepted, "push kept");
                 Ok(reply)
             }
         }
     }
 
-    /// Off the runtime's threads: opening and sealing take up to some milliseconds.
+    /// Off the runtime's threads: opening takes up to some milliseconds.
     ///
-    /// The work goes on when the caller is gone, so the permit goes with the work.
-    async fn reseal(
+    /// The work goes on when the caller is gone, so the room goes with the work.
+    async fn sort(
         &self,
         pusher: Authority,
         push: Push,
-        at_work: OwnedSemaphorePermit,
-    ) -> Result<(Resealed, OwnedSemaphorePermit), PushError> {
-        let node = self.node.clone();
+        room: OwnedSemaphorePermit,
+    ) -> Result<(Sorted, OwnedSemaphorePermit), PushError> {
+        let (node, routes) = (self.node.clone(), self.routes());
         let work = move || {
-            let routes = Routes::new(&node.trust_list());
             let now = node.clock.now();
             let key = |authority| node.key_lists.in_force(authority, now);
             let desk = desk(&node, &routes, &key);
-            reseal::reseal(&push, pusher, &desk).map(|resealed| (resealed, at_work))
+            sort::sort(&push, pusher, &desk).map(|sorted| (sorted, room))
         };
         let span = tracing::Span::current();
         let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
         Ok(done.map_err(|_| PushError::Internal)??)
+    }
+
+    /// Read out of the trust list when there is a newer one.
+    fn routes(&self) -> Arc<Routes> {
+        let trust = self.node.trust_list();
+        let mut known = self.routes.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*known {
+            Some((of, routes)) if Arc::ptr_eq(of, &trust) => routes.clone(),
+            _ => {
+                let routes = Arc::new(Routes::new(&trust));
+                *known = Some((trust, routes.clone()));
+                routes
+            }
+        }
     }
 
     fn ingress_keys(&self) -> wire::SignedKeyList {
@@ -156,35 +176,35 @@ impl wire::ingest_server::Ingest for Ingest {
 }
 
 /// The answer that a push got when it came first, if it is the same push.
-fn earlier(digest: [u8; 32], kept: [u8; 32], answer: &Bytes) -> Result<wire::PushReply, PushError> {
-    if digest != kept {
+fn earlier(digest: [u8; 32], before: &Answered) -> Result<wire::PushReply, PushError> {
+    if digest != before.digest {
         return Err(PushError::IdReused);
     }
-    wire::PushReply::decode(answer.clone()).map_err(|_| PushError::Internal)
+    wire::PushReply::decode(before.answer.clone()).map_err(|_| PushError::Internal)
 }
 
-/// What resealing needs to know of a node now.
+/// Pieces of memory that a push takes.
+fn room_of(push: &Push) -> u32 {
+    u32::try_from(push.sealed.len().div_ceil(PIECE)).unwrap_or(u32::MAX).max(1)
+}
+
+/// What sorting needs to know of a node now.
 #[must_use]
 pub fn desk<'a>(
     node: &'a Node,
     routes: &'a Routes,
     key: &'a dyn Fn(Authority) -> Option<PublicKey>,
 ) -> Desk<'a> {
-    Desk {
-        origin: node.country,
-        ingress: &node.ingress,
-        routes,
-        key,
-        today: node.clock.today(),
-        minute: node.clock.minute(),
-    }
+    Desk { ingress: &node.ingress, routes, key, today: node.clock.today() }
 }
 
-/// SHA-256 over everything in a push: what its seal is bound to, the encapsulated key, the sealed reports.
+/// Tells a push from another one under the same id: SHA-256 over what its seal is bound to, the encapsulated key, and
+/// the seal's tag, which is a MAC of the sealed reports under a key that no other push has.
 #[must_use]
 pub fn digest(push: &Push, pusher: Authority) -> [u8; 32] {
+    let tag = &push.sealed[push.sealed.len().saturating_sub(seal::overhead())..];
     let mut context = Context::new(&SHA256);
-    for part in [push.aad(pusher).as_slice(), &push.enc, &push.sealed] {
+    for part in [push.aad(pusher).as_slice(), &push.enc, tag] {
         context.update(&(part.len() as u64).to_be_bytes());
         context.update(part);
     }

@@ -1,4 +1,4 @@
-//! 4: number, chain, sign and keep: one entry for each destination, all of a push in one commit.
+//! 5: number, chain, sign and keep: one entry for each batch, and all that goes with it in one commit.
 
 use std::sync::Arc;
 
@@ -9,10 +9,12 @@ use proto::batch::{Manifest, SignedBatch};
 use proto::ids::{Authority, PushId, Sequence};
 use proto::wire;
 
-use super::reseal::{Problem, Resealed, ResealedBatch};
+use super::gather::Ready;
+use super::reseal::ResealedBatch;
+use super::sort::{Problem, Sorted};
 use crate::names;
 use crate::node::Node;
-use crate::store::{Append, Change, Committed, Number, Numbered, Once, OnceId, StoreError, Tail};
+use crate::store::{Answered, Append, Change, Committed, Number, Numbered, Once, OnceId, StoreError, Tail};
 
 /// Names a push in the store: its authority and its id. Two authorities that use the same id never meet.
 #[must_use]
@@ -21,41 +23,36 @@ pub fn once_id(pusher: Authority, push: &PushId) -> OnceId {
         .expect("21 octets are within its bounds")
 }
 
-/// Keeps a resealed push and its answer. Returns what is to be answered: the answer of the push that was kept
-/// first, if this one came twice at the same time.
-pub async fn keep(node: &Node, push: (OnceId, [u8; 32]), resealed: Resealed) -> Result<Kept, StoreError> {
-    let reply = reply(&resealed);
-    let (id, digest) = push;
-    let once = Once { id, digest, answer: reply.encode_to_vec().into() };
-    let appends = resealed.batches.into_iter().map(|batch| append(&node.signing, batch)).collect();
-    let change = Change { at: node.clock.now(), once: Some(once), appends, ..Change::default() };
+/// Keeps batches, and the answers of the pushes that they are made of: all, or nothing if one of these was kept
+/// before, in another process or a moment ago. Then it gives the answer that was kept.
+pub async fn keep(
+    node: &Node,
+    pushes: &[Arc<Ready>],
+    batches: Vec<ResealedBatch>,
+) -> Result<Option<Answered>, StoreError> {
+    let once = pushes.iter().map(|push| Once {
+        id: push.id.clone(),
+        digest: push.digest,
+        answer: push.reply.encode_to_vec().into(),
+    });
+    let appends = batches.into_iter().map(|batch| append(&node.signing, batch)).collect();
+    let change = Change { at: node.clock.now(), once: once.collect(), appends, ..Change::default() };
     Ok(match node.store.commit(change).await? {
-        Committed::Done { .. } => Kept::Now(reply),
-        Committed::Before(answered) => Kept::Before { digest: answered.digest, answer: answered.answer },
+        Committed::Done { .. } => None,
+        Committed::Before(answered) => Some(answered),
     })
 }
 
-/// What keeping a push came to.
-pub enum Kept {
-    /// It is kept; this is its answer.
-    Now(wire::PushReply),
-    /// A push with this id was kept earlier.
-    Before {
-        /// The digest of the earlier push.
-        digest: [u8; 32],
-        /// The encoded answer that it got.
-        answer: Bytes,
-    },
-}
-
-fn reply(resealed: &Resealed) -> wire::PushReply {
-    let verdicts: Vec<u8> = resealed.verdicts.iter().map(|verdict| verdict.number()).collect();
+/// What a push is answered that is sorted so.
+#[must_use]
+pub fn reply(sorted: &Sorted) -> wire::PushReply {
+    let verdicts: Vec<u8> = sorted.verdicts.iter().map(|verdict| verdict.number()).collect();
     let problem = |problem: &Problem| wire::Problem {
         index: u32::try_from(problem.index).unwrap_or(u32::MAX),
         verdict: problem.verdict.to_wire().into(),
         message: problem.message.clone(),
     };
-    wire::PushReply { verdicts: verdicts.into(), problems: resealed.problems.iter().map(problem).collect() }
+    wire::PushReply { verdicts: verdicts.into(), problems: sorted.problems.iter().map(problem).collect() }
 }
 
 fn append(signing: &Arc<SigningKey>, batch: ResealedBatch) -> Append {

@@ -217,8 +217,8 @@ pub struct Change {
     pub fence: Option<Fence>,
     /// Whether it may use what is kept free on the disk.
     pub room: Room,
-    /// Keeps it from happening twice.
-    pub once: Option<Once>,
+    /// Keep it from happening twice, each under an id of its own: if one of them is known, nothing is kept.
+    pub once: Vec<Once>,
     /// The cursors it moves, in this order.
     pub advances: Vec<Advance>,
     /// The entries it appends, in this order.
@@ -233,7 +233,7 @@ pub enum Committed {
         /// Numbers of the new entries, in the order of [`Change::appends`].
         sequences: Vec<u64>,
     },
-    /// Another change was kept under the same id, so this one was not.
+    /// Another change was kept under one of the ids, the first of those that are known, so this one was not.
     Before(Answered),
 }
 

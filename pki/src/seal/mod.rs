@@ -18,7 +18,7 @@ use proto::batch::{BatchHeader, Manifest};
 use proto::header::EnvelopeHeader;
 use proto::ids::{Authority, KeyId, PushId};
 use proto::push::{self, Push};
-use zeroize::Zeroizing;
+use proto::wiped::Wiped;
 
 use self::gcm::{Aes128Gcm, Aes256Gcm};
 use self::xwing::XWing;
@@ -228,12 +228,12 @@ impl PrivateKey {
     }
 
     /// Opens a push of an authority. The text is wiped when it is dropped.
-    pub fn open_push(&self, push: &Push, pusher: Authority) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    pub fn open_push(&self, push: &Push, pusher: Authority) -> Result<Wiped, SealError> {
         self.open(&push.enc, PUSH, &push.aad(pusher), &push.sealed)
     }
 
     /// Opens a batch whose manifest was checked. The text is wiped when it is dropped.
-    pub fn open_batch(&self, manifest: &Manifest, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    pub fn open_batch(&self, manifest: &Manifest, sealed: &[u8]) -> Result<Wiped, SealError> {
         self.open(&manifest.enc, BATCH, &manifest.header.octets(), sealed)
     }
 
@@ -243,19 +243,13 @@ impl PrivateKey {
         context: &ServiceTokenContext,
         enc: &[u8],
         sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    ) -> Result<Wiped, SealError> {
         p256_only(&self.public)?;
         self.open(enc, &context.info(), &context.confirmation, sealed)
     }
 
-    fn open(
-        &self,
-        enc: &[u8],
-        info: &[u8],
-        aad: &[u8],
-        sealed: &[u8],
-    ) -> Result<Zeroizing<Vec<u8>>, SealError> {
-        let mut text = Zeroizing::new(sealed.to_vec());
+    fn open(&self, enc: &[u8], info: &[u8], aad: &[u8], sealed: &[u8]) -> Result<Wiped, SealError> {
+        let mut text = Wiped::new(sealed.to_vec());
         let suite = self.public.suite();
         match &self.key {
             Private::XWing(key) => open_with::<XWing, Aes256Gcm>((key, enc, suite), info, aad, &mut text),
@@ -275,7 +269,7 @@ pub fn seal_push(
     to: &PublicKey,
     pusher: Authority,
     headers: Vec<u8>,
-    mut body: Zeroizing<Vec<u8>>,
+    mut body: Wiped,
 ) -> Result<proto::wire::PushRequest, SealError> {
     let id = PushId::random();
     let enc = to.seal(PUSH, &push::aad(&id, &to.id, pusher, &headers), &mut body)?;
@@ -285,7 +279,7 @@ pub fn seal_push(
         enc: enc.into(),
         headers: headers.into(),
         // What is left in the buffer is ciphertext.
-        sealed: std::mem::take(&mut *body).into(),
+        sealed: body.take().into(),
     })
 }
 

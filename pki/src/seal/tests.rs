@@ -94,8 +94,7 @@ fn an_edited_route_cannot_be_opened() {
     let key = key(Suite::XWing);
     let pusher: Authority = "826/1".parse().unwrap();
     let headers = [[0x10, 0, 250, 0, 0], [0x10, 0, 36, 0, 2]].concat();
-    let sealed =
-        seal_push(key.public(), pusher, headers.clone(), Zeroizing::new(b"reports".to_vec())).unwrap();
+    let sealed = seal_push(key.public(), pusher, headers.clone(), b"reports".to_vec().into()).unwrap();
     let opens = |message: proto::wire::PushRequest, pusher| {
         Push::parse(message).is_ok_and(|push| key.open_push(&push, pusher).is_ok())
     };

@@ -105,12 +105,6 @@ fn floor(floor: &Floor) -> Table {
     for cost in &floor.parts {
         table.add_row([cost.part.to_owned(), format!("{:.3}", cost.us_per_token), cost.what.to_owned()]);
     }
-    let now = format!("{:.3}", floor.seals_now_us_per_token);
-    table.add_row([
-        "(aead)".to_owned(),
-        now,
-        "the same by the crate that seals use; no part of the floor".to_owned(),
-    ]);
     table.column_mut(2).into_iter().for_each(|column| column.set_cell_alignment(CellAlignment::Left));
     table
 }

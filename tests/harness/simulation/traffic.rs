@@ -11,10 +11,10 @@ use gateway::names;
 use proto::body;
 use proto::ids::{Authority, CountryCode};
 use proto::verdict::Verdict;
+use proto::wiped::Wiped;
 use proto::wire;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
-use zeroize::Zeroizing;
 
 use super::door::Stepped;
 use super::draw;
@@ -126,7 +126,7 @@ impl World {
     fn sealed(&self, pusher: Authority, letters: &[Letter]) -> Told<wire::PushRequest> {
         let key = &self.charter.country(self.desks[&pusher].country).ingress;
         let headers = letters.iter().flat_map(|letter| letter.header).collect();
-        let mut text = Zeroizing::new(Vec::new());
+        let mut text = Wiped::default();
         letters.iter().try_for_each(|letter| body::put_report(&mut text, &letter.octets))?;
         Ok(pki::seal::seal_push(key, pusher, headers, text)?)
     }

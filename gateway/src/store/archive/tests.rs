@@ -29,7 +29,7 @@ async fn filled(directory: &Path) -> SledStore {
         };
         let change = Change {
             at: 1000 + u64::from(n),
-            once: Some(contract::once(&[n, 1], n, b"the answer")),
+            once: vec![contract::once(&[n, 1], n, b"the answer")],
             advances: vec![advance],
             appends: appends.into(),
             ..Change::default()
@@ -120,7 +120,7 @@ async fn only_an_empty_store_takes_an_archive() {
     let archive = archived(&filled(&folder.path().join("old")).await).await;
     let changes = [
         contract::appends(1, vec![contract::append(STREAMS[0], "a")]),
-        Change { once: Some(contract::once(b"id", 1, b"")), ..Change::default() },
+        Change { once: vec![contract::once(b"id", 1, b"")], ..Change::default() },
         Change {
             advances: vec![Advance {
                 cursor: CursorName::new([1; 16]),
@@ -206,7 +206,7 @@ async fn the_longest_frames_are_taken_and_one_octet_more_is_refused() {
     let once =
         Once { id: OnceId::new(&[7; 64]).unwrap(), digest: [1; 32], answer: vec![2; ENTRY_LIMIT].into() };
     let longest = contract::append(STREAMS[0], vec![3; ENTRY_LIMIT - 40]);
-    old.commit(Change { once: Some(once), ..contract::appends(1, vec![longest]) }).await.unwrap();
+    old.commit(Change { once: vec![once], ..contract::appends(1, vec![longest]) }).await.unwrap();
     let archive = archived(&old).await;
     let new = open(&folder.path().join("new"));
     import(File::new(&archive), &new, &mut |_| {}).await.unwrap();

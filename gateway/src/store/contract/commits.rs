@@ -13,7 +13,7 @@ pub(super) async fn a_once_id_is_kept_once(store: Arc<dyn Store>) {
     let id = OnceId::new(b"push").unwrap();
     assert_eq!(store.once(&id).await.unwrap(), None);
     let change = |digest, answer| Change {
-        once: Some(once(b"push", digest, answer)),
+        once: vec![once(b"push", digest, answer)],
         ..appends(AT, vec![append(STREAM, "a")])
     };
     assert_eq!(done(store.commit(change(1, b"kept")).await.unwrap()), [1]);
@@ -22,9 +22,25 @@ pub(super) async fn a_once_id_is_kept_once(store: Arc<dyn Store>) {
     assert_eq!(store.commit(change(2, b"other")).await.unwrap(), Committed::Before(first.clone()));
     assert_eq!(store.once(&id).await.unwrap(), Some(first));
     assert_eq!(store.tail(STREAM).borrow().last, 1);
-    let alone = Change { at: AT, once: Some(once(&[7; 64], 1, b"")), ..Change::default() };
+    let alone = Change { at: AT, once: vec![once(&[7; 64], 1, b"")], ..Change::default() };
     assert!(done(store.commit(alone.clone()).await.unwrap()).is_empty());
     assert!(matches!(store.commit(alone).await.unwrap(), Committed::Before(_)));
+}
+
+pub(super) async fn a_change_with_several_ids_is_kept_under_all_or_none(store: Arc<dyn Store>) {
+    let change = |ids: &[&'static [u8]], digest| Change {
+        once: ids.iter().map(|id| once(id, digest, id)).collect(),
+        ..appends(AT, vec![append(STREAM, "a")])
+    };
+    assert_eq!(done(store.commit(change(&[b"one", b"two"], 1)).await.unwrap()), [1]);
+    let kept = |answer: &'static [u8]| Answered { digest: [1; 32], answer: Bytes::from_static(answer) };
+    for (ids, first) in [([&b"two"[..], b"new"], &b"two"[..]), ([b"new", b"one"], b"one")] {
+        assert_eq!(store.commit(change(&ids, 2)).await.unwrap(), Committed::Before(kept(first)));
+    }
+    for (id, answered) in [(&b"one"[..], Some(kept(b"one"))), (b"two", Some(kept(b"two"))), (b"new", None)] {
+        assert_eq!(store.once(&OnceId::new(id).unwrap()).await.unwrap(), answered);
+    }
+    assert_eq!(store.tail(STREAM).borrow().last, 1);
 }
 
 pub(super) async fn a_once_id_from_many_tasks_is_kept_once(store: Arc<dyn Store>) {
@@ -33,7 +49,7 @@ pub(super) async fn a_once_id_from_many_tasks_is_kept_once(store: Arc<dyn Store>
         let store = Arc::clone(&store);
         tasks.spawn(async move {
             let change =
-                Change { once: Some(once(b"push", task, b"yes")), ..appends(AT, vec![append(STREAM, "a")]) };
+                Change { once: vec![once(b"push", task, b"yes")], ..appends(AT, vec![append(STREAM, "a")]) };
             (task, store.commit(change).await.unwrap())
         });
     }
@@ -86,7 +102,7 @@ pub(super) async fn a_refused_change_keeps_nothing(store: Arc<dyn Store>) {
     let bad = Advance { cursor: CURSOR, from: cursor(1), to: cursor(2) };
     let change = Change {
         at: AT,
-        once: Some(once(b"push", 1, b"kept")),
+        once: vec![once(b"push", 1, b"kept")],
         advances: vec![good, bad],
         appends: vec![append(STREAM, "a")],
         ..Change::default()
@@ -120,7 +136,7 @@ pub(super) async fn a_number_that_panics_fails_its_own_change_alone(store: Arc<d
     let bomb = Append { number: Arc::new(|_| panic!("no key to sign with")), ..append(STREAM, "a") };
     let bad = Change {
         at: AT,
-        once: Some(once(b"push", 1, b"kept")),
+        once: vec![once(b"push", 1, b"kept")],
         appends: vec![append(OTHER, "b"), bomb],
         ..advance(0, 1)
     };
@@ -140,7 +156,7 @@ pub(super) async fn a_number_that_panics_fails_its_own_change_alone(store: Arc<d
 }
 
 pub(super) async fn forgetting_lets_an_id_be_kept_again(store: Arc<dyn Store>) {
-    let change = |at, id: &[u8]| Change { at, once: Some(once(id, 1, b"kept")), ..Change::default() };
+    let change = |at, id: &[u8]| Change { at, once: vec![once(id, 1, b"kept")], ..Change::default() };
     for at in 1..=5_u8 {
         store.commit(change(u64::from(at), &[at])).await.unwrap();
     }
@@ -170,7 +186,7 @@ pub(super) async fn an_answer_and_its_id_have_limits(store: Arc<dyn Store>) {
     for length in [1, OnceId::LIMIT] {
         let id = OnceId::new(&vec![1; length]).unwrap();
         let change = |answer: usize| Change {
-            once: Some(Once { id: id.clone(), digest: [1; 32], answer: vec![7; answer].into() }),
+            once: vec![Once { id: id.clone(), digest: [1; 32], answer: vec![7; answer].into() }],
             ..appends(AT, vec![append(STREAM, "a")])
         };
         let refused = store.commit(change(ENTRY_LIMIT + 1)).await;
@@ -187,7 +203,7 @@ pub(super) async fn an_answer_and_its_id_have_limits(store: Arc<dyn Store>) {
 pub(super) async fn a_dropped_commit_is_whole(store: Arc<dyn Store>) {
     for n in 0..20_u8 {
         let change = Change {
-            once: Some(once(&[n], n, b"")),
+            once: vec![once(&[n], n, b"")],
             ..appends(AT, vec![append(STREAM, "a"), append(OTHER, "b")])
         };
         tokio::select! {

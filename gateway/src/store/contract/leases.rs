@@ -45,7 +45,7 @@ pub(super) async fn nothing_is_kept_under_a_lease_that_another_has_taken(store: 
     store.commit(under(old, 0, 1)).await.expect("its time is over, but nobody else has it");
     let new = store.lease(LEASE, second, LONG).await.unwrap().unwrap();
     assert!(matches!(store.commit(under(old, 1, 2)).await, Err(StoreError::Fenced)));
-    let with_id = Change { once: Some(once(b"push", 1, b"kept")), ..under(old, 1, 2) };
+    let with_id = Change { once: vec![once(b"push", 1, b"kept")], ..under(old, 1, 2) };
     assert!(matches!(store.commit(with_id.clone()).await, Err(StoreError::Fenced)));
     assert_eq!(store.once(&OnceId::new(b"push").unwrap()).await.unwrap(), None);
     assert_eq!(store.cursor(CURSOR).await.unwrap(), cursor(1));

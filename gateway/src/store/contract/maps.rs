@@ -27,7 +27,7 @@ pub(super) type Outcome = Result<Committed, &'static str>;
 
 impl Model {
     pub(super) fn commit(&mut self, change: &Change, fence: Option<bool>) -> Outcome {
-        if let Some((_, answered)) = change.once.as_ref().and_then(|once| self.once.get(&once.id)) {
+        if let Some((_, answered)) = change.once.iter().find_map(|once| self.once.get(&once.id)) {
             return Ok(Committed::Before(answered.clone()));
         }
         if fence.is_some() && fence != self.holder {
@@ -42,7 +42,7 @@ impl Model {
             }
             self.cursor = advance.to;
         }
-        if let Some(once) = &change.once {
+        for once in &change.once {
             let answered = Answered { digest: once.digest, answer: once.answer.clone() };
             self.once.insert(once.id.clone(), (change.at, answered));
         }

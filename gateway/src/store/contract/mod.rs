@@ -24,6 +24,7 @@ pub async fn holds(open: impl AsyncFn(&str) -> Arc<dyn Store>) {
     concurrent_writers_keep_streams_dense_and_chained(open("writers").await).await;
     an_empty_change_is_kept(open("empty").await).await;
     a_once_id_is_kept_once(open("once").await).await;
+    a_change_with_several_ids_is_kept_under_all_or_none(open("several").await).await;
     a_once_id_from_many_tasks_is_kept_once(open("once-tasks").await).await;
     a_cursor_moves_only_from_where_it_stands(open("cursor").await).await;
     one_of_many_tasks_moves_a_cursor(open("cursor-tasks").await).await;
@@ -115,7 +116,7 @@ fn advance(from: u64, to: u64) -> Change {
 async fn reopening_keeps_everything(open: &impl AsyncFn(&str) -> Arc<dyn Store>) {
     let store = open("reopened").await;
     for n in 1..=9_u64 {
-        let change = Change { once: Some(once(&[n as u8], 1, b"kept")), ..advance(n - 1, n) };
+        let change = Change { once: vec![once(&[n as u8], 1, b"kept")], ..advance(n - 1, n) };
         let both = vec![append(STREAM, n.to_string()), append(OTHER, n.to_string())];
         store.commit(Change { appends: both, at: AT + n, ..change }).await.unwrap();
     }

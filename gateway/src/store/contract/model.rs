@@ -4,7 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
-use proptest::{collection::vec, option, prelude::*, test_runner::TestRunner};
+use proptest::{
+    collection::{btree_set, vec},
+    option,
+    prelude::*,
+    test_runner::TestRunner,
+};
 use tokio::task::JoinSet;
 
 use super::maps::{IDS, Model, Outcome, STREAMS, stream};
@@ -47,7 +52,7 @@ enum Way {
 
 #[derive(Debug, Clone)]
 struct Plan {
-    once: Option<u8>,
+    once: BTreeSet<u8>,
     advance: Option<(u8, u8)>,
     fence: Option<bool>,
     appends: Vec<(u8, u16)>,
@@ -56,8 +61,14 @@ struct Plan {
 fn plan() -> impl Strategy<Value = Plan> {
     let appends = vec((0..STREAMS, 0..1500_u16), 0..4);
     let fence = prop_oneof![3 => Just(None), 1 => any::<bool>().prop_map(Some)];
-    (option::of(0..IDS), option::of((0..3_u8, 0..3_u8)), fence, appends)
-        .prop_map(|(once, advance, fence, appends)| Plan { once, advance, fence, appends })
+    let once =
+        prop_oneof![1 => btree_set(0..IDS, 0), 3 => btree_set(0..IDS, 1), 1 => btree_set(0..IDS, 2..4)];
+    (once, option::of((0..3_u8, 0..3_u8)), fence, appends).prop_map(|(once, advance, fence, appends)| Plan {
+        once,
+        advance,
+        fence,
+        appends,
+    })
 }
 
 fn operation() -> impl Strategy<Value = Operation> {
@@ -164,8 +175,9 @@ impl<O: AsyncFn(&str) -> Arc<dyn Store>, K: AsyncFn(&str)> Game<'_, O, K> {
             let is_fenced = fence.is_some() && fence != self.model.holder;
             match outcome {
                 Ok(before) => {
-                    let id = change.once.expect("only what has an id was before").id;
-                    assert_eq!(Committed::Before(self.model.once[&id].1.clone()), before);
+                    let known = change.once.iter().filter_map(|once| self.model.once.get(&once.id));
+                    let mut known = known.map(|(_, answered)| Committed::Before(answered.clone()));
+                    assert!(known.any(|answered| answered == before), "only what has an id was before");
                 }
                 Err("moved") => {
                     assert!(!is_fenced && stood.iter().any(|stood| change.advances[0].from != *stood));
@@ -185,7 +197,7 @@ impl<O: AsyncFn(&str) -> Arc<dyn Store>, K: AsyncFn(&str)> Game<'_, O, K> {
         for (n, plan) in (0_u8..).zip(plans) {
             let (mut change, fence) = self.change(plan);
             let id = OnceId::new(&[0xff, self.turn, self.opened, n]).expect("a short id");
-            change.once = Some(Once { id: id.clone(), digest: [n; 32], answer: Bytes::new() });
+            change.once = vec![Once { id: id.clone(), digest: [n; 32], answer: Bytes::new() }];
             change.appends.insert(0, append(stream(0), Bytes::copy_from_slice(id.octets())));
             changes.insert(id.clone(), (change.clone(), fence));
             let (store, answered) = (Arc::clone(self.store()), Arc::clone(&answered));
@@ -256,8 +268,8 @@ impl<O: AsyncFn(&str) -> Arc<dyn Store>, K: AsyncFn(&str)> Game<'_, O, K> {
 
     fn change(&self, plan: &Plan) -> (Change, Option<bool>) {
         let Plan { once, advance, fence, appends } = plan;
-        let id = once.map(|id| Once {
-            id: OnceId::new(&[id]).unwrap(),
+        let once = once.iter().map(|id| Once {
+            id: OnceId::new(&[*id]).unwrap(),
             digest: [self.turn; 32],
             answer: vec![self.turn; usize::from(self.turn)].into(),
         });
@@ -267,7 +279,7 @@ impl<O: AsyncFn(&str) -> Arc<dyn Store>, K: AsyncFn(&str)> Game<'_, O, K> {
             at: self.now,
             fence: held,
             room: Room::Common,
-            once: id,
+            once: once.collect(),
             advances: advance
                 .iter()
                 .map(|(from, to)| Advance { cursor: CURSOR, from: place(*from), to: place(*to) })

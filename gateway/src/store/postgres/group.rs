@@ -98,10 +98,8 @@ struct Group<'a> {
 
 impl Group<'_> {
     fn stage(&mut self, change: &Change) -> Result<Committed, StoreError> {
-        if let Some(once) = &change.once
-            && let Some(answered) = self.known(&once.id)?
-        {
-            return Ok(Committed::Before(answered.clone()));
+        if let Some(answered) = change.once.iter().find_map(|once| self.known(&once.id).transpose()) {
+            return answered.cloned().map(Committed::Before);
         }
         if change.fence.is_some_and(|fence| self.view.tokens.get(&fence.name) != Some(&fence.token)) {
             return Err(StoreError::Fenced);
@@ -111,7 +109,7 @@ impl Group<'_> {
         // From here on nothing fails: the change is all in.
         self.plan.cursors.extend(cursors);
         self.plan.tails.extend(tails);
-        if let Some(Once { id, digest, answer }) = &change.once {
+        for Once { id, digest, answer } in &change.once {
             let answered = Answered { digest: *digest, answer: answer.clone() };
             self.plan.answers.insert(id.clone(), (change.at, answered));
         }

@@ -201,6 +201,6 @@ impl Writer {
 
 fn cost(change: &Change) -> usize {
     let entries: usize = change.appends.iter().map(|append| ENTRY_COST.max(append.body.len())).sum();
-    let answer = change.once.as_ref().map_or(0, |once| once.answer.len());
-    ENTRY_COST + entries + answer
+    let answers: usize = change.once.iter().map(|once| once.answer.len()).sum();
+    ENTRY_COST + entries + answers
 }

@@ -156,6 +156,7 @@ impl Committer {
         let staged = staged.collect();
         if let Some(plan) = group.plan() {
             self.writer.keep(plan.draft, plan.effects)?;
+            self.parts.recent.add(plan.entries);
             self.parts.tails.publish(plan.tails);
         }
         Ok(staged)
@@ -220,11 +221,11 @@ impl Committer {
 }
 
 fn needs_space(change: &Change) -> bool {
-    change.room == Room::Common && (change.once.is_some() || !change.appends.is_empty())
+    change.room == Room::Common && (!change.once.is_empty() || !change.appends.is_empty())
 }
 
 fn cost(change: &Change) -> usize {
     let entries: usize = change.appends.iter().map(|append| ENTRY_COST.max(append.body.len())).sum();
-    let answer = change.once.as_ref().map_or(0, |once| once.answer.len());
-    ENTRY_COST + entries + answer
+    let answers: usize = change.once.iter().map(|once| once.answer.len()).sum();
+    ENTRY_COST + entries + answers
 }

@@ -14,7 +14,9 @@ use super::{
     state::State,
     writer::{Draft, Effects},
 };
-use crate::store::{Advance, Append, Change, Cursor, CursorName, Once, OnceId, StoreError, Stream, Tail};
+use crate::store::{
+    Advance, Append, Change, Cursor, CursorName, Entry, Once, OnceId, StoreError, Stream, Tail,
+};
 
 /// What is staged on top of what is on disk.
 pub(super) struct Group<'a> {
@@ -25,6 +27,7 @@ pub(super) struct Group<'a> {
     tails: HashMap<Stream, Tail>,
     cursors: HashMap<CursorName, Cursor>,
     once: HashMap<OnceId, OnceRow>,
+    entries: Vec<(Stream, Entry)>,
 }
 
 /// What becomes of a change, once its group is on disk.
@@ -44,6 +47,7 @@ pub(super) struct Plan {
     pub(super) draft: Draft,
     pub(super) effects: Effects,
     pub(super) tails: HashMap<Stream, Tail>,
+    pub(super) entries: Vec<(Stream, Entry)>,
 }
 
 /// An entry that has its number.
@@ -58,29 +62,26 @@ impl<'a> Group<'a> {
     /// A group without changes.
     pub(super) fn new(parts: &'a Parts, held: &'a Held, draft: Draft) -> Self {
         let (tails, cursors, once) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { parts, held, draft, rows: Batch::default(), tails, cursors, once }
+        Self { parts, held, draft, rows: Batch::default(), tails, cursors, once, entries: Vec::new() }
     }
 
     /// Takes a change in, or refuses it.
     pub(super) fn stage(&mut self, change: Change) -> Result<Staged, StoreError> {
         let Change { at, fence, once, advances, appends, room: _ } = change;
-        if let Some(once) = &once
-            && let Some(row) = self.known(&once.id)?
-        {
-            return Ok(Staged::Before(row));
+        if let Some(row) = once.iter().find_map(|once| self.known(&once.id).transpose()) {
+            return row.map(Staged::Before);
         }
         if fence.is_some_and(|fence| !leases::stands(self.held, fence)) {
             return Err(StoreError::Fenced);
         }
-        let answer = once.map(|once| answer_record(at, &once).map(|record| (once, record))).transpose()?;
+        let answers = once.into_iter().map(|once| answer_record(at, &once).map(|record| (once, record)));
+        let answers = answers.collect::<Result<Vec<_>, _>>()?;
         let cursors = self.advanced(&advances)?;
         let (entries, tails) = self.numbered(at, appends)?;
         // From here on nothing fails: the change is all in.
         self.cursors.extend(cursors);
         self.tails.extend(tails);
-        if let Some((once, record)) = answer {
-            self.keep_answer(at, once, record);
-        }
+        answers.into_iter().for_each(|(once, record)| self.keep_answer(at, once, record));
         let sequences = entries.iter().map(|entry| entry.tail.last).collect();
         entries.into_iter().for_each(|entry| self.keep_entry(entry));
         Ok(Staged::Done { sequences })
@@ -99,7 +100,7 @@ impl<'a> Group<'a> {
         }
         let moves = State { cursors: self.cursors.into_iter().collect(), ..State::default() };
         let effects = Effects { rows: self.rows, moves, released: Vec::new() };
-        Some(Plan { draft: self.draft, effects, tails: self.tails })
+        Some(Plan { draft: self.draft, effects, tails: self.tails, entries: self.entries })
     }
 
     fn known(&self, id: &OnceId) -> Result<Option<OnceRow>, StoreError> {
@@ -157,6 +158,8 @@ impl<'a> Group<'a> {
 
     fn keep_entry(&mut self, entry: Fresh) {
         let Fresh { stream, tail, at, record } = entry;
+        let (head, body) = (record.head.clone(), record.body.clone());
+        self.entries.push((stream, Entry { sequence: tail.last, at, link: tail.link, head, body }));
         let row = EntryRow { place: self.draft.push(record), at, link: tail.link };
         self.rows.insert(&entry_key(stream, tail.last), row.octets());
     }

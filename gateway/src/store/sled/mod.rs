@@ -13,6 +13,7 @@ mod leases;
 mod ledger;
 mod parts;
 pub mod rebuild;
+mod recent;
 mod record;
 mod recovery;
 mod restore;
@@ -46,6 +47,7 @@ use self::{
     layout::{Layout, failed},
     leases::Leases,
     parts::Parts,
+    recent::Recent,
     segment::Segments,
     sweep::{Sweep, What},
     writer::Writer,
@@ -71,11 +73,18 @@ pub struct SledOptions {
     pub free_floor_bytes: u64,
     /// Octets of the index that are kept in memory. 16 MiB.
     pub cache_bytes: u64,
+    /// Octets of the newest entries that are kept in memory. 8 MiB.
+    pub recent_bytes: usize,
 }
 
 impl Default for SledOptions {
     fn default() -> Self {
-        Self { segment_bytes: 64 << 20, free_floor_bytes: 256 << 20, cache_bytes: 16 << 20 }
+        Self {
+            segment_bytes: 64 << 20,
+            free_floor_bytes: 256 << 20,
+            cache_bytes: 16 << 20,
+            recent_bytes: 8 << 20,
+        }
     }
 }
 
@@ -100,8 +109,8 @@ impl SledStore {
         let segments = Segments::new(layout.segments());
         let tails = Tails::new(index.tails()?);
         let (leases, damage) = (Leases::default(), Damage::default());
-        let size = Mutex::default();
-        let parts = Arc::new(Parts { index, segments, tails, leases, size, damage, health, layout });
+        let (size, recent) = (Mutex::default(), Recent::new(options.recent_bytes));
+        let parts = Arc::new(Parts { index, segments, tails, recent, leases, size, damage, health, layout });
         let writer = Writer::open(Arc::clone(&parts), options)?;
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let committer = Committer::new(Arc::clone(&parts), writer, waiting);
@@ -169,7 +178,11 @@ impl Store for SledStore {
     }
 
     async fn after(&self, stream: Stream, after: u64, max_bytes: usize) -> Result<Vec<Entry>, StoreError> {
-        self.read(move |parts| parts.after(stream, after, max_bytes)).await
+        self.parts.health.check()?;
+        match self.parts.recent.after(stream, after, max_bytes) {
+            Some(page) => Ok(page),
+            None => self.read(move |parts| parts.after(stream, after, max_bytes)).await,
+        }
     }
 
     async fn cursor(&self, name: CursorName) -> Result<Cursor, StoreError> {

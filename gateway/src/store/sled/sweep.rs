@@ -73,6 +73,7 @@ fn entries(
     effects: &mut Effects,
     (stream, through): (Stream, u64),
 ) -> Result<usize, StoreError> {
+    parts.recent.purge(stream, through);
     let found = parts.index.entries(stream, 1, through).take(STEP).collect::<Result<Vec<_>, _>>()?;
     for (sequence, row) in &found {
         effects.rows.remove(&entry_key(stream, *sequence));

@@ -1,7 +1,5 @@
 //! Seals without their keys' encapsulation, hashes, and signatures.
 
-use aes_gcm::aead::inout::InOutBuf;
-use aes_gcm::{AeadInOut, Aes256Gcm, KeyInit};
 use anyhow::{Result, anyhow, ensure};
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use pki::sign::{SigningKey, sha256};
@@ -39,31 +37,6 @@ impl Part for Sealed {
             self.key.seal_in_place_append_tag(nonce(), Aad::empty(), &mut self.text).map_err(wrong)?;
             let opened = self.key.open_in_place(nonce(), Aad::empty(), &mut self.text).map_err(wrong)?.len();
             self.text.truncate(opened);
-        }
-        Ok(())
-    }
-}
-
-/// The same by the crate that seals use.
-pub(super) fn seals_now(load: Load) -> Result<Box<dyn Part>> {
-    Ok(Box::new(SealedNow { key: Aes256Gcm::new(&[7; 32].into()), text: vec![1; load.body] }))
-}
-
-struct SealedNow {
-    key: Aes256Gcm,
-    text: Vec<u8>,
-}
-
-impl Part for SealedNow {
-    fn once(&mut self) -> Result<()> {
-        let wrong = |_| anyhow!("what was sealed does not open");
-        for _ in 0..SEALS {
-            let nonce = (&NONCE).into();
-            let tag = self.key.encrypt_inout_detached(nonce, &[], InOutBuf::from(&mut self.text[..]));
-            let tag = tag.map_err(wrong)?;
-            let opened =
-                self.key.decrypt_inout_detached(nonce, &[], InOutBuf::from(&mut self.text[..]), &tag);
-            opened.map_err(wrong)?;
         }
         Ok(())
     }

@@ -39,9 +39,6 @@ pub struct Floor {
     pub cores: usize,
     /// Core microseconds of a token in each part.
     pub parts: Vec<Cost>,
-    /// Core microseconds of a token for the first part with the cipher that seals use now, for comparison: it is no
-    /// part of the floor.
-    pub seals_now_us_per_token: f64,
 }
 
 /// What a part costs.
@@ -106,7 +103,6 @@ impl Floor {
         for (part, what, make) in PARTS {
             parts.push(Cost { part, what, us_per_token: a_token(spend((load, make), cores, TIME)?) });
         }
-        let seals_now_us_per_token = a_token(spend((load, ciphers::seals_now), cores, TIME)?);
         // Each writer does the work of both gateways, and there are two.
         let spent = spend((load, disk::sync), WRITERS, DISK_TIME)?;
         let written = spent.wall.as_secs_f64() / WRITERS as f64;
@@ -119,7 +115,6 @@ impl Floor {
             disk_tokens_per_second,
             cores,
             parts,
-            seals_now_us_per_token,
         })
     }
 }

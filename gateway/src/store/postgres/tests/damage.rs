@@ -128,7 +128,7 @@ async fn what_is_mended_is_read_by_every_replica_and_goes_with_its_purge() {
 
 fn push(n: u8, answer: Vec<u8>) -> Change {
     let once = Once { id: OnceId::new(&[n]).unwrap(), digest: [n; 32], answer: answer.into() };
-    Change { once: Some(once), ..contract::appends(86_400, vec![contract::append(STREAM, vec![n])]) }
+    Change { once: vec![once], ..contract::appends(86_400, vec![contract::append(STREAM, vec![n])]) }
 }
 
 /// Pushes at once, of which 1 to 4 are repetitions; what became of each.

@@ -39,7 +39,7 @@ async fn as_many_ids_as_there_are_are_forgotten_ten_thousand_at_a_time() {
             ),
         );
         let young = contract::once(b"young", 1, b"");
-        store.commit(Change { at: 20_000, once: Some(young.clone()), ..Change::default() }).await.unwrap();
+        store.commit(Change { at: 20_000, once: vec![young.clone()], ..Change::default() }).await.unwrap();
         assert_eq!(store.forget(20_000).await.unwrap(), count);
         assert!(store.once(&young.id).await.unwrap().is_some());
         assert_eq!(store.forget(20_001).await.unwrap(), 1);

@@ -28,7 +28,7 @@ async fn filled(store: &dyn Store) {
         let both = [STREAM, OTHER, emptied].map(|stream| contract::append(stream, vec![n; usize::from(n)]));
         let to = Cursor { through: u64::from(n) + 1, link: [n; 32] };
         let advances = vec![Advance { cursor: CursorName::new([n; 16]), from: Cursor::default(), to }];
-        let once = Some(contract::once(&[n, 1], n, b"the answer"));
+        let once = vec![contract::once(&[n, 1], n, b"the answer")];
         let at = DAY * u64::from(n / 10) + u64::from(n);
         store.commit(Change { once, advances, ..contract::appends(at, both.into()) }).await.unwrap();
     }
@@ -53,7 +53,7 @@ async fn what_moves_into_a_database_and_back_is_the_same_and_goes_on_where_it_wa
     for store in [&old as &dyn Store, &new, &back] {
         let next = store.commit(contract::appends(1, vec![contract::append(OTHER, "next")])).await.unwrap();
         assert_eq!(next, Committed::Done { sequences: vec![41] });
-        let repeated = Change { once: Some(contract::once(&[7, 1], 7, b"other")), ..Change::default() };
+        let repeated = Change { once: vec![contract::once(&[7, 1], 7, b"other")], ..Change::default() };
         assert!(matches!(store.commit(repeated).await.unwrap(), Committed::Before(_)));
     }
     assert!(archived(&new).await == archived(&old).await);

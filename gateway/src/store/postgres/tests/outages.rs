@@ -24,7 +24,7 @@ async fn pushes(stores: &[Arc<dyn Store>], stop: &Arc<AtomicBool>) -> JoinSet<Ve
                 let once =
                     Once { id: OnceId::new(&id).unwrap(), digest: [push; 32], answer: id.to_vec().into() };
                 let appends = vec![contract::append(STREAM, id.to_vec())];
-                let change = Change { once: Some(once), appends, ..Change::default() };
+                let change = Change { once: vec![once], appends, ..Change::default() };
                 loop {
                     match store.commit(change.clone()).await {
                         Ok(_) => break,

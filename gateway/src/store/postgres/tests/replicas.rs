@@ -91,7 +91,7 @@ async fn a_push_that_comes_to_every_replica_is_kept_once() {
             tasks.spawn(async move {
                 let once = Once { id, digest: [n; 32], answer: vec![n].into() };
                 let appends = vec![contract::append(stream, vec![push])];
-                store.commit(Change { once: Some(once), appends, ..Change::default() }).await.unwrap()
+                store.commit(Change { once: vec![once], appends, ..Change::default() }).await.unwrap()
             });
         }
         let outcomes = tasks.join_all().await;

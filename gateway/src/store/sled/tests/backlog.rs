@@ -189,7 +189,7 @@ async fn written_and_purged(Load { body, together, forgets }: Load) {
             answer: vec![1; 100].into(),
         };
         let appends = (0..together).map(|_| contract::append(STREAM, vec![n as u8; body])).collect();
-        store.commit(Change { once: Some(once), ..contract::appends(n, appends) }).await.unwrap();
+        store.commit(Change { once: vec![once], ..contract::appends(n, appends) }).await.unwrap();
         if n % 8 == 0 {
             store.purge(STREAM, n.saturating_sub(kept) * together as u64).await.unwrap();
             if forgets {

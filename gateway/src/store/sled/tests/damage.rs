@@ -63,7 +63,7 @@ async fn a_push_that_was_torn_is_there_with_its_id_and_its_cursor_or_not_at_all(
     };
     let both = vec![contract::append(STREAM, "a"), contract::append(Stream::new([9; 8]), "b")];
     let once = contract::once(b"push", 1, b"answer");
-    let change = Change { once: Some(once.clone()), advances: vec![advance], ..contract::appends(1, both) };
+    let change = Change { once: vec![once.clone()], advances: vec![advance], ..contract::appends(1, both) };
     store.commit(change).await.unwrap();
     close(store).await;
     let whole = fs::read(segment(&root, 1)).unwrap();
@@ -129,7 +129,7 @@ async fn a_flipped_bit_in_an_answer_is_corrupt() {
     let root = tempfile::tempdir().unwrap();
     let store = open(root.path());
     let once = contract::once(b"push", 1, b"the answer");
-    let change = Change { once: Some(once.clone()), ..Change::default() };
+    let change = Change { once: vec![once.clone()], ..Change::default() };
     store.commit(change.clone()).await.unwrap();
     let file = OpenOptions::new().write(true).open(segment(root.path(), 1)).unwrap();
     let offset = GROUP + STATE;
@@ -242,7 +242,7 @@ async fn whatever_happens_to_the_index_no_panic_comes_through_and_nothing_is_los
     for n in 0..40_u8 {
         let some = (0..100).map(|_| contract::append(STREAM, vec![n; 30])).collect();
         let change = contract::appends(1, some);
-        store.commit(Change { once: Some(contract::once(&[n], n, b"answer")), ..change }).await.unwrap();
+        store.commit(Change { once: vec![contract::once(&[n], n, b"answer")], ..change }).await.unwrap();
     }
     store.purge(STREAM, 5).await.unwrap();
     let expected = contract::all(&store, STREAM, 0, 1000).await;

@@ -37,7 +37,7 @@ async fn commits(tasks: u32, each: u32, octets: usize) {
             for n in 0..each {
                 let id = (u64::from(task) << 32 | u64::from(n)).to_be_bytes();
                 let change = contract::appends(1, vec![contract::append(STREAM, body.clone())]);
-                let change = Change { once: Some(contract::once(&id, 1, &[7; 100])), ..change };
+                let change = Change { once: vec![contract::once(&id, 1, &[7; 100])], ..change };
                 store.commit(change).await.unwrap();
             }
         });

@@ -64,7 +64,7 @@ impl Model {
             }
             self.cursor = advance.to.through;
         }
-        if let (Some(id), Some(once)) = (id, &change.once) {
+        if let (Some(id), [once]) = (id, &change.once[..]) {
             self.once.insert(id, (change.at, Answered { digest: once.digest, answer: once.answer.clone() }));
         }
         let mut sequences = Vec::new();
@@ -136,7 +136,10 @@ fn change(operation: &Operation, turn: usize) -> (Change, Option<u8>) {
     });
     let change = Change {
         at: u64::from(*at),
-        once: once.map(|id| Once { id: OnceId::new(&[id]).unwrap(), digest: [turn as u8; 32], answer }),
+        once: once
+            .map(|id| Once { id: OnceId::new(&[id]).unwrap(), digest: [turn as u8; 32], answer })
+            .into_iter()
+            .collect(),
         advances: advance
             .iter()
             .map(|(from, to)| Advance { cursor: NAME, from: cursor(*from), to: cursor(*to) })

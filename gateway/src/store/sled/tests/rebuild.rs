@@ -54,7 +54,7 @@ async fn live(store: &SledStore, from: u8, to: u8) {
         let from = store.cursor(name).await.unwrap();
         let advances = vec![Advance { cursor: name, from, to: cursor(n.into()) }];
         store
-            .commit(Change { at, once: Some(once), advances, appends: both, ..Change::default() })
+            .commit(Change { at, once: vec![once], advances, appends: both, ..Change::default() })
             .await
             .unwrap();
         if n % 7 == 6 {

@@ -98,7 +98,7 @@ async fn answers_are_carried_on_from_a_segment_without_entries() {
     for n in 0..30_u8 {
         let once = contract::once(&[n], n, b"a short answer");
         let change = contract::appends(u64::from(n), vec![contract::append(STREAM, vec![n; 1000])]);
-        store.commit(Change { once: Some(once), ..change }).await.unwrap();
+        store.commit(Change { once: vec![once], ..change }).await.unwrap();
     }
     let before = store.size();
     assert_eq!(store.purge(STREAM, 30).await.unwrap(), 30);
@@ -113,7 +113,7 @@ async fn answers_are_carried_on_from_a_segment_without_entries() {
     }
     close(store).await;
     let store = open(root.path());
-    let repeated = Change { once: Some(contract::once(&[7], 7, b"")), ..Change::default() };
+    let repeated = Change { once: vec![contract::once(&[7], 7, b"")], ..Change::default() };
     assert!(matches!(store.commit(repeated).await.unwrap(), Committed::Before(_)));
     assert_eq!(store.forget(u64::MAX).await.unwrap(), 30);
     assert_eq!(store.size().segments, 1);
@@ -128,7 +128,7 @@ async fn a_damaged_octet_keeps_no_other_segment_and_no_other_answer_where_it_is(
         for n in 0..30_u8 {
             let once = contract::once(&[n], n, b"a short answer");
             let change = contract::appends(u64::from(n), vec![contract::append(STREAM, vec![n; 1000])]);
-            store.commit(Change { once: Some(once), ..change }).await.unwrap();
+            store.commit(Change { once: vec![once], ..change }).await.unwrap();
         }
         let first = OpenOptions::new().write(true).open(root.path().join("segments/0000000001.seg")).unwrap();
         first.write_all_at(&[0xff], (GROUP + STATE + at) as u64).unwrap();
@@ -160,7 +160,7 @@ async fn nothing_of_the_index_goes_to_files_that_nobody_syncs() {
         let id = [&n.to_be_bytes()[..], &[0; 60]].concat();
         let once = contract::once(&id, 1, b"");
         let change = contract::appends(1, (0..20).map(|_| contract::append(STREAM, "")).collect());
-        store.commit(Change { once: Some(once), ..change }).await.unwrap();
+        store.commit(Change { once: vec![once], ..change }).await.unwrap();
     }
     store.purge(STREAM, 5000).await.unwrap();
     store.forget(u64::MAX).await.unwrap();

@@ -79,7 +79,7 @@ fn push(task: u8, number: u16) -> Change {
     };
     Change {
         at: number.into(),
-        once: Some(Once { id: id(task, number), digest: [task; 32], answer: body(task, number).into() }),
+        once: vec![Once { id: id(task, number), digest: [task; 32], answer: body(task, number).into() }],
         advances: vec![Advance { cursor: cursor(task), from: to(number), to: to(number + 1) }],
         appends: vec![
             contract::append(STREAM, body(task, number)),

@@ -5,11 +5,20 @@ use pki::identity::HpkeKeys;
 use pki::seal::{PrivateKey, Suite, seal_push};
 use proto::batch::Manifest;
 use proto::extended::ExtendedData;
-use proto::ids::Sequence;
+use proto::ids::{CountryCode, Sequence};
 use proto::push::Draft;
 use proto::report::{Contact, Minutes, Risk, Token};
+use proto::wiped::Wiped;
 
 use super::*;
+use crate::outbound::reseal::{ResealedBatch, seal};
+
+/// What became of a push.
+struct Resealed {
+    verdicts: Vec<Verdict>,
+    problems: Vec<Problem>,
+    batches: Vec<ResealedBatch>,
+}
 
 struct World {
     ingress: HpkeKeys,
@@ -36,15 +45,12 @@ impl World {
             "826/1" => Some(self.english.public().clone()),
             _ => None,
         };
-        let desk = Desk {
-            origin: CountryCode::new(826).unwrap(),
-            ingress: &self.ingress,
-            routes: &self.routes,
-            key: &key,
-            today: today(),
-            minute: u32::try_from(now() / 60).unwrap(),
-        };
-        reseal(push, pusher(), &desk)
+        let desk = Desk { ingress: &self.ingress, routes: &self.routes, key: &key, today: today() };
+        let sorted = sort(push, pusher(), &desk)?;
+        let minute = u32::try_from(now() / 60).unwrap();
+        let batches = seal([&sorted], (CountryCode::new(826).unwrap(), minute))?;
+        let Sorted { verdicts, problems, .. } = sorted;
+        Ok(Resealed { verdicts, problems, batches })
     }
 
     fn push(&self, envelopes: &[(EnvelopeHeader, Vec<u8>)]) -> Push {
@@ -56,7 +62,7 @@ impl World {
         self.sealed(headers, body)
     }
 
-    fn sealed(&self, headers: Vec<u8>, body: impl Into<Zeroizing<Vec<u8>>>) -> Push {
+    fn sealed(&self, headers: Vec<u8>, body: impl Into<Wiped>) -> Push {
         let body = body.into();
         let to = self.ingress.all()[0].public();
         Push::parse(seal_push(to, pusher(), headers, body).unwrap()).unwrap()
@@ -129,7 +135,7 @@ fn each_destination_gets_its_reports_once_and_only_those() {
         assert_eq!(batch.reports, reports);
         assert_eq!(batch.header.key, key.id());
         let text: usize = sorted.iter().map(|report| body::framed_len(report.len())).sum();
-        assert_eq!(batch.sealed.len(), body::bucket(text) + seal::overhead());
+        assert_eq!(batch.sealed.len(), body::bucket(text) + pki::seal::overhead());
     }
 }
 

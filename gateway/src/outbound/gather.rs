@@ -1,0 +1,284 @@
+//! Pushes that wait for the disk go there together: sealed to one batch for each destination, in one commit.
+//!
+//! A push that comes alone is sealed at once. Those that come while others are sealed and written wait until these
+//! are done, and then go all together: small pushes cost little under load, and wait for nobody without it.
+
+use std::collections::HashSet;
+use std::slice;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use proto::wire;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tracing::{Instrument, info};
+
+use super::ingest::PushError;
+use super::outbox;
+use super::reseal;
+use super::sort::Sorted;
+use crate::node::Node;
+use crate::store::{Answered, OnceId, StoreError};
+
+/// Groups at a time: one is sealed while another one is written.
+const TURNS: usize = 2;
+/// A group takes no more pushes when their reports have this many octets: a batch stays far below its limit.
+const GROUP_OCTETS: usize = 1 << 20;
+
+/// A push that can be sealed.
+pub struct Ready {
+    /// Its reports.
+    pub sorted: Sorted,
+    /// What it is answered once it is kept.
+    pub reply: wire::PushReply,
+    /// Under which it is kept once.
+    pub id: OnceId,
+    /// Tells it from another one under the same id.
+    pub digest: [u8; 32],
+}
+
+/// What keeping a push came to.
+pub enum Kept {
+    /// It is kept; this is its answer.
+    Now(wire::PushReply),
+    /// A push with this id was kept earlier.
+    Before(Answered),
+}
+
+/// Where pushes wait.
+pub struct Gather {
+    node: Arc<Node>,
+    waiting: Mutex<Vec<Waiting>>,
+    turns: Semaphore,
+}
+
+struct Waiting {
+    push: Arc<Ready>,
+    answer: oneshot::Sender<Result<Kept, PushError>>,
+    /// What bounds the memory that its reports take.
+    room: OwnedSemaphorePermit,
+}
+
+impl Gather {
+    /// Gathers for this node.
+    #[must_use]
+    pub fn new(node: Arc<Node>) -> Arc<Self> {
+        Arc::new(Self { node, waiting: Mutex::default(), turns: Semaphore::new(TURNS) })
+    }
+
+    /// Keeps a push, with those that wait beside it. It is kept also if the caller goes.
+    pub async fn keep(self: &Arc<Self>, push: Ready, room: OwnedSemaphorePermit) -> Result<Kept, PushError> {
+        let (answer, answered) = oneshot::channel();
+        self.waiting().push(Waiting { push: Arc::new(push), answer, room });
+        // A turn for each push: one that finds nothing left was taken along by another.
+        let this = Arc::clone(self);
+        tokio::spawn(async move { this.turn().await }.in_current_span());
+        answered.await.map_err(|_| PushError::Internal)?
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn turn(&self) {
+        let Ok(_turn) = self.turns.acquire().await else { return };
+        let group = self.group();
+        let pushes: Vec<_> = group.iter().map(|waiting| waiting.push.clone()).collect();
+        let kept = self.keep_all(&pushes).await;
+        for (Waiting { answer, room, .. }, kept) in group.into_iter().zip(kept) {
+            // Whoever has gone asks again some time, and then gets the answer that is kept.
+            drop((answer.send(kept), room));
+        }
+    }
+
+    /// Those that wait longest, as many as a group takes, and no id twice.
+    fn group(&self) -> Vec<Waiting> {
+        let (mut octets, mut ids) = (0, HashSet::new());
+        let mut waiting = self.waiting();
+        let fits = |Waiting { push, .. }: &&Waiting| {
+            octets += push.sorted.octets();
+            (ids.is_empty() || octets <= GROUP_OCTETS) && ids.insert(push.id.clone())
+        };
+        let taken = waiting.iter().take_while(fits).count();
+        waiting.drain(..taken).collect()
+    }
+
+    /// Keeps pushes together or, if one of them may stand in the way of the others, each by itself.
+    async fn keep_all(&self, pushes: &[Arc<Ready>]) -> Vec<Result<Kept, PushError>> {
+        match self.keep_together(pushes).await {
+            _ if pushes.is_empty() => Vec::new(),
+            Ok(None) => pushes.iter().map(|push| Ok(Kept::Now(push.reply.clone()))).collect(),
+            Ok(Some(before)) if pushes.len() == 1 => vec![Ok(Kept::Before(before))],
+            Err(failed) if pushes.len() == 1 => vec![Err(failed)],
+            Err(PushError::Store(failed)) if is_of_all(&failed) => {
+                pushes.iter().map(|_| Err(PushError::Store(failed.clone()))).collect()
+            }
+            Ok(Some(_)) | Err(_) => {
+                let mut kept = Vec::with_capacity(pushes.len());
+                for push in pushes {
+                    kept.extend(Box::pin(self.keep_all(slice::from_ref(push))).await);
+                }
+                kept
+            }
+        }
+    }
+
+    /// Nothing if all are kept now; else what was answered to one of them that was kept before, and none is.
+    async fn keep_together(&self, pushes: &[Arc<Ready>]) -> Result<Option<Answered>, PushError> {
+        let (node, work) = (self.node.clone(), pushes.to_vec());
+        // Off the runtime's threads: sealing takes up to some milliseconds.
+        let seal = move || {
+            let sorted = work.iter().map(|push| &push.sorted);
+            reseal::seal(sorted, (node.country, node.clock.minute()))
+        };
+        let span = tracing::Span::current();
+        let sealed = tokio::task::spawn_blocking(move || span.in_scope(seal)).await;
+        let batches = sealed.map_err(|_| PushError::Internal)??;
+        let sizes: Vec<_> = batches.iter().map(|batch| (batch.country, batch.sealed.len())).collect();
+        let before = outbox::keep(&self.node, pushes, batches).await?;
+        if before.is_none() {
+            self.node.metrics.sealed(&sizes);
+            info!(pushes = pushes.len(), batches = sizes.len(), "batches kept");
+        }
+        Ok(before)
+    }
+}
+
+/// Whether each push of a group would fail like the group.
+fn is_of_all(failed: &StoreError) -> bool {
+    !matches!(failed, StoreError::Defect | StoreError::Corrupt { .. } | StoreError::TooLarge { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pki::seal::{PrivateKey, PublicKey, Suite};
+    use proto::ids::Authority;
+    use proto::push::Push;
+    use tokio::task::JoinSet;
+
+    use super::*;
+    use crate::fixture::{self, Fixture};
+    use crate::names;
+    use crate::outbound::route::Routes;
+    use crate::outbound::{ingest, sort};
+
+    fn key() -> PublicKey {
+        let suite = Suite::XWing;
+        PrivateKey::parse(suite, &PrivateKey::generate(suite)).unwrap().public().clone()
+    }
+
+    /// Parses, and nothing can be sealed to it: its part for X25519 is a point of small order.
+    fn bad_key() -> PublicKey {
+        let mut octets = key().octets().to_vec();
+        octets[1_184..].fill(0);
+        PublicKey::parse(Suite::XWing, &octets).unwrap()
+    }
+
+    struct World {
+        fixture: Fixture,
+        gather: Arc<Gather>,
+        room: Arc<Semaphore>,
+        key: PublicKey,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let fixture = fixture::node();
+            let gather = Gather::new(fixture.node.clone());
+            Self { fixture, gather, room: Arc::new(Semaphore::new(100)), key: key() }
+        }
+
+        fn ready_for(&self, destination: &str, key: &PublicKey) -> Ready {
+            let node = &self.fixture.node;
+            let mut traffic = self.fixture.traffic();
+            traffic.destinations = vec![destination.parse().unwrap()];
+            let push = Push::parse(traffic.push(10, 0)).unwrap();
+            let (routes, key) = (Routes::new(&node.trust_list()), |_: Authority| Some(key.clone()));
+            let desk = ingest::desk(node, &routes, &key);
+            let sorted = sort::sort(&push, traffic.pusher, &desk).unwrap();
+            let (reply, id) = (outbox::reply(&sorted), outbox::once_id(traffic.pusher, &push.id));
+            Ready { sorted, reply, id, digest: [7; 32] }
+        }
+
+        fn ready(&self) -> Ready {
+            self.ready_for("250/0", &self.key)
+        }
+
+        /// Keeps pushes that all come while others are sealed and written. Gives what becomes of each.
+        async fn keep(&self, pushes: Vec<Ready>) -> Vec<Result<Kept, PushError>> {
+            let busy = self.gather.turns.acquire_many(2).await.unwrap();
+            let (mut calls, number) = (JoinSet::new(), pushes.len());
+            for (place, push) in pushes.into_iter().enumerate() {
+                let (gather, room) = (self.gather.clone(), self.room.clone().acquire_owned().await.unwrap());
+                calls.spawn(async move { (place, gather.keep(push, room).await) });
+                // One behind the other, so that their order is known.
+                while self.gather.waiting().len() <= place {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            }
+            assert_eq!(self.gather.waiting().len(), number);
+            drop(busy);
+            let mut kept = calls.join_all().await;
+            kept.sort_by_key(|(place, _)| *place);
+            assert_eq!(self.room.available_permits(), 100);
+            kept.into_iter().map(|(_, kept)| kept).collect()
+        }
+
+        async fn batches_for(&self, country: u16) -> u64 {
+            let stream = names::outbox(proto::ids::CountryCode::new(country).unwrap());
+            self.fixture.node.store.latest(stream).await.unwrap().last
+        }
+    }
+
+    fn again(push: &Ready, other: Ready) -> Ready {
+        Ready { id: push.id.clone(), ..other }
+    }
+
+    #[tokio::test]
+    async fn pushes_that_wait_become_one_batch_and_one_that_comes_alone_waits_for_nobody() {
+        let world = World::new();
+        let room = world.room.clone().acquire_owned().await.unwrap();
+        assert!(matches!(world.gather.keep(world.ready(), room).await, Ok(Kept::Now(_))));
+        assert_eq!(world.batches_for(250).await, 1);
+        let pushes: Vec<_> = (0..5).map(|_| world.ready()).collect();
+        let ids: Vec<_> = pushes.iter().map(|push| push.id.clone()).collect();
+        let kept = world.keep(pushes).await;
+        assert!(kept.iter().all(|kept| matches!(kept, Ok(Kept::Now(reply)) if reply.verdicts.len() == 10)));
+        assert_eq!(world.batches_for(250).await, 2);
+        for id in ids {
+            assert!(world.fixture.node.store.once(&id).await.unwrap().is_some(), "each has its answer");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_push_that_was_kept_before_is_not_in_the_way_of_those_beside_it() {
+        let world = World::new();
+        let first = world.ready();
+        let (same, once_more) = (again(&first, world.ready()), again(&first, world.ready()));
+        let room = world.room.clone().acquire_owned().await.unwrap();
+        assert!(matches!(world.gather.keep(first, room).await, Ok(Kept::Now(_))));
+        let kept = world.keep(vec![world.ready(), same, once_more, world.ready()]).await;
+        let now = kept.iter().map(|kept| matches!(kept, Ok(Kept::Now(_)))).collect::<Vec<_>>();
+        assert_eq!(now, [true, false, false, true]);
+        assert!(matches!(kept[1..3], [Ok(Kept::Before(_)), Ok(Kept::Before(_))]));
+    }
+
+    #[tokio::test]
+    async fn two_with_one_id_that_wait_together_are_kept_once() {
+        let world = World::new();
+        let first = world.ready();
+        let second = again(&first, world.ready());
+        let kept = world.keep(vec![first, second]).await;
+        assert!(matches!(kept[..], [Ok(Kept::Now(_)), Ok(Kept::Before(_))]));
+        assert_eq!(world.batches_for(250).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_push_that_cannot_be_sealed_fails_alone() {
+        let world = World::new();
+        let bad = world.ready_for("826/1", &bad_key());
+        let kept = world.keep(vec![world.ready(), bad, world.ready()]).await;
+        assert!(matches!(kept[..], [Ok(Kept::Now(_)), Err(PushError::Refused(_)), Ok(Kept::Now(_))]));
+        assert_eq!((world.batches_for(250).await, world.batches_for(826).await), (2, 0));
+    }
+}

@@ -1,0 +1,141 @@
+//! The newest entries, in memory: who waits at a tail is served from here, and nothing is read back from the disk.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use crate::store::{Entry, Stream};
+
+/// A few of the entries that were committed last, the oldest of which go first.
+#[derive(Debug)]
+pub(super) struct Recent {
+    limit: usize,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    octets: usize,
+    /// Of each stream numbers without a gap.
+    streams: HashMap<Stream, VecDeque<Entry>>,
+    /// In the order in which they were added. Those that are gone already may still stand here.
+    order: VecDeque<(Stream, u64)>,
+}
+
+impl Recent {
+    /// Keeps entries of at most so many octets.
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, kept: Mutex::default() }
+    }
+
+    /// Takes entries in that are on disk, in the order of their numbers.
+    pub(super) fn add(&self, entries: Vec<(Stream, Entry)>) {
+        let mut kept = self.kept();
+        for (stream, entry) in entries {
+            kept.octets += octets(&entry);
+            kept.order.push_back((stream, entry.sequence));
+            kept.streams.entry(stream).or_default().push_back(entry);
+        }
+        while kept.octets > self.limit {
+            let Some((stream, sequence)) = kept.order.pop_front() else { break };
+            kept.forget(stream, sequence);
+        }
+    }
+
+    /// The entries that follow number `after`: at least one, and as many as fit; none if they are not all here.
+    pub(super) fn after(&self, stream: Stream, after: u64, max_bytes: usize) -> Option<Vec<Entry>> {
+        let kept = self.kept();
+        let entries = kept.streams.get(&stream)?;
+        let skip = after.checked_add(1)?.checked_sub(entries.front()?.sequence)?;
+        let mut size = 0;
+        let fits = |entry: &&Entry| {
+            let is_first = size == 0;
+            size += octets(entry);
+            is_first || size <= max_bytes
+        };
+        let page: Vec<_> =
+            entries.iter().skip(usize::try_from(skip).ok()?).take_while(fits).cloned().collect();
+        (!page.is_empty()).then_some(page)
+    }
+
+    /// Forgets the entries of a stream up to a number: they are purged.
+    pub(super) fn purge(&self, stream: Stream, through: u64) {
+        self.kept().forget(stream, through);
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn forget(&mut self, stream: Stream, through: u64) {
+        let Some(entries) = self.streams.get_mut(&stream) else { return };
+        while let Some(entry) = entries.pop_front_if(|entry| entry.sequence <= through) {
+            self.octets -= octets(&entry);
+        }
+        if entries.is_empty() {
+            self.streams.remove(&stream);
+        }
+    }
+}
+
+/// What an entry counts for: head and body, and at least one, so that no limit is endless.
+fn octets(entry: &Entry) -> usize {
+    (entry.head.len() + entry.body.len()).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    const STREAM: Stream = Stream::new(*b"stream 1");
+
+    fn entry(sequence: u64) -> (Stream, Entry) {
+        let body = Bytes::from(vec![7; 10]);
+        (STREAM, Entry { sequence, at: 1, link: [0; 32], head: Bytes::new(), body })
+    }
+
+    fn numbers(recent: &Recent, after: u64, max_bytes: usize) -> Option<Vec<u64>> {
+        recent.after(STREAM, after, max_bytes).map(|page| page.iter().map(|entry| entry.sequence).collect())
+    }
+
+    #[test]
+    fn the_newest_are_here_as_many_as_fit_and_the_oldest_go_first() {
+        let recent = Recent::new(30);
+        recent.add((1..=4).map(entry).collect());
+        assert_eq!(numbers(&recent, 0, 1_000), None, "the first is gone");
+        assert_eq!(numbers(&recent, 1, 1_000), Some(vec![2, 3, 4]));
+        assert_eq!(numbers(&recent, 2, 1_000), Some(vec![3, 4]));
+        assert_eq!(numbers(&recent, 4, 1_000), None);
+        assert_eq!(numbers(&recent, u64::MAX, 1_000), None);
+        assert_eq!(numbers(&recent, 1, 20), Some(vec![2, 3]));
+        assert_eq!(numbers(&recent, 1, 0), Some(vec![2]), "one is always given");
+        assert!(recent.after(Stream::new(*b"stream 2"), 1, 1_000).is_none());
+    }
+
+    #[test]
+    fn what_is_purged_is_gone_and_room_again() {
+        let recent = Recent::new(30);
+        recent.add((1..=3).map(entry).collect());
+        recent.purge(STREAM, 2);
+        assert_eq!(numbers(&recent, 1, 1_000), None);
+        assert_eq!(numbers(&recent, 2, 1_000), Some(vec![3]));
+        recent.add((4..=5).map(entry).collect());
+        assert_eq!(numbers(&recent, 2, 1_000), Some(vec![3, 4, 5]));
+        recent.purge(STREAM, 9);
+        assert_eq!(recent.kept().octets, 0);
+        assert!(recent.kept().streams.is_empty());
+    }
+
+    #[test]
+    fn a_store_without_room_for_them_keeps_none() {
+        let recent = Recent::new(0);
+        recent.add(vec![entry(1)]);
+        assert_eq!(numbers(&recent, 0, 1_000), None);
+        assert!(recent.kept().order.is_empty());
+    }
+}
