@@ -38,9 +38,10 @@ const RECHECK: Duration = Duration::from_secs(10);
 const OLDEST: Duration = Duration::from_secs(3_600);
 /// How long open calls may take to finish then: longer than a pull waits.
 const FAREWELL: Duration = Duration::from_secs(45);
-/// HTTP/2: flow-control windows, header octets, pings.
+/// HTTP/2: flow-control windows, frames (a push comes in one and not in dozens), header octets, pings.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+const FRAME: u32 = 256 * 1024;
 const HEADER_OCTETS: u32 = 16 * 1024;
 const PING_EVERY: Duration = Duration::from_secs(15);
 const PING_ANSWER: Duration = Duration::from_secs(10);
@@ -241,6 +242,7 @@ fn builder(streams: u32) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
         .max_concurrent_streams(streams)
         .max_header_list_size(HEADER_OCTETS)
         .max_pending_accept_reset_streams(RESETS)

@@ -15,6 +15,8 @@ use tonic::transport::{Channel, Endpoint, Uri};
 /// Flow-control windows that keep a long line full: one stream, and the connection.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
 const CONNECTION_WINDOW: u32 = 16 * 1024 * 1024;
+/// Octets of a frame: a batch comes in one and not in dozens.
+const FRAME: u32 = 256 * 1024;
 /// Octets of the headers of an answer: a few error details, and no bomb.
 const HEADER_OCTETS: u32 = 16 * 1024;
 /// How long connecting and shaking hands may take.
@@ -32,6 +34,7 @@ pub fn channel(endpoint: &str, tls: Arc<ClientConfig>) -> Result<Channel, tonic:
     let endpoint = Endpoint::from_shared(plain)?
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_frame_size(FRAME)
         .http2_max_header_list_size(HEADER_OCTETS)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER)

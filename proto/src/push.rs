@@ -95,6 +95,8 @@ pub struct Draft {
 impl Draft {
     /// Octets that a seal adds: the tag of AES-GCM.
     const SEAL_OVERHEAD: usize = 16;
+    /// Octets of the first buffer: what 1,000 reports of 200 octets need, and far more than one report.
+    const FIRST: usize = 256 << 10;
 
     /// Whether a report of this length still fits.
     #[must_use]
@@ -105,7 +107,8 @@ impl Draft {
 
     /// Adds an encoded report under its header. Ask [`Draft::has_room`] first.
     pub fn add(&mut self, header: &EnvelopeHeader, report: &[u8]) -> Result<(), Malformed> {
-        self.body.reserve(body::framed_len(report.len()) + Self::SEAL_OVERHEAD);
+        let needed = body::framed_len(report.len()) + Self::SEAL_OVERHEAD;
+        self.body.reserve(if self.body.is_empty() { Self::FIRST } else { needed });
         body::put_report(&mut self.body, report)?;
         self.headers.extend_from_slice(&header.octets());
         Ok(())
