@@ -256,15 +256,19 @@ async fn octets_that_are_no_http2_end_the_connection_and_are_counted() {
 
 // What the others notice is measured by `federation flood` itself, at length and on a quiet machine.
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_times_a_quota_is_refused_and_the_others_are_answered() {
+async fn ten_times_a_quota_is_refused_and_the_others_are_answered_beside_it_and_beside_sick_peers() {
     let options = harness::flood::Options { phase: Duration::from_secs(1), rounds: 1 };
     let summary = harness::flood::run(&options).await.unwrap();
-    assert_eq!(summary.floods.len(), 2);
+    assert_eq!((summary.floods.len(), summary.sick.len()), (2, 6));
     for flood in &summary.floods {
         assert!(flood.refused > flood.accepted && flood.accepted > 0, "{flood:?}");
-        for other in &flood.others {
-            assert!(other.samples > 0 && other.flood_reports_per_second > 0.0, "{other:?}");
-        }
+    }
+    for sick in &summary.sick {
+        assert!(sick.suffered > 0, "{sick:?}");
+    }
+    let floods = summary.floods.iter().flat_map(|flood| &flood.others);
+    for other in floods.chain(summary.sick.iter().flat_map(|sick| &sick.others)) {
+        assert!(other.samples > 0 && other.with_reports_per_second > 0.0, "{other:?}");
     }
     assert!(summary.counted_over_quota > 0.0 && summary.gateway_peak_bytes < 300 << 20, "{summary:?}");
 }

@@ -27,8 +27,8 @@ struct Cli {
 const AFTER_HELP: &str = "\
 Exit codes:
   0  every token is accounted for, also under faults and in simulations; every step of the story holds
-  1  something was lost, doubled, misdelivered, altered or leaked; a step does not hold; others notice a flood; or it
-     broke off
+  1  something was lost, doubled, misdelivered, altered or leaked; a step does not hold; others notice a flood or a sick
+     peer; or it broke off
   2  wrong usage
 
 Examples:
@@ -55,7 +55,7 @@ enum Command {
     /// Play random operations on federations of two to five countries, and account for every report after each run
     #[command(after_help = soak::HELP)]
     Soak(Soak),
-    /// Flood a gateway with ten times a quota, and measure how much the others notice
+    /// Flood a gateway with ten times a quota, let its peers fall ill, and measure how much the others notice
     #[command(after_help = flood::HELP)]
     Flood(Flood),
     /// Measure how many tokens a second this machine carries, how long they take, and what its limit is

@@ -10,13 +10,18 @@ use super::FAILED;
 
 pub(crate) const HELP: &str = "\
 The United Kingdom's gateway gets small quotas. A backend of it pushes steadily, and Australia's gateway fetches what it
-pushes. Quiet phases take turns with floods: another backend that pushes, and then France's gateway that pulls, each with
-ten times its quota and without ever waiting. Use a release build on a machine that does little else.
+pushes. Phases of each kind take turns, and each is compared with those without:
+  floods  another backend that pushes, and France's gateway that pulls, each with ten times its quota and without ever
+          waiting; beside the same caller with no more than its quota
+  peers   that take connections and never answer, that shake hands and are silent, that answer one octet a second, with
+          garbage, or at once with nothing; and all of them at once; beside the same peers while they are well
+  nothing quiet phases beside quiet phases, which is what the machine does by itself
+Use a release build on a machine that does little else.
 
-Ends with 1 if throughput or p99 of the others differ by more than 10 %.
+Ends with 1 if throughput or p99 of the others differ by more than 10 %, or if a flood or an ailment was none.
 
 Examples:
-  federation flood                      a table, after about two minutes
+  federation flood                      a table, after less than six minutes
   federation flood --json --rounds 10   one JSON object, with more samples";
 
 #[derive(clap::Args)]
@@ -24,8 +29,8 @@ pub(crate) struct Flood {
     /// Print one JSON object in place of the table
     #[arg(long)]
     pub(crate) json: bool,
-    /// Pairs of a quiet phase and a flood, of each kind
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Turns of each kind of phase
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]
     rounds: u16,
     /// Seconds of each phase
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..))]

@@ -16,7 +16,7 @@ use crate::phones;
 use crate::reports::{Contact, today};
 
 /// From one push to the next.
-const PACE: Duration = Duration::from_millis(100);
+const PACE: Duration = Duration::from_millis(25);
 /// Reports in each push. They are for one authority, so each push becomes one batch.
 const REPORTS: usize = 20;
 /// How long a batch may take.

@@ -1,43 +1,52 @@
-//! What `federation flood` measures: how much two good callers notice while a third asks for ten times its quota.
+//! What `federation flood` measures: how much two good callers notice while a third asks for ten times its quota, or
+//! while peers of their gateway are up and not well.
 //!
-//! Quiet phases and floods take turns in one run, so that whatever else the machine does falls on both alike.
+//! Phases of every kind take turns in one run, so that whatever else the machine does falls on all alike.
 
 mod attack;
 mod good;
+mod sick;
 mod summary;
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use proto::ids::{Authority, CountryCode};
 
-pub use summary::{Compared, FloodSummary, Side, Summary};
+pub use sick::Ailment;
+pub use summary::{Compared, FloodSummary, SickSummary, Side, Summary};
 
 use crate::federation::Federation;
-use crate::members::Node;
-use attack::Flood;
+use crate::members::{CountryPlan, Node, three_countries};
+use attack::{Counts, Flood};
 use good::Good;
+use sick::Sick;
 
 /// Calls a second that a backend may make, and the reports in them; the flooder asks for ten times as many.
-const BACKEND_CALLS: u32 = 40;
+const BACKEND_CALLS: u32 = 60;
 const BACKEND_REPORTS: u32 = 5_000;
-/// Calls a second that a peer may make.
-const PEER_CALLS: u32 = 100;
+/// Calls a second that a peer may make: the good one fetches every push by itself, and sends two receipts for it.
+const PEER_CALLS: u32 = 150;
 /// How many times its quota a flooder asks for.
 pub const TIMES: u32 = 10;
+/// What a flooder had saved up of its quota is spent before it is measured what its flood costs.
+const LEAD: Duration = Duration::from_secs(1);
+/// The countries whose gateways are ill, each in its own way.
+const ILL: [(u16, &str); 5] =
+    [(276, "Germany"), (380, "Italy"), (724, "Spain"), (40, "Austria"), (56, "Belgium")];
 
 /// How a flood is run.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// Length of each phase.
     pub phase: Duration,
-    /// Pairs of a quiet phase and a flood, for each kind of flood.
+    /// How often each kind of phase has its turn.
     pub rounds: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { phase: Duration::from_secs(5), rounds: 4 }
+        Self { phase: Duration::from_secs(5), rounds: 5 }
     }
 }
 
@@ -60,48 +69,123 @@ impl Kind {
     }
 }
 
-/// Starts three countries, and measures each kind of flood.
+/// What the two good callers did in all phases of one kind.
+type Sides = [Side; 2];
+
+/// Everybody who takes part.
+struct Scene {
+    federation: Federation,
+    good: Good,
+    sick: Vec<Sick>,
+    floods: [Flood; 2],
+    phase: Duration,
+}
+
+/// What has been measured so far.
+#[derive(Default)]
+struct Measured {
+    /// Twice a round, so that it shows what the machine does by itself.
+    quiet: [Sides; 2],
+    /// By ailment, and all of them at once.
+    sick: [(Sides, u64); ILL.len() + 1],
+    /// By flooder: with its quota, and with ten times as much.
+    floods: [[(Sides, Counts); 2]; 2],
+}
+
+/// Starts all countries, and measures each kind of flood and each ailment.
 pub async fn run(options: &Options) -> Result<Summary> {
     let told = Instant::now();
     let step = |what: &str| eprintln!("{:5.1} s  {what}", told.elapsed().as_secs_f64());
-    step("making three countries; the United Kingdom's gateway gets small quotas");
-    let federation = Federation::builder().log_level("warn").start().await?;
-    limit(&federation).await?;
-    let good = Good::open(&federation, authority("826/0")?, authority("36/2")?).await?;
-    let mut floods = Vec::new();
-    for kind in [Kind::Backend, Kind::Peer] {
-        step(&format!("{kind:?} floods with {TIMES} times its quota, in turns with quiet"));
-        floods.push(measure(&federation, &good, kind, options).await?);
-    }
-    let metrics = federation.metrics(country(826)?).await?;
-    let peak = federation.peak_rss(Node::Gateway(country(826)?))?;
-    federation.stop().await?;
-    step("done");
-    Ok(Summary::new(floods, &metrics, peak))
-}
-
-/// One kind of flood, in turns with quiet.
-async fn measure(
-    federation: &Federation,
-    good: &Good,
-    kind: Kind,
-    options: &Options,
-) -> Result<FloodSummary> {
-    let flood = Flood::prepare(federation, kind).await?;
-    let (mut quiet, mut loud) = (<[Side; 2]>::default(), <[Side; 2]>::default());
+    step(
+        "making three countries and five whose gateways will be ill; the United Kingdom's gateway gets small quotas",
+    );
+    let scene = Scene::prepare(options).await?;
+    let mut measured = Measured::default();
     // The first calls open connections: they are no measure.
-    good.run(Duration::from_secs(1)).await?;
-    for _ in 0..options.rounds {
-        add(&mut quiet, good.run(options.phase).await?);
-        let flooding = flood.start();
-        let during = good.run(options.phase).await;
-        flood.stop(flooding).await;
-        add(&mut loud, during?);
+    scene.good.run(Duration::from_secs(1)).await?;
+    for round in 1..=options.rounds {
+        step(&format!(
+            "round {round} of {}: quiet, sick peers, floods with {TIMES} times a quota",
+            options.rounds
+        ));
+        measured.round(&scene).await?;
     }
-    Ok(FloodSummary::new(kind, flood.counts(), good.names(), quiet, loud))
+    let metrics = scene.federation.metrics(country(826)?).await?;
+    let peak = scene.federation.peak_rss(Node::Gateway(country(826)?))?;
+    scene.federation.stop().await?;
+    step("done");
+    Ok(Summary::new(measured, scene.good.names(), options.rounds, (&metrics, peak)))
 }
 
-fn add(to: &mut [Side; 2], phases: [Side; 2]) {
+impl Scene {
+    async fn prepare(options: &Options) -> Result<Self> {
+        let mut builder = Federation::builder().log_level("warn");
+        for plan in three_countries() {
+            builder = builder.country(plan);
+        }
+        for (code, name) in ILL {
+            let authority = format!("{code}/0");
+            builder = builder.country(CountryPlan::new(code, name, &[(&authority, name)]));
+        }
+        let federation = builder.start().await?;
+        limit(&federation).await?;
+        let good = Good::open(&federation, authority("826/0")?, authority("36/2")?).await?;
+        let mut sick = Vec::new();
+        for ((code, _), ailment) in ILL.into_iter().zip(Ailment::ALL) {
+            federation.kill_now(Node::Adapter(authority(&format!("{code}/0"))?)).await?;
+            sick.push(Sick::take_place(&federation, Node::Gateway(country(code)?), ailment).await?);
+        }
+        let seconds = (options.phase + LEAD).as_secs_f64() * options.rounds as f64;
+        // With its quota and with more it is let through as often; and what it has saved up comes on top.
+        let pushes = (2.5 * seconds * f64::from(BACKEND_CALLS)).ceil() as usize;
+        let backend = Flood::prepare(&federation, Kind::Backend, pushes).await?;
+        let floods = [backend, Flood::prepare(&federation, Kind::Peer, 0).await?];
+        Ok(Self { federation, good, sick, floods, phase: options.phase })
+    }
+
+    /// What the good ones notice while some peers are ill, and how often those made somebody wait or gave them nothing.
+    async fn beside(&self, ill: &[Sick]) -> Result<(Sides, u64)> {
+        let suffered = || ill.iter().map(Sick::suffered).sum::<u64>();
+        let before = suffered();
+        ill.iter().for_each(|peer| peer.fall(true));
+        let sides = self.good.run(self.phase).await;
+        ill.iter().for_each(|peer| peer.fall(false));
+        Ok((sides?, suffered() - before))
+    }
+
+    /// What they notice while somebody asks for so many times its quota.
+    async fn during(&self, flood: &Flood, times: u32) -> Result<(Sides, Counts)> {
+        let flooding = flood.start(times)?;
+        tokio::time::sleep(LEAD).await;
+        let sides = self.good.run(self.phase).await;
+        let counts = flood.stop(flooding).await;
+        Ok((sides?, counts))
+    }
+}
+
+impl Measured {
+    async fn round(&mut self, scene: &Scene) -> Result<()> {
+        ensure!(scene.sick.len() == ILL.len(), "each ill country has its ailment");
+        add(&mut self.quiet[0], scene.good.run(scene.phase).await?);
+        let groups = scene.sick.chunks(1).chain([scene.sick.as_slice()]);
+        for (ill, (sides, suffered)) in groups.zip(&mut self.sick) {
+            let (phase, more) = scene.beside(ill).await?;
+            add(sides, phase);
+            *suffered += more;
+        }
+        add(&mut self.quiet[1], scene.good.run(scene.phase).await?);
+        for (flood, paces) in scene.floods.iter().zip(&mut self.floods) {
+            for (times, (sides, counts)) in [1, TIMES].into_iter().zip(paces) {
+                let (phase, more) = scene.during(flood, times).await?;
+                add(sides, phase);
+                counts.add(more);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add(to: &mut Sides, phases: Sides) {
     to.iter_mut().zip(phases).for_each(|(side, phase)| side.add(phase));
 }
 
@@ -110,11 +194,20 @@ async fn limit(federation: &Federation) -> Result<()> {
     let gateway = Node::Gateway(country(826)?);
     let path = &federation.country(country(826)?)?.gateway.config;
     let mut text = std::fs::read_to_string(path).context("the gateway's configuration can be read")?;
-    for (who, calls) in [("backend", BACKEND_CALLS), ("peer", PEER_CALLS)] {
-        text += &format!(
-            "\n[quota.{who}]\ncalls_per_second = {calls}\nreports_per_second = {BACKEND_REPORTS}\nkibibytes_per_second = 8192\ncalls_in_flight = 16\n"
-        );
-    }
+    text += &format!(
+        "
+[quota.backend]
+calls_per_second = {BACKEND_CALLS}
+reports_per_second = {BACKEND_REPORTS}
+kibibytes_per_second = 8192
+calls_in_flight = 16
+
+[quota.peer]
+calls_per_second = {PEER_CALLS}
+kibibytes_per_second = 8192
+calls_in_flight = 16
+"
+    );
     std::fs::write(path, text).context("the gateway's configuration can be written")?;
     federation.kill(gateway, crate::process::Signal::TERM)?;
     federation.ended(gateway, Duration::from_secs(15)).await?;
