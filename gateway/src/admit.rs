@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::body::{Body as HttpBody, Frame, Incoming, SizeHint};
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
 use pki::tls::{Identity, Role};
 use tokio::time::timeout;
 use tonic::Status;
@@ -21,7 +21,6 @@ use tower::ServiceExt;
 use tracing::{Instrument, info_span};
 
 use crate::caller::{Caller, NotAllowed};
-use crate::config::QuotaConfig;
 use crate::node::Node;
 use crate::panics;
 use crate::places::Place;
@@ -58,14 +57,16 @@ pub struct Admission {
     door: Door,
     calls: Calls<Identity>,
     routes: Routes,
+    /// How long a call may take.
+    longest: Duration,
 }
 
 impl Admission {
     /// For the services behind one listener.
     #[must_use]
     pub fn new(node: Arc<Node>, door: Door, routes: Routes) -> Self {
-        let calls = Calls::new(quota(&node, door));
-        Self { node, door, calls, routes }
+        let calls = calls(&node, door);
+        Self { node, door, calls, routes, longest: LONGEST_CALL }
     }
 
     /// Which listener it is.
@@ -75,11 +76,15 @@ impl Admission {
     }
 
     /// Answers one call.
-    pub async fn answer(
+    pub async fn answer<B>(
         self: Arc<Self>,
         caller: Caller,
-        mut request: Request<Incoming>,
-    ) -> Result<Response<Body>, Infallible> {
+        mut request: Request<B>,
+    ) -> Result<Response<Body>, Infallible>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
         let identity = caller.0.identity;
         request.extensions_mut().insert(caller);
         // Before a place is given and before the body is read: whom this door is not for takes nothing.
@@ -96,7 +101,7 @@ impl Admission {
         };
         let span = info_span!("call", caller = %name);
         let call = panics::contained(self.routes.clone().oneshot(request)).instrument(span);
-        let response = match timeout(LONGEST_CALL, call).await {
+        let response = match timeout(self.longest, call).await {
             Ok(Ok(Ok(response))) => response,
             Ok(Err(panicked)) => return Ok(self.refused(&name, panicked.into())),
             Err(_) => return Ok(self.refused(&name, status::too_slow())),
@@ -140,10 +145,11 @@ impl Admission {
     }
 }
 
-fn quota(node: &Node, door: Door) -> &QuotaConfig {
+fn calls(node: &Node, door: Door) -> Calls<Identity> {
+    let (backend, peer) = (&node.config.quota.backend, &node.config.quota.peer);
     match door {
-        Door::Peers => &node.config.quota.peer,
-        Door::National => &node.config.quota.backend,
+        Door::Peers => Calls::new(peer.calls_per_second, peer.calls_in_flight),
+        Door::National => Calls::new(backend.calls_per_second, backend.calls_in_flight),
     }
 }
 
@@ -180,5 +186,108 @@ impl HttpBody for Held {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::routing::post;
+    use proto::ids::CountryCode;
+
+    use super::*;
+    use crate::fixture::{self, Fixture};
+
+    /// A body that panics when it is read.
+    struct Bad;
+
+    impl HttpBody for Bad {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            panic!("as a bug would")
+        }
+    }
+
+    async fn bad() {
+        panic!("as a bug would")
+    }
+
+    /// The door for peers, where each may make two calls at the same time.
+    fn admission() -> (Fixture, Arc<Admission>) {
+        let fixture =
+            fixture::node_with(|config| config.replace("calls_in_flight = 16", "calls_in_flight = 2"));
+        let routes = Router::new()
+            .route("/good", post(|| async { "good" }))
+            .route("/panics", post(bad))
+            .route("/panics-behind-its-head", post(|| async { axum::body::Body::new(Bad) }))
+            .route("/slow", post(|| tokio::time::sleep(Duration::from_millis(200))))
+            .route("/too-slow", post(std::future::pending::<()>));
+        let admission = Admission::new(fixture.node.clone(), Door::Peers, Routes::from(routes));
+        (fixture, Arc::new(Admission { longest: Duration::from_secs(2), ..admission }))
+    }
+
+    async fn call(fixture: &Fixture, admission: &Arc<Admission>, path: &str) -> Response<Body> {
+        let caller = fixture.caller(CountryCode::new(250).unwrap(), Role::Gateway);
+        let request = Request::post(path).body(Body::empty()).unwrap();
+        admission.clone().answer(caller, request).await.unwrap()
+    }
+
+    fn status(response: &Response<Body>) -> Option<tonic::Code> {
+        Status::from_header_map(response.headers()).map(|status| status.code())
+    }
+
+    #[tokio::test]
+    async fn a_panic_in_a_call_fails_it_alone_gives_its_place_back_and_is_counted() {
+        let _watched = panics::tests::watched().await;
+        let (fixture, admission) = admission();
+        let before = panics::counter().get();
+        for _ in 0..5 {
+            assert_eq!(status(&call(&fixture, &admission, "/panics").await), Some(tonic::Code::Internal));
+        }
+        assert!(panics::counter().get() >= before + 5);
+        let text = fixture.node.metrics.text();
+        assert!(
+            text.contains("exchange_calls_refused_total{caller=\"250\",reason=\"INTERNAL\"} 5"),
+            "{text}"
+        );
+        // Both places are there: neither of these is over its quota.
+        let (one, two) =
+            (call(&fixture, &admission, "/good").await, call(&fixture, &admission, "/good").await);
+        assert_eq!([status(&one), status(&two)], [None, None]);
+        let three = call(&fixture, &admission, "/good").await;
+        assert_eq!(status(&three), Some(tonic::Code::ResourceExhausted), "the answers are not read yet");
+    }
+
+    #[tokio::test]
+    async fn a_panic_while_an_answer_is_read_gives_its_place_back_and_is_counted() {
+        let _watched = panics::tests::watched().await;
+        let (fixture, admission) = admission();
+        let before = panics::counter().get();
+        for _ in 0..5 {
+            let answer = call(&fixture, &admission, "/panics-behind-its-head").await;
+            assert_eq!(status(&answer), None, "it is let in");
+            // As the task of its stream reads it.
+            let read = tokio::spawn(async move {
+                let mut body = Box::pin(answer.into_body());
+                std::future::poll_fn(|context| body.as_mut().poll_frame(context)).await.is_some()
+            });
+            assert!(read.await.unwrap_err().is_panic());
+        }
+        assert!(panics::counter().get() >= before + 5);
+        assert_eq!(status(&call(&fixture, &admission, "/good").await), None);
+    }
+
+    #[tokio::test]
+    async fn a_call_may_take_so_long_and_no_longer() {
+        let (fixture, admission) = admission();
+        assert_eq!(status(&call(&fixture, &admission, "/slow").await), None);
+        let late = call(&fixture, &admission, "/too-slow").await;
+        assert_eq!(status(&late), Some(tonic::Code::DeadlineExceeded));
+        assert_eq!(status(&call(&fixture, &admission, "/good").await), None);
     }
 }

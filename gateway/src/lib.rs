@@ -38,6 +38,7 @@ pub mod prepare;
 pub mod quota;
 pub mod recover;
 pub mod retention;
+pub mod room;
 pub mod stage;
 pub mod start;
 mod state_files;

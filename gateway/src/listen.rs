@@ -29,9 +29,8 @@ use crate::stage::Stages;
 
 /// How long a handshake may take; whoever is slower holds a place only for so long.
 const HANDSHAKE: Duration = Duration::from_secs(5);
-/// Connections that have not shaken hands, in all and of one address.
+/// Connections that have not shaken hands.
 const STRANGERS: usize = 1_024;
-const STRANGERS_OF_ONE: usize = 64;
 /// How often an open connection's certificate is looked at again.
 const RECHECK: Duration = Duration::from_secs(10);
 /// A connection ends after this time, so that new certificates and settings take effect.
@@ -101,14 +100,14 @@ impl Acceptor {
         streams: u32,
         config: watch::Receiver<Arc<ServerConfig>>,
     ) -> Self {
-        let limit = node.config.limits.connections;
+        let (limit, of_one) = (node.config.limits.connections, node.config.limits.handshakes_of_one_address);
         Self {
             node,
             admission: Arc::new(admission),
             config,
             streams,
             strangers: Crowd::new(STRANGERS),
-            addresses: Places::new(STRANGERS_OF_ONE),
+            addresses: Places::new(of_one),
             connections: Arc::new(Semaphore::new(limit)),
             countries: Places::new(limit.div_ceil(4)),
         }

@@ -17,6 +17,7 @@ use crate::config::Config;
 use crate::damage::Lost;
 use crate::keylists::KeyLists;
 use crate::quota::{Exceeded, Volumes};
+use crate::room::Room;
 use crate::store::{Holder, Store};
 use crate::telemetry::Metrics;
 
@@ -44,6 +45,8 @@ pub struct Node {
     pub backends: Volumes<Authority>,
     /// How much each peer may be served.
     pub peers: Volumes<CountryCode>,
+    /// How much of each peer's batches may be stored.
+    pub stored: Room,
     /// The time.
     pub clock: Clock,
     /// Damaged entries that nobody can bring back.

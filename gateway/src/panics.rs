@@ -48,21 +48,44 @@ pub async fn contained<T>(call: impl Future<Output = T>) -> Result<T, Panicked> 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
+    use tokio::sync::{Mutex, MutexGuard};
+
     use super::*;
+
+    /// Panics are counted for the whole process: tests that count them take turns.
+    static TURN: Mutex<()> = Mutex::const_new(());
+
+    /// Panics are counted until it is dropped.
+    pub(crate) struct Watched {
+        _turn: MutexGuard<'static, ()>,
+    }
+
+    /// From now on panics are counted.
+    pub(crate) async fn watched() -> Watched {
+        let turn = TURN.lock().await;
+        watch();
+        Watched { _turn: turn }
+    }
+
+    impl Drop for Watched {
+        fn drop(&mut self) {
+            // The hook cannot be changed in a panic.
+            if !std::thread::panicking() {
+                drop(panic::take_hook());
+            }
+        }
+    }
 
     #[tokio::test]
     async fn a_panic_ends_its_own_call_and_is_counted() {
-        let usual = panic::take_hook();
-        watch();
+        let _watched = watched().await;
         let before = counter().get();
         let bad = contained(async {
             tokio::task::yield_now().await;
             panic!("as a bug would");
         });
-        let ended = bad.await;
-        panic::set_hook(usual);
-        assert_eq!(ended, Err::<(), _>(Panicked));
+        assert_eq!(bad.await, Err::<(), _>(Panicked));
         assert_eq!(contained(async { 7 }).await, Ok(7));
         assert!(counter().get() > before);
     }

@@ -13,6 +13,7 @@ use proto::ids::CountryCode;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::clock::Clock;
 use crate::config::{Config, Listen, StoreConfig};
@@ -21,6 +22,7 @@ use crate::embedded;
 use crate::keylists::KeyLists;
 use crate::node::Node;
 use crate::quota::Volumes;
+use crate::room::Room;
 use crate::state_files;
 use crate::store::archive::{self, ArchiveError};
 use crate::store::postgres::PostgresStore;
@@ -139,6 +141,9 @@ pub async fn prepare_with(
     wrap: impl FnOnce(Arc<dyn Store>) -> Arc<dyn Store>,
 ) -> Result<(Node, TrustKeeper), StartError> {
     let now = clock.now();
+    for key in config.without_effect() {
+        warn!(key, "this key of the configuration has no effect; take it out");
+    }
     let (config, read) = blocking(move || read(&config, now).map(|read| (config, read))).await?;
     let trust = read.keeper.watch();
     let list = trust.borrow().clone();
@@ -158,8 +163,9 @@ pub async fn prepare_with(
         signing: Arc::new(read.signing),
         ingress: read.keys.hpke,
         key_lists,
-        backends: Volumes::new(&config.quota.backend),
-        peers: Volumes::new(&config.quota.peer),
+        backends: Volumes::of_backends(&config.quota.backend),
+        peers: Volumes::of_peers(&config.quota.peer),
+        stored: Room::of_peers(&config.quota.peer),
         clock,
         lost: Lost::default(),
         metrics: Metrics::default(),

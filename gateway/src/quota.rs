@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::config::QuotaConfig;
+use crate::config::{PeerQuota, QuotaConfig};
 use crate::places::{Place, Places};
 
 /// Octets that count as one.
@@ -27,7 +27,8 @@ pub struct Calls<K: Copy + Eq + Hash> {
 
 /// How much each caller of one kind may send or be served.
 pub struct Volumes<K: Copy + Eq + Hash> {
-    reports: DefaultKeyedRateLimiter<K>,
+    /// Of whoever shows how many there are.
+    reports: Option<DefaultKeyedRateLimiter<K>>,
     kibibytes: DefaultKeyedRateLimiter<K>,
     /// Who was told to come again, and when.
     due: Mutex<HashMap<K, Instant>>,
@@ -44,10 +45,10 @@ pub struct Exceeded {
 }
 
 impl<K: Copy + Eq + Hash> Calls<K> {
-    /// Quotas that are all unused.
+    /// Quotas that are all unused: calls a second, and calls in flight.
     #[must_use]
-    pub fn new(config: &QuotaConfig) -> Self {
-        Self { a_second: a_second(config.calls_per_second), in_flight: Places::new(config.calls_in_flight) }
+    pub fn new(per_second: u32, in_flight: usize) -> Self {
+        Self { a_second: a_second(per_second), in_flight: Places::new(in_flight) }
     }
 
     /// Lets one call begin. The place is held while it goes on.
@@ -60,14 +61,17 @@ impl<K: Copy + Eq + Hash> Calls<K> {
 }
 
 impl<K: Copy + Eq + Hash> Volumes<K> {
-    /// Quotas that are all unused.
+    /// What backends may push; all of it is unused.
     #[must_use]
-    pub fn new(config: &QuotaConfig) -> Self {
-        Self {
-            reports: a_second(config.reports_per_second),
-            kibibytes: a_second(config.kibibytes_per_second),
-            due: Mutex::default(),
-        }
+    pub fn of_backends(config: &QuotaConfig) -> Self {
+        let reports = Some(a_second(config.reports_per_second));
+        Self { reports, kibibytes: a_second(config.kibibytes_per_second), due: Mutex::default() }
+    }
+
+    /// What peers may be served; all of it is unused.
+    #[must_use]
+    pub fn of_peers(config: &PeerQuota) -> Self {
+        Self { reports: None, kibibytes: a_second(config.kibibytes_per_second), due: Mutex::default() }
     }
 
     /// Whether a caller who was told when to come again has waited for so long. Who has not is refused unread: the
@@ -85,7 +89,8 @@ impl<K: Copy + Eq + Hash> Volumes<K> {
 
     /// Takes reports out of the quota, all or none.
     pub fn reports(&self, caller: K, reports: usize) -> Result<(), Exceeded> {
-        self.told(caller, take(&self.reports, caller, reports, "reports"))
+        let Some(quota) = &self.reports else { return Ok(()) };
+        self.told(caller, take(quota, caller, reports, "reports"))
     }
 
     /// Takes octets out of the quota, all or none.
@@ -133,7 +138,7 @@ mod tests {
 
     #[test]
     fn a_quota_is_taken_up_to_its_end_and_says_when_to_come_again() {
-        let quotas = Volumes::new(&SMALL);
+        let quotas = Volumes::of_backends(&SMALL);
         assert_eq!(quotas.reports(1, 5_000), Ok(()));
         let refused = quotas.reports(1, 5_000).unwrap_err();
         assert_eq!(refused.what, "reports");
@@ -144,7 +149,7 @@ mod tests {
 
     #[test]
     fn who_comes_again_too_early_is_refused_unread_and_nobody_else_is() {
-        let quotas = Volumes::new(&SMALL);
+        let quotas = Volumes::of_backends(&SMALL);
         assert_eq!(quotas.is_due(1), Ok(()));
         while quotas.reports(1, 5_000).is_ok() {}
         let early = quotas.is_due(1).unwrap_err();
@@ -156,10 +161,10 @@ mod tests {
 
     #[test]
     fn who_has_used_its_quota_takes_nothing_of_another() {
-        let quotas = Volumes::new(&SMALL);
+        let quotas = Volumes::of_backends(&SMALL);
         while quotas.reports(1, 1_000).is_ok() {}
         assert_eq!(quotas.reports(2, 5_000), Ok(()));
-        let calls = Calls::new(&SMALL);
+        let calls = Calls::new(SMALL.calls_per_second, SMALL.calls_in_flight);
         let first = calls.begin(1).unwrap();
         let _second = calls.begin(1).unwrap();
         assert_eq!(calls.begin(1).err().map(|refused| refused.what), Some("calls in flight"));
@@ -170,14 +175,14 @@ mod tests {
 
     #[test]
     fn calls_are_counted_even_if_they_are_short() {
-        let calls = Calls::new(&QuotaConfig { calls_per_second: 10, ..SMALL });
+        let calls = Calls::new(10, SMALL.calls_in_flight);
         let begun = (0..1_000).filter(|_| calls.begin(1).is_ok()).count();
         assert!((10..1_000).contains(&begun), "{begun}");
     }
 
     #[test]
     fn nothing_costs_nothing() {
-        let quotas = Volumes::new(&SMALL);
+        let quotas = Volumes::of_backends(&SMALL);
         while quotas.octets(1, UNIT).is_ok() {}
         assert_eq!(quotas.octets(1, 0), Ok(()), "an empty tail is free");
     }

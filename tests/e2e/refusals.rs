@@ -122,8 +122,8 @@ async fn a_full_disk_refuses_the_push_and_the_process_lives() {
 #[tokio::test(flavor = "multi_thread")]
 async fn more_than_a_quota_is_refused_with_a_time_and_takes_nothing_of_others() {
     let mut doors = Doors::closed(&["826/0", "826/1", "250/0"]);
-    let config = doors.config(826).replace("calls_in_flight = 64", "calls_in_flight = 2");
-    let config = config.replacen("calls_per_second = 10000", "calls_per_second = 10", 1);
+    let config = doors.config(826).replace("calls_in_flight = 16", "calls_in_flight = 2");
+    let config = config.replacen("calls_per_second = 2000", "calls_per_second = 10", 1);
     doors.start_as(826, &config).await;
     doors.start(250).await;
     doors.publish_keys().await;

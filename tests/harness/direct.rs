@@ -23,6 +23,7 @@ use proto::wire::exchange_client::ExchangeClient;
 use proto::wire::ingest_client::IngestClient;
 use tonic::Status;
 use tonic::transport::Channel;
+use tonic_types::StatusExt;
 
 use crate::federation::Federation;
 use crate::place::{AdapterPlace, CountryPlace};
@@ -79,8 +80,21 @@ impl Line {
         Ok(seal::seal_push(&self.ingress, self.authority, headers, text)?)
     }
 
-    /// Pushes.
+    /// Pushes; told that it is over its quota, it comes again when it may, as an adapter does.
     pub async fn push(&self, request: wire::PushRequest) -> Result<wire::PushReply, Status> {
+        loop {
+            match self.push_once(request.clone()).await {
+                Err(status) if is_over_quota(&status) => {
+                    let again = status.get_details_retry_info().and_then(|info| info.retry_delay);
+                    tokio::time::sleep(again.unwrap_or(CALL)).await;
+                }
+                answered => return answered,
+            }
+        }
+    }
+
+    /// Pushes, and does not wait whatever it is told.
+    pub async fn push_once(&self, request: wire::PushRequest) -> Result<wire::PushReply, Status> {
         let mut ingest = IngestClient::new(self.channel.clone());
         let call = tokio::time::timeout(CALL, ingest.push(request));
         let answered = call.await.map_err(|_| Status::deadline_exceeded("no answer in time"))?;
@@ -138,6 +152,10 @@ pub fn peer(federation: &Federation, from: CountryCode, to: CountryCode) -> Resu
     let tls = Arc::new(tls::client_config(&keys.certificate, entry)?);
     let channel = dial::channel(&format!("https://{}", to.gateway.endpoint), tls)?;
     Ok(ExchangeClient::new(channel).max_decoding_message_size(limits::MESSAGE_LEN))
+}
+
+fn is_over_quota(status: &Status) -> bool {
+    status.get_details_error_info().is_some_and(|info| info.reason == "QUOTA_EXCEEDED")
 }
 
 /// The verdicts in a reply.

@@ -253,10 +253,12 @@ mod tests {
             ("country", 826, 1, 999),
             ("pushes_at_work", 8, 1, 1_024),
             ("connections", 1_024, 1, 100_000),
-            ("calls_per_second", 10_000, 10, 1_000_000),
-            ("reports_per_second", 5_000_000, 5_000, 100_000_000),
-            ("kibibytes_per_second", 1_048_576, 8_192, 100_000_000),
-            ("calls_in_flight", 64, 2, 10_000),
+            ("handshakes_of_one_address", 64, 1, 1_024),
+            ("calls_per_second", 2_000, 10, 1_000_000),
+            ("reports_per_second", 200_000, 5_000, 100_000_000),
+            ("kibibytes_per_second", 65_536, 8_192, 100_000_000),
+            ("calls_in_flight", 16, 2, 10_000),
+            ("stored_mebibytes_per_day", 65_536, 1_024, 100_000_000),
             ("wait_seconds", 30, 1, 30),
             ("page_bytes", 2_097_152, 65_536, 2_097_152),
             ("unacknowledged_days", 14, 1, 21),
@@ -265,11 +267,28 @@ mod tests {
             let with = |value: u64| {
                 let (from, to) = (format!("\n{key} = {default}"), format!("\n{key} = {value}"));
                 assert!(EXAMPLE.contains(&from), "{from}");
-                Config::parse(&EXAMPLE.replacen(&from, &to, 1), "gateway.toml")
+                // Where a key stands in two tables, each of them has its limits.
+                let places: Vec<_> = EXAMPLE.match_indices(&from).map(|(at, _)| at).collect();
+                let edited = places.iter().map(|at| {
+                    let (before, rest) = EXAMPLE.split_at(*at);
+                    Config::parse(&(before.to_owned() + &rest.replacen(&from, &to, 1)), "gateway.toml")
+                        .is_ok()
+                });
+                edited.collect::<Vec<_>>()
             };
-            assert!(with(least).is_ok() && with(most).is_ok(), "{key}: {least} to {most}");
-            assert!(with(least - 1).is_err() && with(most + 1).is_err(), "{key}: beyond {least} to {most}");
+            let all = |taken: Vec<bool>| taken.into_iter().all(|is| is);
+            let none = |taken: Vec<bool>| !taken.into_iter().any(|is| is);
+            assert!(all(with(least)) && all(with(most)), "{key}: {least} to {most}");
+            assert!(none(with(least - 1)) && none(with(most + 1)), "{key}: beyond {least} to {most}");
         }
+    }
+
+    #[test]
+    fn reports_of_a_peer_may_stand_in_an_old_file_and_are_known_to_have_no_effect() {
+        let text = EXAMPLE.replace("[quota.peer]", "[quota.peer]\nreports_per_second = 5000000");
+        let config = Config::parse(&text, "gateway.toml").unwrap();
+        assert_eq!(config.without_effect(), ["quota.peer.reports_per_second"]);
+        assert!(Config::parse(EXAMPLE, "gateway.toml").unwrap().without_effect().is_empty());
     }
 
     #[test]
@@ -284,7 +303,8 @@ mod tests {
             ("connections = 1024", "connections = 0", "1 to 100000"),
             ("page_bytes = 2097152", "page_bytes = 0", "65536 to 2097152"),
             ("level = \"info\"", "level = \"verbose\"", "error, warn, info, debug or trace"),
-            ("reports_per_second = 5000000", "reports_per_second = 4999", "reports 5000 to"),
+            ("reports_per_second = 200000", "reports_per_second = 4999", "reports 5000 to"),
+            ("stored_mebibytes_per_day = 65536", "stored_mebibytes_per_day = 1023", "MiB stored 1024 to"),
             ("unacknowledged_days = 14", "unacknowledged_days = 22", "1 to 21 days"),
         ] {
             let (message, line) = refusal(from, to);

@@ -20,6 +20,8 @@ use crate::store::{Advance, Change, Cursor, Fence, StoreError};
 
 /// An answer with nothing in it that comes sooner is followed by a pause.
 const SOONEST: Duration = Duration::from_millis(500);
+/// A pause of this length, because a peer brings too much, is told in the log.
+const NEWS: Duration = Duration::from_secs(2);
 /// The time that an answer may take beyond the wait that we asked for.
 const GRACE: Duration = Duration::from_secs(15);
 
@@ -30,6 +32,9 @@ pub struct Pull {
     origin: CountryCode,
     fence: Fence,
 }
+
+/// Why a batch is refused, and the batch as it came.
+type Offered = (Refused, wire::SignedBatch);
 
 /// Why a step brought nothing.
 #[derive(Debug, thiserror::Error)]
@@ -75,6 +80,7 @@ impl Pull {
         let work = async {
             let mut backoff = Backoff::default();
             loop {
+                self.wait_for_room().await;
                 let began = Instant::now();
                 match panics::contained(self.step()).await.unwrap_or_else(|panicked| Err(panicked.into())) {
                     // A peer that has nothing lets us wait, and one that does not must not keep us busy.
@@ -95,6 +101,23 @@ impl Pull {
             }
         };
         work.instrument(span).await;
+    }
+
+    /// Waits while the origin has brought more than may be stored of it. What it has now waits there.
+    async fn wait_for_room(&self) {
+        let pause = self.node.stored.pause(self.origin, Instant::now());
+        if pause.is_zero() {
+            return;
+        }
+        self.node.metrics.over_quota(&self.origin, "octets stored");
+        // A second's quota is a pace and no news; a day's is.
+        if pause > NEWS {
+            warn!(
+                seconds = pause.as_secs(),
+                "the peer has brought more than quota.peer lets us store of it; it is pulled again then, and nothing is lost"
+            );
+        }
+        tokio::time::sleep(pause).await;
     }
 
     fn pause(&self, error: &PullError, backoff: &mut Backoff) -> Duration {
@@ -122,14 +145,21 @@ impl Pull {
         }
         let trust = self.node.trust_list();
         let (verified, refused) = self.verify(batches, &trust, from)?;
+        if let Some((refused, batch)) = &refused {
+            evidence::keep(&self.node, self.origin, batch, refused).await;
+        }
         let octets = verified.iter().map(|batch| batch.batch().sealed.len()).sum();
         inbox::keep(&self.node, self.origin, (from, self.fence), &verified).await?;
         if !verified.is_empty() {
+            // Our own country's batches were counted when its backends pushed them.
+            if self.origin != self.node.country {
+                self.node.stored.take(self.origin, octets, Instant::now());
+            }
             self.node.metrics.pulled(self.origin, verified.len(), octets);
             self.node.progress.notify_waiters();
             info!(batches = verified.len(), octets, after = from.through, "batches kept");
         }
-        refused.map_or(Ok(verified.len()), |refused| Err(refused.into()))
+        refused.map_or(Ok(verified.len()), |(refused, _)| Err(refused.into()))
     }
 
     /// The origin does not have any more what we did not fetch. It is lost; what follows is not.
@@ -164,13 +194,13 @@ impl Pull {
         Ok(reply.batches)
     }
 
-    /// Everything up to the first batch that is refused.
+    /// Everything up to the first batch that is refused, and that one as it came.
     fn verify(
         &self,
         batches: Vec<wire::SignedBatch>,
         trust: &TrustList,
         mut cursor: Cursor,
-    ) -> Result<(Vec<VerifiedBatch>, Option<Refused>), PullError> {
+    ) -> Result<(Vec<VerifiedBatch>, Option<Offered>), PullError> {
         let origin = trust.country(self.origin).filter(|country| country.status == Status::Active);
         let origin = origin.ok_or(PullError::NotActive)?;
         let (own, now) = (self.node.country, self.node.clock.now());
@@ -183,12 +213,40 @@ impl Pull {
                     cursor = good.cursor();
                     verified.push(good);
                 }
-                Err(refused) => {
-                    evidence::keep(&self.node, self.origin, &batch, &refused);
-                    return Ok((verified, Some(refused)));
-                }
+                Err(refused) => return Ok((verified, Some((refused, batch)))),
             }
         }
         Ok((verified, None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture::{self, Fixture};
+    use crate::store::Holder;
+
+    /// Pulls France, which does not answer, for a while.
+    async fn pulled_for_a_while(fixture: &Fixture) -> String {
+        let (node, france) = (fixture.node.clone(), CountryCode::new(250).unwrap());
+        let lease = node.store.lease(names::peer(france), Holder::random(), Duration::from_secs(60));
+        let fence = lease.await.unwrap().unwrap();
+        let peers = Arc::new(Peers::new(node.clone(), String::new()));
+        let pull = Pull::new(node.clone(), peers, france, fence).run();
+        let _ = tokio::time::timeout(Duration::from_millis(500), pull).await;
+        node.metrics.text()
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_has_brought_more_than_may_be_stored_of_it_is_not_pulled() {
+        let (asked, paused) = ("exchange_retries_total{peer=\"250\"", "what=\"octets stored\"} 1");
+        let full = fixture::node();
+        full.node.stored.take(CountryCode::new(250).unwrap(), 1 << 37, Instant::now());
+        let text = pulled_for_a_while(&full).await;
+        assert!(text.contains(paused) && !text.contains(asked), "{text}");
+        let free = fixture::node();
+        free.node.stored.take(CountryCode::new(36).unwrap(), 1 << 37, Instant::now());
+        let text = pulled_for_a_while(&free).await;
+        assert!(text.contains(asked) && !text.contains("octets stored"), "{text}");
     }
 }

@@ -186,7 +186,7 @@ impl Pushes {
             Some(next) => next,
             None => self.line.seal(&self.contacts).map_err(|cause| Status::internal(cause.to_string()))?,
         };
-        let pushed = self.line.push(next.clone()).await;
+        let pushed = self.line.push_once(next.clone()).await;
         if pushed.is_err() {
             self.sealed().push(next);
         }

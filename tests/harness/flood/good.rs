@@ -67,7 +67,7 @@ impl Good {
                 return Ok(side);
             }
             let reply =
-                self.from.push(self.from.seal(&self.contacts)?).await.context("a good push is taken")?;
+                self.from.push_once(self.from.seal(&self.contacts)?).await.context("a good push is taken")?;
             let verdicts = direct::verdicts(&reply)?;
             ensure!(verdicts.iter().all(|verdict| *verdict == Verdict::Accepted), "{verdicts:?}");
             side.took(self.contacts.len(), since.elapsed());
