@@ -223,6 +223,29 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn every_metric_has_the_labels_of_the_page_and_no_others() {
+        let (_world, admin) = admin().await;
+        let text = admin.text();
+        let page = include_str!("../../deploy/metrics.md");
+        let mut seen = 0;
+        for row in page.lines().filter_map(|line| line.strip_prefix("| `adapter_")) {
+            let cells: Vec<_> = row.split('|').collect();
+            let name = format!("adapter_{}", cells[0].trim().trim_end_matches('`'));
+            let of_page: Vec<_> =
+                cells[1].split(',').map(str::trim).filter(|label| !label.is_empty()).collect();
+            let samples = text.lines().filter_map(|line| line.strip_prefix(name.as_str()));
+            for sample in samples.filter(|rest| rest.starts_with(['{', ' '])) {
+                let labels = sample.split_once('}').map_or("", |(labels, _)| labels);
+                let labels: Vec<_> =
+                    labels.split(['{', ',']).filter_map(|label| Some(label.split_once('=')?.0)).collect();
+                assert_eq!(labels, of_page, "{name}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 20, "{seen}");
+    }
+
+    #[tokio::test]
     async fn what_keeps_it_from_its_work_is_said_with_a_remedy() {
         let (world, mut admin) = admin().await;
         assert!(admin.problems().is_empty());

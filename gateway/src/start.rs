@@ -41,6 +41,8 @@ use crate::{damage, elsewhere, expiry, health, http, names, retention, witness};
 const TRUST_EVERY: Duration = Duration::from_secs(5);
 /// How long open calls may take to finish when we stop.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long answers of the admin listener may take then.
+const FAREWELL: Duration = Duration::from_secs(1);
 /// Calls at once on one connection: adapters send whole pushes, peers a few small requests.
 const NATIONAL_STREAMS: u32 = 16;
 const PEER_STREAMS: u32 = 64;
@@ -89,10 +91,17 @@ pub async fn run_with(
     let retention = while_held(node.clone(), names::RETENTION, stop.clone(), retention::run);
     stages.spawn("retention", stop.clone(), retention);
     stages.spawn("health", stop.clone(), health::run(node.clone(), reporters, stop.clone()));
-    stages.spawn("admin", stop.clone(), admin(node.clone(), listeners.admin, stop.clone()));
+    // Whoever asks during the stop is told that we are stopping, so the admin listener ends last.
+    let (last, over) = (Stages::new(stop.clone()), CancellationToken::new());
+    last.spawn("admin", over.clone(), admin(node.clone(), listeners.admin, over.clone()));
     stop.cancelled().await;
     finish(&node, stages.tasks()).await;
-    stages.ended().map_or(Ok(()), |stage| Err(StartError::StageEnded(stage)))
+    over.cancel();
+    last.tasks().close();
+    // Who keeps a connection to it open is waited for no longer.
+    let _ = tokio::time::timeout(FAREWELL, last.tasks().wait()).await;
+    info!("stopped");
+    stages.ended().or(last.ended()).map_or(Ok(()), |stage| Err(StartError::StageEnded(stage)))
 }
 
 /// Answers adapters and peers until the stop: the half of a gateway that others call. Gives what tells balancers
@@ -127,7 +136,6 @@ async fn finish(node: &Node, tasks: &TaskTracker) {
         Ok(Err(cause)) => error!(%cause, "the store did not close cleanly; it recovers at the next start"),
         Err(_) => error!("the store did not close in time; it recovers at the next start"),
     }
-    info!("stopped");
 }
 
 /// What adapters may call.

@@ -266,6 +266,16 @@ impl Metrics {
         self.cursor_lag.get_or_create(&labels::Peer { peer: peer.to_string() }).set(batches);
     }
 
+    /// What waits is not known now: old figures would look like new ones.
+    pub fn nothing_known_to_wait(&self) {
+        for family in [&self.undelivered, &self.undelivered_age] {
+            family.clear();
+        }
+        for family in [&self.unacknowledged, &self.unacknowledged_age, &self.cursor_lag] {
+            family.clear();
+        }
+    }
+
     /// Counts a push that waits for its turn, for as long as it does.
     #[must_use]
     pub fn push_waits(&self) -> PushWaits {
@@ -436,6 +446,29 @@ mod tests {
         for name in words.filter(|word| word.starts_with("exchange_")) {
             assert!(shown.contains(&name), "{name} is in deploy/alerts.rules.yml, and no metric");
         }
+    }
+
+    #[test]
+    fn every_metric_has_the_labels_of_the_page_and_no_others() {
+        let text = busy().text();
+        let page = include_str!("../../deploy/metrics.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `exchange_"));
+        let mut seen = 0;
+        for row in rows {
+            let cells: Vec<_> = row.split('|').collect();
+            let name = format!("exchange_{}", cells[0].trim().trim_end_matches('`'));
+            let of_page: Vec<_> =
+                cells[1].split(',').map(str::trim).filter(|label| !label.is_empty()).collect();
+            let samples = text.lines().filter_map(|line| line.strip_prefix(name.as_str()));
+            for sample in samples.filter(|rest| rest.starts_with(['{', ' '])) {
+                let labels = sample.split_once('}').map_or("", |(labels, _)| labels);
+                let labels: Vec<_> =
+                    labels.split(['{', ',']).filter_map(|label| Some(label.split_once('=')?.0)).collect();
+                assert_eq!(labels, of_page, "{name}");
+                seen += 1;
+            }
+        }
+        assert!(seen > 25, "{seen}");
     }
 
     #[test]

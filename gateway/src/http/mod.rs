@@ -41,6 +41,7 @@ async fn ready(State(node): State<Arc<Node>>) -> impl IntoResponse {
 
 async fn metrics(State(node): State<Arc<Node>>) -> impl IntoResponse {
     if let Err(cause) = backlog::show(&node).await {
+        node.metrics.nothing_known_to_wait();
         debug!(%cause, "the backlog is not known; /readyz says why");
     }
     node.metrics.key_lists(node.key_lists.ready(node.clock.now()));
@@ -62,4 +63,33 @@ async fn receipt(
     };
     let last = receipts::last(&node, peer, stage).await;
     last.map_err(|_| StatusCode::SERVICE_UNAVAILABLE)?.ok_or(StatusCode::NOT_FOUND)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+    use crate::backlog::Waiting;
+    use crate::fixture;
+
+    async fn page(node: &Arc<Node>) -> String {
+        let answer = metrics(State(node.clone())).await.into_response();
+        let octets = to_bytes(answer.into_body(), 1 << 20).await.unwrap();
+        String::from_utf8(octets.to_vec()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_not_shown_when_the_store_cannot_say_it() {
+        let fixture = fixture::node();
+        let (peer, waiting) = (CountryCode::new(250).unwrap(), Waiting { batches: 7, oldest_seconds: 7 });
+        fixture.node.metrics.unacknowledged(peer, waiting);
+        fixture.node.metrics.cursor_lag(peer, 7);
+        fixture.node.metrics.undelivered("826/1".parse().unwrap(), waiting);
+        assert_eq!(page(&fixture.node).await.matches("} 7\n").count(), 5);
+        fixture.node.store.close().await.unwrap();
+        let old = page(&fixture.node).await;
+        assert_eq!(old.matches("} 7\n").count(), 0, "{old}");
+        assert!(old.contains("exchange_build_info"), "the rest is there");
+    }
 }
