@@ -78,6 +78,16 @@ mod tests {
     }
 
     #[test]
+    fn so_many_are_inside_and_the_next_puts_the_first_out() {
+        let crowd = Crowd::new(1_024);
+        let inside: Vec<_> = (0..1_024).map(|_| crowd.enter()).collect();
+        assert!(inside.iter().all(|stay| !stay.over.is_cancelled()));
+        let _next = crowd.enter();
+        let out = inside.iter().filter(|stay| stay.over.is_cancelled()).count();
+        assert!(out == 1 && inside[0].over.is_cancelled());
+    }
+
+    #[test]
     fn who_leaves_makes_room() {
         let crowd = Crowd::new(2);
         let first = crowd.enter();

@@ -103,6 +103,11 @@ impl Victim {
         }
     }
 
+    /// The most memory that it has held so far, octets.
+    pub(crate) fn peak(&self) -> u64 {
+        harness::process::peak_rss(self.process.id()).unwrap()
+    }
+
     pub(crate) fn peers(&self) -> SocketAddr {
         self.doors.door(826).peers
     }
@@ -217,13 +222,53 @@ impl Raw {
         timeout(PATIENCE, answered).await.expect("the gateway answers");
     }
 
+    /// Reads the answer to a call: the kind of its first frame, headers or a cancellation, and what is in it.
+    pub(crate) async fn answer(&mut self, stream: u32) -> (u8, Vec<u8>) {
+        let answered = async {
+            loop {
+                let (kind, of, payload) = self.whole_frame().await.expect("the connection stays open");
+                if of == stream && [HEADERS, RST_STREAM].contains(&kind) {
+                    return (kind, payload);
+                }
+            }
+        };
+        timeout(PATIENCE, answered).await.expect("the gateway answers")
+    }
+
+    /// Whether a ping that was said is answered, and the connection not ended in its place.
+    pub(crate) async fn is_there(&mut self) -> bool {
+        const ANSWER: u8 = 1;
+        let answered = async {
+            loop {
+                let mut head = [0; 9];
+                if self.stream.read_exact(&mut head).await.is_err() {
+                    return false;
+                }
+                let [a, b, c, kind, flags, ..] = head;
+                let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap()];
+                if self.stream.read_exact(&mut payload).await.is_err() || kind == GOAWAY {
+                    return false;
+                }
+                if kind == PING && flags & ANSWER == ANSWER {
+                    return true;
+                }
+            }
+        };
+        timeout(PATIENCE, answered).await.expect("the gateway answers a ping, or ends the connection")
+    }
+
     /// Kind and stream of the next frame; nothing if there is none any more.
     async fn frame(&mut self) -> Option<(u8, u32)> {
+        self.whole_frame().await.map(|(kind, stream, _)| (kind, stream))
+    }
+
+    /// The next frame with what is in it.
+    async fn whole_frame(&mut self) -> Option<(u8, u32, Vec<u8>)> {
         let mut head = [0; 9];
         self.stream.read_exact(&mut head).await.ok()?;
         let [a, b, c, kind, _, stream @ ..] = head;
         let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap()];
         self.stream.read_exact(&mut payload).await.ok()?;
-        Some((kind, u32::from_be_bytes(stream)))
+        Some((kind, u32::from_be_bytes(stream), payload))
     }
 }

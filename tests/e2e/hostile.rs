@@ -14,6 +14,11 @@ use crate::attacks::{
 };
 use crate::doors::header;
 
+/// Connections of one country that have shaken hands: nearly a quarter of all, which is what there is room for.
+const SHAKEN: u64 = 240;
+/// The most memory that each of them may take while it is idle: 128 KiB.
+const MEMORY_OF_ONE: u64 = 128 << 10;
+
 const PULL: &str = "/exchange.v1.Exchange/Pull";
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +78,18 @@ async fn ten_thousand_idle_connections_cost_little_and_keep_nobody_out() {
         held
     };
     let _held = victim.serves_during(attack).await;
+    // And some hundreds with TLS and HTTP/2, and nothing said on them.
+    let (before, mut shaken) = (victim.peak(), Vec::new());
+    for _ in 0..SHAKEN {
+        shaken.push(victim.french().await);
+    }
+    let each = (victim.peak() - before) / SHAKEN;
+    assert!(each < MEMORY_OF_ONE, "{each} octets for each");
     victim.is_well().await;
+    for line in &mut shaken {
+        line.say(&frame(PING, 0, 0, &[0; 8])).await.unwrap();
+        assert!(line.is_there().await, "they are still served");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

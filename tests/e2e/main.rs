@@ -16,6 +16,7 @@ mod health;
 mod hostile;
 mod invariants;
 mod life_of_a_token;
+mod limits;
 mod many_contacts;
 mod national_system;
 mod one_country;
