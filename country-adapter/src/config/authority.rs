@@ -57,18 +57,27 @@ pub struct SecuredConfig {
 
 /// What contacts count, and when a citizen is told. Not epidemiologically validated.
 #[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(try_from = "RiskTable")]
 pub struct RiskConfig {
+    mechanism: Mechanism,
+    threshold: Threshold,
+}
+
+/// The table as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RiskTable {
     /// The number of these weights, 1 to 65,535; another one whenever a weight changes.
     #[serde(deserialize_with = "within::<_, 1, 65_535>")]
-    pub mechanism: u32,
+    mechanism: u32,
     /// Tenths of a metre-minute for a minute at less than 1 m, 1-2 m, 2-4 m and more than 4 m.
-    pub weights: [u16; 4],
-    /// The least sum that is told.
-    pub threshold: u16,
+    weights: [u16; 4],
+    /// The least sum that is told, 1 to 65,535.
+    #[serde(deserialize_with = "within::<_, 1, 65_535>")]
+    threshold: u32,
     /// Days that are summed up, 1 to 14.
     #[serde(deserialize_with = "within::<_, 1, 14>")]
-    pub days: u32,
+    days: u32,
 }
 
 /// Analyses of who met whom. Off unless enabled.
@@ -113,24 +122,48 @@ impl RiskConfig {
     /// The weights under their number.
     #[must_use]
     pub fn mechanism(&self) -> Mechanism {
-        let number = u16::try_from(self.mechanism).expect("read within 1 to 65,535");
-        Mechanism { number, weights: self.weights }
+        self.mechanism
     }
 
     /// From when on a phone's owner is told.
     #[must_use]
     pub fn threshold(&self) -> Threshold {
-        Threshold { least: self.threshold, days: u16::try_from(self.days).expect("read within 1 to 14") }
+        self.threshold
+    }
+}
+
+impl TryFrom<RiskTable> for RiskConfig {
+    type Error = String;
+
+    fn try_from(table: RiskTable) -> Result<Self, Self::Error> {
+        let small = |number: u32| u16::try_from(number).expect("read within 1 to 65,535");
+        let mechanism = Mechanism { number: small(table.mechanism), weights: table.weights };
+        let known = Mechanism::default();
+        // Phones know what the default number means, and refuse what its weights cannot add.
+        if mechanism.number == known.number && mechanism.weights != known.weights {
+            return Err(format!(
+                "mechanism {} means the weights {:?}, and these are {:?}; give other weights another number",
+                known.number, known.weights, mechanism.weights
+            ));
+        }
+        let threshold = Threshold { least: small(table.threshold), days: small(table.days) };
+        Ok(Self { mechanism, threshold })
     }
 }
 
 impl Default for RiskConfig {
     fn default() -> Self {
+        Self { mechanism: Mechanism::default(), threshold: Threshold::default() }
+    }
+}
+
+impl Default for RiskTable {
+    fn default() -> Self {
         let (mechanism, threshold) = (Mechanism::default(), Threshold::default());
         Self {
             mechanism: mechanism.number.into(),
             weights: mechanism.weights,
-            threshold: threshold.least,
+            threshold: threshold.least.into(),
             days: threshold.days.into(),
         }
     }

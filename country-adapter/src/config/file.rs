@@ -166,6 +166,20 @@ tokens_per_origin_and_day = 2000000
     }
 
     #[test]
+    fn other_weights_have_another_number_and_nobody_is_told_of_nothing() {
+        let read = |risk: &str| {
+            let text = EXAMPLE.replacen("[publish]", &format!("[risk]\n{risk}\n[publish]"), 1);
+            ConfigFile::parse(Path::new("/etc/a/adapter.toml"), text)
+        };
+        let wrong = |risk: &str| read(risk).map(drop).unwrap_err().to_string();
+        assert!(wrong("weights = [20, 4, 1, 0]").contains("give other weights another number"));
+        assert!(wrong("threshold = 0").contains("1 to 65535"), "{}", wrong("threshold = 0"));
+        let other = read("mechanism = 2\nweights = [20, 4, 1, 0]").unwrap().config.risk.mechanism();
+        assert_eq!((other.number, other.weights), (2, [20, 4, 1, 0]));
+        assert!(read("weights = [10, 4, 1, 0]\nthreshold = 1").is_ok());
+    }
+
+    #[test]
     fn paths_count_from_the_file() {
         let file = ConfigFile::parse(Path::new("/etc/a/adapter.toml"), EXAMPLE.into()).unwrap();
         let config = file.config;

@@ -9,6 +9,7 @@ mod increment;
 mod poster;
 pub mod queue;
 pub mod reader;
+mod remembered;
 mod store;
 
 pub use entry::{Advice, Entry, ListKind, Visit};

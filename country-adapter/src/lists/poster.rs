@@ -17,7 +17,7 @@ use tracing::{error, info};
 use super::entry::{Entry, ListKind};
 use super::increment::{Head, Parameters};
 use super::store::{Damaged, Store};
-use super::{dummies, queue};
+use super::{dummies, queue, remembered};
 use crate::blocking::blocking;
 use crate::clock::Clock;
 use crate::durable::{self, Disk, PRIVATE, PRIVATE_DIR};
@@ -76,7 +76,12 @@ impl Poster {
         finish_renames(&disk, &lists, &posting)?;
         let public = places.public.map(|folder| folder.join("v1"));
         let store = Arc::new(Store::open(&lists, disk.clone())?);
-        let poster = Self { disk, store, key, parameters, queue, posting, public, clock };
+        let known = remembered::read(&lists, parameters)?;
+        let mut poster = Self { disk, store, key, parameters: known, queue, posting, public, clock };
+        // What waits was computed with the weights of the last start, and is posted under their number.
+        while known != parameters && !poster.post_queue()?.is_empty() {}
+        remembered::write(&poster.disk, &lists, parameters)?;
+        poster.parameters = parameters;
         poster.publish_all()?;
         Ok(poster)
     }

@@ -18,10 +18,14 @@ impl Place {
     }
 
     fn open(&self, disk: Disk) -> Result<Poster, Damaged> {
+        self.open_with(disk, parameters())
+    }
+
+    fn open_with(&self, disk: Disk, parameters: Parameters) -> Result<Poster, Damaged> {
         let (state, public) = (self.dir.path().join("state"), self.dir.path().join("public"));
         let places = Places { state: &state, public: Some(&public) };
         let key = SigningKey::from_pkcs8(&self.key).unwrap();
-        Poster::open(&places, (disk, self.clock.clone()), key, parameters())
+        Poster::open(&places, (disk, self.clock.clone()), key, parameters)
     }
 
     fn steady(&self) -> Arc<SteadyClock> {
@@ -330,4 +334,31 @@ fn a_large_posting_is_parted_into_increments_that_follow_each_other() {
     assert_eq!(rest.last, 3);
     place.put_down("2", &[(ListKind::Contacts, 1)]);
     assert_eq!(poster.post().unwrap(), [(ListKind::Contacts, (4, 1))].into());
+}
+
+#[test]
+fn what_waited_over_a_change_of_weights_is_posted_under_the_number_that_it_was_computed_with() {
+    let place = Place::new();
+    let mechanisms = |poster: &Poster| {
+        let key = SigningKey::from_pkcs8(&place.key).unwrap();
+        let mut reader = Reader::new(ListKind::Contacts, "826/0".parse().unwrap(), *key.public());
+        let mut found = Vec::new();
+        let part = poster.store().since(ListKind::Contacts, 0).unwrap();
+        let visit = |increment: &super::super::increment::Checked<'_>| {
+            found.push(increment.head.parameters.mechanism);
+        };
+        reader.read(&part.read().unwrap(), visit).unwrap();
+        found
+    };
+    let (old, new) = (parameters(), Parameters { mechanism: 2, ..parameters() });
+    drop(place.open_with(Disk::default(), old).unwrap());
+    place.put_down("a", &[(ListKind::Contacts, 1)]);
+    let poster = place.open_with(Disk::default(), new).unwrap();
+    place.put_down("b", &[(ListKind::Contacts, 2)]);
+    poster.post().unwrap();
+    assert_eq!(mechanisms(&poster), [1, 2]);
+    drop(poster);
+    place.put_down("c", &[(ListKind::Contacts, 3)]);
+    let poster = place.open_with(Disk::default(), new).unwrap();
+    assert_eq!(mechanisms(&poster), [1, 2], "nothing has changed: it waits for its time");
 }
