@@ -50,8 +50,8 @@ pub struct ListsConfig {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SecuredConfig {
-    /// Service tokens that are opened a day for one other country, 1 to 100,000,000; 2,000,000 unless given.
-    #[serde(default = "two_million", deserialize_with = "within::<_, 1, 100_000_000>")]
+    /// Service tokens that are opened a day for one other country, 1 to 100,000,000; 400,000 unless given.
+    #[serde(default = "four_hundred_thousand", deserialize_with = "within::<_, 1, 100_000_000>")]
     pub tokens_per_origin_and_day: u32,
 }
 
@@ -196,6 +196,6 @@ fn five_minutes() -> u32 {
     300
 }
 
-fn two_million() -> u32 {
-    2_000_000
+fn four_hundred_thousand() -> u32 {
+    400_000
 }

@@ -130,7 +130,7 @@ mod tests {
             (phones.contacts_per_case, phones.case_code_hours, phones.connections),
             (5_000, 24, 1_024)
         );
-        assert_eq!((lists.interval_s, config.secured.unwrap().tokens_per_origin_and_day), (300, 2_000_000));
+        assert_eq!((lists.interval_s, config.secured.unwrap().tokens_per_origin_and_day), (300, 400_000));
         let default = RiskConfig::default();
         assert_eq!(config.risk.mechanism(), default.mechanism());
         assert_eq!(config.risk.threshold(), default.threshold());
@@ -143,7 +143,7 @@ mod tests {
 
     const SECURED: &str = "[secured]
 # Service tokens that are opened a day for one other country, 1 to 100000000.
-tokens_per_origin_and_day = 2000000
+tokens_per_origin_and_day = 400000
 ";
 
     #[test]
