@@ -105,7 +105,7 @@ fn second_degree_is_off_unless_a_line_turns_it_on() {
     }
     assert!(!folder.path().join("state/second-degree").exists());
     let text = std::fs::read_to_string(&config).unwrap().replace("enabled = false", "enabled = true");
-    let text = text.replace("[secured]", "").replace("tokens_per_origin_and_day = 2000000", "");
+    let text = text.replace("[secured]", "").replace("tokens_per_origin_and_day = 400000", "");
     std::fs::write(&config, text).unwrap();
     let refused = country_adapter(&["advice", "candidates", &config]);
     assert_eq!(refused.status.code(), Some(3), "{}", error_of(&refused));
