@@ -14,6 +14,7 @@ mod migrate;
 mod news;
 mod partitions;
 mod rows;
+mod space;
 #[cfg(test)]
 mod tests;
 mod transaction;

@@ -17,10 +17,10 @@ use super::{
     database::{Database, Used},
     failure::{Failure, Patience},
     group::{Outcomes, Touched},
-    partitions,
+    partitions, space,
     transaction::{self, Mark},
 };
-use crate::store::{Change, Committed, StoreError, Stream, Tail, tails::Tails};
+use crate::store::{Change, Committed, Room, StoreError, Stream, Tail, tails::Tails};
 
 /// A group takes no more changes when it has this many octets; each entry counts for [`ENTRY_COST`] at least.
 const GROUP_OCTETS: usize = 16 << 20;
@@ -47,6 +47,8 @@ pub(super) struct Writer {
     mark: Mark,
     /// Days that have a partition, as far as is known.
     days: BTreeSet<i32>,
+    /// The day of the last entry, if it found no space.
+    starved: Option<i32>,
 }
 
 /// What one try came to.
@@ -70,7 +72,8 @@ impl Writer {
         jobs: mpsc::Receiver<Job>,
         process: [u8; 16],
     ) -> Self {
-        Self { database, tails, jobs, mark: Mark { process, group: 0 }, days: BTreeSet::new() }
+        let (mark, days) = (Mark { process, group: 0 }, BTreeSet::new());
+        Self { database, tails, jobs, mark, days, starved: None }
     }
 
     /// Works until the store is closed or dropped.
@@ -132,10 +135,38 @@ impl Writer {
 
     async fn keep(&mut self, changes: Arc<[Change]>) -> Result<Outcomes, StoreError> {
         let touched = Touched::by(&changes);
+        if changes.iter().all(|change| change.appends.is_empty() && matches!(change.room, Room::Common)) {
+            self.find_space().await?;
+        }
+        let kept = self.keep_touched(&touched, changes).await;
+        match (&kept, touched.days.last()) {
+            (Err(StoreError::NoSpace { .. }), Some(day)) => self.starved = Some(*day),
+            (Ok(_), Some(_)) => self.starved = None,
+            _ => {}
+        }
+        kept
+    }
+
+    /// Small changes are told what an entry was told, until one finds space again.
+    async fn find_space(&mut self) -> Result<(), StoreError> {
+        let Some(day) = self.starved else { return Ok(()) };
+        let checked = self.database.within(space::check(&self.database, day)).await;
+        if let Err(failure) = checked {
+            return Patience::of(Duration::ZERO).again(failure, self.database.name()).await;
+        }
+        self.starved = None;
+        Ok(())
+    }
+
+    async fn keep_touched(
+        &mut self,
+        touched: &Touched,
+        changes: Arc<[Change]>,
+    ) -> Result<Outcomes, StoreError> {
         let mut patience = Patience::of(PATIENCE);
         loop {
             self.mark.group += 1;
-            let failure = match self.attempt(&touched, changes.clone()).await {
+            let failure = match self.attempt(touched, changes.clone()).await {
                 Ok(Tried::Kept(outcomes)) => return Ok(outcomes),
                 Ok(Tried::Unanswered(failure, tails, outcomes)) => {
                     warn!(?failure, "a commit was not answered; asking what became of it");

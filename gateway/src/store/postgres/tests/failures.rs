@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use bytes::Bytes;
 use tonic::Code;
 
 use super::*;
+use crate::store::{Once, Room};
 
 const LEASE: LeaseName = LeaseName::new([7; 8]);
 
@@ -78,4 +80,29 @@ async fn a_disk_that_is_full_is_said_at_once_and_is_no_other_error() {
     assert_eq!(tonic::Status::from(failed).code(), Code::ResourceExhausted);
     failing(&database, "entry", "53100", 0);
     assert_eq!(store.commit(change).await.unwrap(), Committed::Done { sequences: vec![1] });
+}
+
+/// A row of a cursor still finds room in a page that is there.
+#[tokio::test(flavor = "multi_thread")]
+async fn once_an_entry_has_found_no_space_whoever_asks_for_space_is_told_so_until_there_is_some() {
+    let database = database();
+    let store = open(&database).await;
+    let asks = || {
+        let once = Once { id: OnceId::new(b"probe").unwrap(), digest: [0; 32], answer: Bytes::new() };
+        store.commit(Change { once: Some(once), ..Change::default() })
+    };
+    asks().await.unwrap();
+    failing(&database, "entry", "53100", u32::MAX);
+    asks().await.unwrap();
+    let entry = contract::appends(1, vec![contract::append(STREAM, "a")]);
+    store.commit(entry.clone()).await.unwrap_err();
+    let told = asks().await;
+    assert!(matches!(told, Err(StoreError::NoSpace { .. })), "{told:?}");
+    let frees = Change { room: Room::Reserve, ..Change::default() };
+    store.commit(frees).await.expect("what frees space needs none");
+    failing(&database, "entry", "53100", 0);
+    asks().await.unwrap();
+    assert_eq!(store.commit(entry).await.unwrap(), Committed::Done { sequences: vec![1] });
+    let names = contract::all(&*store, Stream::new(*b"no space"), 0, 10_000).await;
+    assert!(names.is_empty(), "what was tried is not kept");
 }
