@@ -56,7 +56,7 @@ pub struct SecuredConfig {
 }
 
 /// What contacts count, and when a citizen is told. Not epidemiologically validated.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize)]
 #[serde(try_from = "RiskTable")]
 pub struct RiskConfig {
     mechanism: Mechanism,
@@ -148,12 +148,6 @@ impl TryFrom<RiskTable> for RiskConfig {
         }
         let threshold = Threshold { least: small(table.threshold), days: small(table.days) };
         Ok(Self { mechanism, threshold })
-    }
-}
-
-impl Default for RiskConfig {
-    fn default() -> Self {
-        Self { mechanism: Mechanism::default(), threshold: Threshold::default() }
     }
 }
 
