@@ -109,7 +109,7 @@ impl Builder {
         Self { cluster: Some(cluster), ..self }
     }
 
-    /// Puts a [`Proxy`] in front of each gateway's listeners for peers and adapters.
+    /// Puts a [`Proxy`] in front of each gateway's listeners for peers and adapters, and of each country's database.
     #[must_use]
     pub fn proxied(mut self) -> Self {
         self.lines = Lines::Proxied;
@@ -132,7 +132,7 @@ impl Builder {
         let plans = if self.plans.is_empty() { three_countries() } else { self.plans.clone() };
         let place = FederationPlace::new(home.path());
         let mut members = self.placed(home.path(), plans)?;
-        self.databases(&mut members)?;
+        let database_lines = self.databases(&mut members)?;
         let (taps, proxies) = (self.taps(&place, &members)?, self.proxies(&members)?);
         let balancers = if proxies.is_empty() { balancers(&members)? } else { Vec::new() };
         let commands = setup::make(&binaries.pki, &place, &members).await?;
@@ -140,7 +140,8 @@ impl Builder {
         members.iter().try_for_each(|member| configs::write(&place, member, own))?;
         let launches = self.launches(binaries, &members);
         let ready = READY + READY_EACH * u32::try_from(members.len())?;
-        let start = Start { home, place, members, launches, commands, taps, balancers, proxies };
+        let start =
+            Start { home, place, members, launches, commands, taps, balancers, proxies, database_lines };
         let federation = Federation::new(start);
         federation.launch_all()?;
         federation.wait_ready(ready).await?;
@@ -176,18 +177,25 @@ impl Builder {
         Ok(placed)
     }
 
-    /// A database for every country that has one.
-    fn databases(&self, members: &mut [setup::Member]) -> Result<()> {
+    /// A database for every country that has one; gives who stands in the lines to them.
+    fn databases(&self, members: &mut [setup::Member]) -> Result<Vec<Proxy>> {
+        let mut lines = Vec::new();
         for (plan, country) in members {
             if matches!(plan.store, StorePlan::Postgres { .. }) {
-                let database = match &self.cluster {
-                    Some(own) => own.database(),
-                    None => cluster::shared()?.database(),
+                let cluster = match &self.cluster {
+                    Some(own) => own,
+                    None => cluster::shared()?,
                 };
-                country.database = Some(database?);
+                country.database = Some(if self.lines == Lines::Proxied {
+                    let at = ports::free(1)?[0];
+                    lines.push(Proxy::start(at, vec![cluster.address()])?);
+                    cluster.database_behind(at)?
+                } else {
+                    cluster.database()?
+                });
             }
         }
-        Ok(())
+        Ok(lines)
     }
 
     fn taps(&self, place: &FederationPlace, members: &[setup::Member]) -> Result<Vec<Tap>> {

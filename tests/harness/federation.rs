@@ -40,6 +40,7 @@ pub struct Federation {
     _taps: Vec<Tap>,
     _balancers: Vec<Balancer>,
     proxies: BTreeMap<CountryCode, [Proxy; 2]>,
+    database_lines: Vec<Proxy>,
     _turn: Option<Turn>,
 }
 
@@ -60,6 +61,8 @@ pub(crate) struct Start {
     pub(crate) balancers: Vec<Balancer>,
     /// In front of each gateway's listeners, for peers and for adapters.
     pub(crate) proxies: BTreeMap<CountryCode, [Proxy; 2]>,
+    /// In front of each country's database.
+    pub(crate) database_lines: Vec<Proxy>,
 }
 
 impl Home {
@@ -79,7 +82,8 @@ impl Federation {
     }
 
     pub(crate) fn new(start: Start) -> Self {
-        let Start { home, place, members, launches, commands, taps, balancers, proxies } = start;
+        let Start { home, place, members, launches, commands, taps, balancers, proxies, database_lines } =
+            start;
         let members = members.into_iter().map(|(plan, country)| (plan.code, (plan, country))).collect();
         Self {
             processes: Mutex::default(),
@@ -91,6 +95,7 @@ impl Federation {
             _taps: taps,
             _balancers: balancers,
             proxies,
+            database_lines,
             _turn: None,
         }
     }
@@ -172,6 +177,11 @@ impl Federation {
     /// What stands in the lines to a country's gateway, from peers and from adapters, if the federation was built so.
     pub fn proxies(&self, code: CountryCode) -> Result<&[Proxy; 2]> {
         self.proxies.get(&code).with_context(|| format!("no proxy stands in front of the gateway of {code}"))
+    }
+
+    /// What stands in the lines from each country's gateways to its database, if the federation was built so.
+    pub fn database_lines(&self) -> impl Iterator<Item = &Proxy> {
+        self.database_lines.iter()
     }
 
     /// Hands a file of lines to an authority's adapter, and gives the answer to each line.

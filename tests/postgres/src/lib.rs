@@ -114,12 +114,17 @@ impl Cluster {
 
     /// Makes an empty database that the role owns.
     pub fn database(&self) -> Result<Database> {
+        self.database_behind(self.address)
+    }
+
+    /// The same, to be reached where somebody listens who hands on to the server. Its certificate is for 127.0.0.1.
+    pub fn database_behind(&self, at: SocketAddr) -> Result<Database> {
         let name = format!("gateway_{}", self.databases.fetch_add(1, Ordering::Relaxed));
         self.sql("postgres", &format!("CREATE DATABASE {name} OWNER {ROLE}"))?;
-        let (host, port) = (self.address.ip(), self.address.port());
+        let (host, port) = (at.ip(), self.address.port());
         let sockets = self.folder.display().to_string().replace('/', "%2F");
         Ok(Database {
-            url: format!("postgres://{ROLE}@{host}:{port}/{name}?sslmode=verify-full"),
+            url: format!("postgres://{ROLE}@{host}:{}/{name}?sslmode=verify-full", at.port()),
             socket_url: format!("postgres://{ROLE}@{sockets}:{port}/{name}?sslmode=disable"),
             socket: self.folder.join(format!(".s.PGSQL.{port}")),
             ca: self.folder.join("ca.crt"),
@@ -169,6 +174,13 @@ impl Cluster {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
+    }
+
+    /// Whether the server runs, ready or not.
+    #[must_use]
+    pub fn runs(&self) -> bool {
+        let data = self.folder.join("data");
+        run(&self.programs, "pg_ctl", &["status".as_ref(), "-D".as_ref(), data.as_os_str()]).is_ok()
     }
 
     /// The process id of the server; its other processes are children of it.
