@@ -3,7 +3,8 @@
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Federations that run at the same time.
-static TURNS: Semaphore = Semaphore::const_new(2);
+static TURNS: Semaphore = Semaphore::const_new(AT_ONCE as usize);
+const AT_ONCE: u32 = 2;
 
 /// The right to run one, until it is dropped.
 #[derive(Debug)]
@@ -14,4 +15,9 @@ pub struct Turn(
 /// Waits for a turn. [`crate::Builder::start`] does so itself; whoever starts the `federation` command does it here.
 pub async fn mine() -> Turn {
     Turn(TURNS.acquire().await.expect("the semaphore is never closed"))
+}
+
+/// Waits until nobody else runs one: for what is measured, and what a time is demanded of.
+pub async fn alone() -> Turn {
+    Turn(TURNS.acquire_many(AT_ONCE).await.expect("the semaphore is never closed"))
 }

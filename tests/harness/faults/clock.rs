@@ -16,6 +16,10 @@ const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 const FOLDERS: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"];
 /// Where the clock is, one step after the other, seconds from the truth.
 const STEPS: [&str; 4] = ["+3600", "+0", "-3600", "+0"];
+/// Whose clocks jump.
+const NODES: usize = 2;
+/// How often the log of one of them must show that its clock is wrong: ahead and behind.
+pub(super) const SEEN: usize = 2 * NODES;
 /// A step has shown if the log has a time so many minutes from the truth.
 const SHOWN: u64 = 50;
 const DAY: u64 = 24 * 60;
@@ -40,7 +44,7 @@ pub(super) async fn strike(scene: &mut Scene) -> Result<Struck> {
     Ok(Struck::yes(times, did))
 }
 
-async fn steps(scene: &mut Scene, library: &Path, nodes: [Node; 2]) -> Result<usize> {
+async fn steps(scene: &mut Scene, library: &Path, nodes: [Node; NODES]) -> Result<usize> {
     let file = scene.federation.folder().join("clock");
     fs::write(&file, "+0")?;
     for node in nodes {

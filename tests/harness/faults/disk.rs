@@ -22,6 +22,8 @@ use crate::place::GatewayPlace;
 const SOON: Duration = Duration::from_secs(30);
 /// How often it is looked whether the gateway has ended.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often a gateway's disk is filled: down to its reserve, and to its end.
+pub(super) const FILLED: usize = 2;
 /// Octets of a gateway's disk, and of an adapter's.
 const GATEWAYS: u64 = 64 << 20;
 const ADAPTERS: u64 = 16 << 20;
@@ -31,14 +33,14 @@ const FULL: &str = "No space left";
 const LITTLE: u64 = 48 << 10;
 
 /// A tmpfs whose one folder is mounted where a process has its files.
-struct SmallDisk {
+pub(super) struct SmallDisk {
     folder: PathBuf,
     root: PathBuf,
 }
 
 impl SmallDisk {
     /// Puts the files of a folder on a disk of their own. The process that uses them must not run.
-    fn under(folder: &Path, octets: u64) -> Result<Self> {
+    pub(super) fn under(folder: &Path, octets: u64) -> Result<Self> {
         let disk = Self { folder: folder.into(), root: folder.with_extension("disk") };
         let (at, root, data) = (shown(folder)?, shown(&disk.root)?, shown(&disk.data())?.to_owned());
         fs::create_dir_all(&disk.root)?;
@@ -57,7 +59,7 @@ impl SmallDisk {
     }
 
     /// Leaves so many octets free.
-    fn fill(&self, leave: u64) -> Result<()> {
+    pub(super) fn fill(&self, leave: u64) -> Result<()> {
         let found = rustix::fs::statvfs(&self.root).context("the free space cannot be measured")?;
         let free = (found.f_bavail * found.f_frsize).saturating_sub(leave);
         let mut file = File::create(self.ballast())?;
@@ -69,12 +71,12 @@ impl SmallDisk {
     }
 
     /// Gives the space back.
-    fn clear(&self) -> Result<()> {
+    pub(super) fn clear(&self) -> Result<()> {
         fs::remove_file(self.ballast()).context("the ballast cannot be removed")
     }
 
     /// Puts the files back where they were. The process that uses them must not run.
-    fn take_away(self) -> Result<()> {
+    pub(super) fn take_away(self) -> Result<()> {
         let (at, root, data) = (shown(&self.folder)?, shown(&self.root)?, self.data());
         run(&["umount", at])?;
         fs::remove_dir_all(&self.folder)?;
@@ -88,7 +90,8 @@ fn shown(path: &Path) -> Result<&str> {
     path.to_str().context("the paths of a federation are UTF-8")
 }
 
-fn is_impossible(scene: &Scene) -> Option<Struck> {
+/// Why no disk can be put under anything here, if so.
+pub(super) fn is_impossible(scene: &Scene) -> Option<Struck> {
     let Namespace::None(why) = &scene.namespace else { return None };
     Some(Struck::NotHere(format!("no mount namespace: {why}")))
 }
@@ -112,10 +115,10 @@ pub(super) async fn of_a_gateway(scene: &mut Scene) -> Result<Struck> {
     scene.traffic.flow(Flow::All);
     let [reserve, end] = filled?;
     let did = format!("{node} on {} MiB: with its reserve {reserve}; without {end}", GATEWAYS >> 20);
-    Ok(Struck::yes(2, did))
+    Ok(Struck::yes(FILLED, did))
 }
 
-async fn fill_twice(scene: &mut Scene, place: &GatewayPlace, disk: &SmallDisk) -> Result<[String; 2]> {
+async fn fill_twice(scene: &mut Scene, place: &GatewayPlace, disk: &SmallDisk) -> Result<[String; FILLED]> {
     let node = Node::gateway(36);
     scene.federation.restart(node).await?;
     let reserve = fill_once(scene, disk, 0).await?;
@@ -144,14 +147,8 @@ async fn fill_once(scene: &mut Scene, disk: &SmallDisk, leave: u64) -> Result<St
     let mut line = Pushes::open(scene).await?;
     line.push(scene).await?.map_err(|status| anyhow::anyhow!("with space: {status}"))?;
     disk.fill(leave)?;
-    let refused = loop {
-        if let Err(status) = line.push(scene).await? {
-            break reason(&status);
-        }
-        ensure!(line.pushed < 1_000, "1000 pushes found room on a full disk");
-    };
-    let pushes = line.pushed;
-    let mut starts = 0;
+    let refused = line.until_refused(scene).await?;
+    let (pushes, mut starts) = (line.pushed, 0);
     let until = Instant::now() + scene.pace.trouble;
     while Instant::now() < until {
         starts += supervise(scene).await?;
@@ -181,20 +178,22 @@ fn reason(status: &Status) -> String {
 }
 
 /// Pushes straight to the gateway of Victoria. One that is refused is repeated as it is.
-struct Pushes {
+pub(super) struct Pushes {
     line: Line,
     open: Option<(wire::PushRequest, Vec<usize>)>,
-    pushed: usize,
+    /// How many were made.
+    pub(super) pushed: usize,
 }
 
 impl Pushes {
-    async fn open(scene: &Scene) -> Result<Self> {
+    /// Dials, and pushes nothing yet.
+    pub(super) async fn open(scene: &Scene) -> Result<Self> {
         let line = Line::open(&scene.federation, authority("36/2")).await?;
         Ok(Self { line, open: None, pushed: 0 })
     }
 
     /// Pushes some tokens, and notes the answer if there is one.
-    async fn push(&mut self, scene: &Scene) -> Result<Result<(), Status>> {
+    pub(super) async fn push(&mut self, scene: &Scene) -> Result<Result<(), Status>> {
         if self.open.is_none() {
             let (numbers, contacts): (Vec<_>, Vec<_>) =
                 (0..8).map(|_| scene.traffic.book().next(self.line.authority(), authority("826/1"))).unzip();
@@ -214,8 +213,18 @@ impl Pushes {
         Ok(Ok(()))
     }
 
+    /// Pushes until one is refused; gives the reason.
+    pub(super) async fn until_refused(&mut self, scene: &Scene) -> Result<String> {
+        loop {
+            if let Err(status) = self.push(scene).await? {
+                return Ok(reason(&status));
+            }
+            ensure!(self.pushed < 1_000, "1000 pushes found room on a full disk");
+        }
+    }
+
     /// Repeats until it is accepted; gives how often the gateway had to be started for it.
-    async fn until_accepted(&mut self, scene: &mut Scene) -> Result<usize> {
+    pub(super) async fn until_accepted(&mut self, scene: &mut Scene) -> Result<usize> {
         let (deadline, mut starts) = (Instant::now() + SOON, 0);
         while let Err(status) = self.push(scene).await? {
             ensure!(Instant::now() < deadline, "no push is accepted after there is space: {status}");
@@ -255,7 +264,7 @@ pub(super) async fn of_an_adapter(scene: &mut Scene) -> Result<Struck> {
     disk.take_away()?;
     scene.federation.launch(node)?;
     let did = format!("{node} on {} MiB without space; its log tells so {times} times", ADAPTERS >> 20);
-    Ok(Struck::yes(times, did))
+    Ok(Struck::yes(usize::from(times > 0), did))
 }
 
 /// How often a log says that the disk is full.

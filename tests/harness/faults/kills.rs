@@ -18,7 +18,7 @@ const GONE: Duration = Duration::from_secs(10);
 
 /// Where a file has come, seen from outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// It lies in the outgoing folder.
     Submitted,
     /// The adapter has it.
@@ -31,8 +31,14 @@ enum Stage {
     Delivered,
 }
 
-const STAGES: [Stage; 5] =
+/// All of them.
+pub(super) const STAGES: [Stage; 5] =
     [Stage::Submitted, Stage::Claimed, Stage::Answered, Stage::Pulled, Stage::Delivered];
+
+/// Who is on the way from England to France.
+pub(super) fn way() -> [Node; 4] {
+    [Node::adapter("826/1"), Node::gateway(826), Node::gateway(250), Node::adapter("250/0")]
+}
 
 /// Kills a process outright and starts it again at once, without waiting until it is ready; whether it was running.
 pub(super) async fn kill(scene: &Scene, node: Node) -> Result<bool> {
@@ -44,11 +50,10 @@ pub(super) async fn kill(scene: &Scene, node: Node) -> Result<bool> {
     Ok(end.signal() == Some(Signal::KILL.as_raw()))
 }
 
-/// Kills each process on the way from England to France at each stage.
-pub(super) async fn at_each_stage(scene: &mut Scene) -> Result<Struck> {
-    let way = [Node::adapter("826/1"), Node::gateway(826), Node::gateway(250), Node::adapter("250/0")];
+/// Kills each of these on the way from England to France at each stage.
+pub(super) async fn at_each_stage(scene: &mut Scene, nodes: &[Node]) -> Result<Struck> {
     let mut kills = 0;
-    for node in way {
+    for node in nodes.iter().copied() {
         for stage in STAGES {
             if reached(scene, stage).await? {
                 kills += usize::from(kill(scene, node).await?);
@@ -57,7 +62,7 @@ pub(super) async fn at_each_stage(scene: &mut Scene) -> Result<Struck> {
     }
     let did = format!(
         "{} processes killed when a file was submitted, claimed, answered, pulled, delivered",
-        way.len()
+        nodes.len()
     );
     Ok(Struck::Yes { did, times: kills, kills })
 }

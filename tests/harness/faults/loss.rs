@@ -32,7 +32,7 @@ pub(super) async fn strike(scene: &mut Scene) -> Result<Struck> {
         Means::Nftables => "nftables (this kernel has no netem)",
     };
     let did = format!("{LOST} % of all packets lost by {by} in a network namespace: {dropped} packets");
-    Ok(Struck::yes(dropped, did))
+    Ok(Struck::yes(usize::from(dropped > 0), did))
 }
 
 fn begin() -> Result<Means, String> {

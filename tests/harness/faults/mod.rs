@@ -5,6 +5,7 @@ mod backlog;
 mod book;
 mod clock;
 mod database;
+mod database_disk;
 mod disk;
 mod kills;
 mod leaked;
@@ -30,19 +31,20 @@ use serde::Serialize;
 pub use backlog::{Backlog, backlog};
 pub use book::Account;
 pub use namespace::{Namespace, enter};
-pub use summary::{Row, Summary, table};
+pub use summary::{Demand, Row, Summary, Times, table};
 
 use crate::federation::Federation;
 use crate::members::three_countries;
-use plan::Pace;
+use plan::{Extent, Pace};
 use scene::Scene;
 
 /// Kills at random moments, beside those at each stage.
 const KILLS: usize = 500;
-const QUICK_KILLS: usize = 20;
+const QUICK_KILLS: usize = 10;
 
 /// Replicas of each gateway over PostgreSQL.
 const REPLICAS: u8 = 3;
+const QUICK_REPLICAS: u8 = 2;
 
 /// Where gateways keep their entries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ValueEnum)]
@@ -50,7 +52,7 @@ const REPLICAS: u8 = 3;
 pub enum Store {
     /// In a folder, one gateway a country.
     Sled,
-    /// In PostgreSQL, three replicas a country.
+    /// In PostgreSQL, three replicas a country; two if it is to be quick.
     Postgres,
 }
 
@@ -69,6 +71,8 @@ pub struct Options {
     pub keep: Option<PathBuf>,
     /// Where it runs.
     pub namespace: Namespace,
+    /// What is held against the run.
+    pub demand: Demand,
 }
 
 /// Runs all faults, one after the other.
@@ -77,7 +81,8 @@ pub async fn run(options: &Options) -> Result<Summary> {
     let told = |what: &str| eprintln!("{:6.1} s  {what}", began.elapsed().as_secs_f64());
     let seed = options.seed.map_or_else(drawn, Ok)?;
     let (pace, kills) = if options.quick { (Pace::QUICK, QUICK_KILLS) } else { (Pace::FULL, KILLS) };
-    let plan = plan::plan(options.store, options.kills.unwrap_or(kills));
+    let extent = if options.quick { Extent::Quick } else { Extent::Full };
+    let plan = plan::plan(options.store, extent, options.kills.unwrap_or(kills));
     let (federation, cluster) = start(options).await?;
     told(&format!("{} faults with seed {seed}; traffic flows", plan.len()));
     let mut scene = Scene::new((federation, cluster), pace, seed, options.namespace.clone())?;
@@ -92,7 +97,7 @@ pub async fn run(options: &Options) -> Result<Summary> {
         scene.federation.kill_now(node).await?;
     }
     let panics = panics(&scene.federation)?;
-    Ok(Summary::new(rows, (options.store, seed), panics, began.elapsed()))
+    Ok(Summary::new(rows, (options, seed), panics, began.elapsed()))
 }
 
 async fn start(options: &Options) -> Result<(Federation, Option<Arc<Cluster>>)> {
@@ -103,7 +108,8 @@ async fn start(options: &Options) -> Result<(Federation, Option<Arc<Cluster>>)> 
     let mut database = None;
     if options.store == Store::Postgres {
         let cluster = Arc::new(Cluster::start()?);
-        let replicated = three_countries().into_iter().map(|plan| plan.postgres(REPLICAS));
+        let replicas = if options.quick { QUICK_REPLICAS } else { REPLICAS };
+        let replicated = three_countries().into_iter().map(|plan| plan.postgres(replicas));
         builder = replicated.fold(builder.cluster(cluster.clone()), |builder, plan| builder.country(plan));
         database = Some(cluster);
     }

@@ -15,7 +15,7 @@ use super::namespace::Namespace;
 use super::plan::{Fault, Pace};
 use super::summary::Row;
 use super::traffic::{Flow, Traffic};
-use super::{clock, database, disk, kills, lines, loss, stopped};
+use super::{clock, database, database_disk, disk, kills, lines, loss, stopped};
 use crate::federation::Federation;
 use crate::reports::today;
 use crate::wait;
@@ -88,13 +88,15 @@ impl Scene {
     async fn strike(&mut self, fault: Fault) -> Result<Struck> {
         match fault {
             Fault::None => self.nothing().await,
-            Fault::KillAtStages => kills::at_each_stage(self).await,
+            Fault::KillAtStages(way) => kills::at_each_stage(self, &way.nodes()).await,
             Fault::KillAtRandom(kills) => kills::at_random(self, kills).await,
             Fault::Stop => stopped::strike(self).await,
             Fault::Line(trouble) => lines::strike(self, trouble).await,
             Fault::Loss => loss::strike(self).await,
             Fault::GatewayDisk => disk::of_a_gateway(self).await,
-            Fault::Database => database::strike(self).await,
+            Fault::Database(times) => database::strike(self, times).await,
+            Fault::DatabaseLine(trouble) => lines::to_the_database(self, trouble).await,
+            Fault::DatabaseDisk => database_disk::strike(self).await,
             Fault::AdapterDisk => disk::of_an_adapter(self).await,
             Fault::Clock => clock::strike(self).await,
         }

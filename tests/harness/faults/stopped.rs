@@ -8,9 +8,12 @@ use super::scene::{Scene, Struck};
 use crate::members::Node;
 use crate::process::Signal;
 
+/// How many processes stand still.
+pub(super) const STOPPED: usize = 2;
+
 /// Stops a gateway and another country's adapter at the same time.
 pub(super) async fn strike(scene: &mut Scene) -> Result<Struck> {
-    let nodes = [Node::gateway(250), Node::adapter("36/2")];
+    let nodes: [Node; STOPPED] = [Node::gateway(250), Node::adapter("36/2")];
     for node in nodes {
         scene.federation.kill(node, Signal::STOP)?;
     }

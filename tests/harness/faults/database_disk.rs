@@ -1,0 +1,119 @@
+//! The disk under PostgreSQL is full: gateways refuse what they cannot keep, say that they are not ready, and go on as
+//! they are when there is space again.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use cluster::Cluster;
+use tokio::task::block_in_place;
+
+use super::disk::{Pushes, SmallDisk, is_impossible};
+use super::scene::{Scene, Struck};
+use super::traffic::Flow;
+use crate::leaks::files_below;
+use crate::members::country;
+use crate::{admin, wait};
+
+/// How long everything here may take to be seen.
+const SOON: Duration = Duration::from_secs(30);
+/// What a gateway says then.
+const FULL: &str = "no space left";
+/// Octets of the disk that are free at first.
+const FREE: u64 = 64 << 20;
+
+/// Fills the disk under the database of all gateways, and gives the space back.
+pub(super) async fn strike(scene: &mut Scene) -> Result<Struck> {
+    if let Some(impossible) = is_impossible(scene) {
+        return Ok(impossible);
+    }
+    let cluster = scene.cluster.clone().context("the gateways are over PostgreSQL")?;
+    // Adapters would wait for half a minute after each refusal, as they are asked to.
+    scene.traffic.flow(Flow::Nobody);
+    let all: Vec<_> = scene.federation.adapters().map(|adapter| adapter.authority).collect();
+    let is_quiet = |traffic: &super::traffic::Traffic| !all.iter().any(|one| traffic.has_waiting(*one));
+    ensure!(scene.until(SOON, is_quiet).await?, "some files are not answered");
+    let data = cluster.folder().join("data");
+    block_in_place(|| cluster.stop_at_once())?;
+    let used =
+        files_below(&data)?.iter().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum::<u64>();
+    let disk = SmallDisk::under(&data, used + FREE)?;
+    block_in_place(|| cluster.resume())?;
+    let filled = fill(scene, &cluster, &disk).await;
+    block_in_place(|| cluster.stop_at_once())?;
+    disk.take_away()?;
+    block_in_place(|| cluster.resume())?;
+    let did = filled?;
+    all_ready(scene).await?;
+    scene.traffic.flow(Flow::All);
+    Ok(Struck::yes(1, did))
+}
+
+/// Fills the disk until a push is refused, and clears it until the same push is accepted. Says what was refused how.
+async fn fill(scene: &mut Scene, cluster: &Arc<Cluster>, disk: &SmallDisk) -> Result<String> {
+    all_ready(scene).await?;
+    // Connections go to the replicas in turn, and one that nobody pushes to knows nothing of the disk.
+    let mut lines = Vec::new();
+    for _ in scene.federation.country(country(36))?.gateways() {
+        let mut line = Pushes::open(scene).await?;
+        line.push(scene).await?.map_err(|status| anyhow::anyhow!("with space: {status}"))?;
+        lines.push(line);
+    }
+    disk.fill(0)?;
+    let mut refused = String::new();
+    for line in &mut lines {
+        refused = line.until_refused(scene).await?;
+    }
+    let pushes = lines.iter().map(|line| line.pushed).sum::<usize>();
+    let said = not_ready(scene).await?;
+    scene.hold(scene.pace.trouble).await?;
+    disk.clear()?;
+    let restarted = block_in_place(|| revived(cluster))?;
+    for line in &mut lines {
+        let starts = line.until_accepted(scene).await?;
+        ensure!(starts == 0, "a gateway ended by itself while its database had no space");
+    }
+    all_ready(scene).await?;
+    let database = if restarted { "was started again" } else { "ran on" };
+    Ok(format!(
+        "of {pushes} pushes the last at each replica refused with {refused}, and accepted when there was space; not ready \
+         meanwhile: {said}; \
+         PostgreSQL {database}"
+    ))
+}
+
+/// Waits until each gateway of Victoria's country says that it is not ready; gives what the last says.
+async fn not_ready(scene: &Scene) -> Result<String> {
+    let mut said = String::new();
+    for gateway in scene.federation.country(country(36))?.gateways() {
+        let mut last = String::new();
+        let refuses = async || match admin::get(gateway.admin, "/readyz").await {
+            Ok((503, text)) if text.contains(FULL) => Some(text),
+            other => {
+                last = format!("{other:?}");
+                None
+            }
+        };
+        let refused =
+            wait::until("a gateway is not ready over a database without space", SOON, refuses).await;
+        said = refused.with_context(|| format!("it says {last}"))?;
+    }
+    Ok(said.trim_end().replace('\n', "; "))
+}
+
+async fn all_ready(scene: &Scene) -> Result<()> {
+    for node in scene.federation.nodes().filter(|node| node.is_gateway()) {
+        scene.federation.wait_gateway(node, SOON).await?;
+    }
+    Ok(())
+}
+
+/// Starts the server again if it has ended for want of space, as what supervises it does; whether it had.
+fn revived(cluster: &Cluster) -> Result<bool> {
+    if cluster.runs() {
+        return Ok(false);
+    }
+    cluster.resume()?;
+    Ok(true)
+}
