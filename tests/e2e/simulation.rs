@@ -4,6 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use harness::binaries::Binaries;
 use harness::simulation::{Account, Kind, Plan, Simulation, StoreKind};
@@ -12,8 +16,12 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 /// The runs of every test run: their seeds, and how many operations each has.
-const SEEDS: std::ops::Range<u64> = 0..30;
+const SEEDS: std::ops::Range<u64> = 0..44;
 const OPERATIONS: usize = 80;
+/// Runs at the same time.
+const AT_ONCE: usize = 2;
+/// The longest that they may take together.
+const LONGEST: Duration = Duration::from_secs(5 * 60);
 
 fn simulation() -> Simulation {
     Simulation::new(StoreKind::Embedded).unwrap()
@@ -33,15 +41,34 @@ fn random_operations_over_databases_lose_double_misdeliver_and_leak_nothing() {
 
 #[test]
 fn thousands_of_random_operations_lose_double_misdeliver_and_leak_nothing() {
-    let simulation = simulation();
-    let (mut operations, mut delivered, mut expired) = (0, 0, 0);
-    for seed in SEEDS {
-        let outcome = simulation.seed(seed, OPERATIONS).unwrap_or_else(|finding| panic!("{finding}"));
+    let (simulation, began) = (simulation(), Instant::now());
+    // They wait for disks more than they work.
+    let (next, outcomes) = (AtomicU64::new(SEEDS.start), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if !SEEDS.contains(&seed) {
+                        break;
+                    }
+                    let outcome = simulation.seed(seed, OPERATIONS);
+                    let outcome = outcome.unwrap_or_else(|finding| panic!("{finding}"));
+                    outcomes.lock().unwrap().push(outcome);
+                }
+            });
+        }
+    });
+    let (mut operations, mut idle, mut delivered, mut expired) = (0, 0, 0, 0);
+    for outcome in outcomes.into_inner().unwrap() {
         operations += outcome.operations.values().sum::<usize>();
+        idle += outcome.idle;
         delivered += outcome.account.delivered;
         expired += outcome.account.expired;
     }
-    assert!(operations >= 2_000, "{operations}");
+    eprintln!("{operations} operations, and {idle} that did nothing, in {:?}", began.elapsed());
+    assert!(operations >= 2_000, "{operations} did something, and {idle} nothing");
+    assert!(began.elapsed() <= LONGEST, "{operations} operations took {:?}", began.elapsed());
     assert!(delivered > 1_000, "{delivered}: the runs say little if little arrives");
     assert!(expired > 0, "what the protocol allows to go missing does, and is accounted for");
 }
@@ -111,6 +138,69 @@ fn the_oracle_notices_a_report_in_a_gateways_log() {
 fn the_oracle_notices_a_receipt_that_is_not_true() {
     let boast = plan("countries 2\npush 826/1 x5 mix 1\npull 250 826\nboast 250 826");
     assert_eq!(simulation().play(&boast).expect_err("nothing was delivered").kind, Kind::Receipt);
+}
+
+fn complains(text: &str) -> Kind {
+    simulation().play(&plan(text)).expect_err("the oracle is blind").kind
+}
+
+#[test]
+fn the_oracle_notices_a_chain_that_does_not_follow() {
+    assert_eq!(complains("countries 2\npush 826/1 x5 mix 1\nbreak 826"), Kind::Chain);
+}
+
+#[test]
+fn the_oracle_notices_what_is_kept_longer_than_it_may_be() {
+    let hoarding = "countries 2\npush 826/1 x5 mix 1\nhoard 826\nturn 20170\npurge 826";
+    assert_eq!(complains(hoarding), Kind::Retention);
+}
+
+#[test]
+fn the_oracle_notices_a_verdict_that_is_not_by_the_rules() {
+    for pushers in ["push 826/1 x5 mix 1", "push 250/0 x1 mix 1 | 826/1 x5 mix 1"] {
+        assert_eq!(complains(&format!("countries 2\nmisjudge 826/1\n{pushers}")), Kind::Verdict);
+    }
+}
+
+#[test]
+fn what_does_nothing_is_not_counted() {
+    let outcome = simulation().play(&plan(
+        "countries 2
+        pull 250 826
+        receive 250/0
+        receipts 250 826
+        keys 250
+        purge 826
+        heal 250>826
+        free 826
+        start 826
+        trust 826
+        readmit 826
+        retire 826/0
+        retry 3
+        kill 250 after 3",
+    ));
+    let outcome = outcome.unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!((outcome.operations, outcome.idle), ([].into(), 13));
+    let outcome = simulation().play(&plan(
+        "countries 2
+        push 826/1 x5 mix 1
+        retry 0
+        pull 250 826
+        receive 250/0
+        receipts 250 826
+        rotate 826/0
+        keys 250
+        kill 250 before 1
+        fault 826>250 cut
+        pull 826 250
+        push 250/0 x5 mix 2
+        start 250
+        turn 20170
+        purge 826",
+    ));
+    let outcome = outcome.unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!((outcome.operations.values().sum::<usize>(), outcome.idle), (14, 0), "{outcome:?}");
 }
 
 #[test]
@@ -195,7 +285,30 @@ fn a_gateway_without_room_purges_and_goes_on_when_it_has_room_again() {
         free 826
         push 826/1 x3 mix 6",
     );
-    assert!(account.expired > 0 && account.delivered > 0, "{account:?}");
+    assert!(account.expired > 0 && account.delivered > 0 && account.without_room > 0, "{account:?}");
+}
+
+#[test]
+fn a_disk_that_fills_up_under_a_gateway_that_runs_refuses_pushes_and_pulls_until_it_has_room() {
+    let outcome = simulation().play(&plan(
+        "countries 2
+        push 250/0 x3 mix 1
+        fill 826
+        free 826
+        push 826/1 x3 mix 2
+        fill 826
+        push 826/1 x3 mix 3
+        pull 826 250
+        kill 826 now
+        start 826
+        push 826/1 x3 mix 4
+        free 826
+        pull 826 250
+        push 826/1 x3 mix 5",
+    ));
+    let outcome = outcome.unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!(outcome.account.without_room, 2, "{outcome:?}");
+    assert_eq!((outcome.operations["pull"], outcome.operations["fill"]), (1, 2), "{outcome:?}");
 }
 
 // Plans that showed something. Each goes well now.

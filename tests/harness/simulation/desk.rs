@@ -165,13 +165,14 @@ impl Desk {
         self.clock.today()
     }
 
-    /// Loads a newer trust list, and connects anew.
-    pub(super) fn reload(&mut self, now: u64) -> Result<()> {
-        if self.keeper.reload(now)?.is_some() {
+    /// Loads a newer trust list, and connects anew; whether there was one.
+    pub(super) fn reload(&mut self, now: u64) -> Result<bool> {
+        let is_newer = self.keeper.reload(now)?.is_some();
+        if is_newer {
             let of = (self.authority, self.country);
             self.channel.send_replace(channel(&self.charter, of, self.port, &self.keeper)?);
         }
-        Ok(())
+        Ok(is_newer)
     }
 
     /// Makes another key, and a list that says from when on it takes the place of the one before.

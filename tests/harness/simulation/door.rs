@@ -31,14 +31,18 @@ use tokio_util::sync::CancellationToken;
 use super::charter::Charter;
 use super::fuse::{Died, Fuse};
 use super::logs;
+use super::small_disk::SmallDisk;
 use super::stores::{Place, StoreKind};
 
 /// Longer than any step takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long open calls may take when a gateway stops.
 const GRACE: Duration = Duration::from_secs(2);
-/// Octets that stay free on the disk of a gateway that has room, and of one that has none.
-const ROOM: u64 = 1 << 20;
+/// Octets that stay free on a gateway's disk, and those that are free on one that has no room: receipts and cursors
+/// may still use them.
+const ROOM: u64 = 16 << 20;
+const FULL: u64 = 12 << 20;
+/// What stays free where the disk is the machine's, which nobody can fill: more than there is.
 const NO_ROOM: u64 = u64::MAX / 4;
 /// Octets of a page: small, so that there are many.
 const PAGE: u32 = 4_096;
@@ -55,6 +59,8 @@ pub(super) struct Door {
     pub(super) is_full: bool,
     charter: Arc<Charter>,
     home: PathBuf,
+    /// The small disks under the store of this life and of those before.
+    disks: Vec<SmallDisk>,
     /// Each kill begins another life, in another folder.
     life: u32,
     /// The gateway, if it runs.
@@ -97,7 +103,8 @@ impl Door {
         fs::create_dir_all(home.join("life-0"))?;
         let clock = Clock::still(charter.begins());
         let (charter, place, life) = (charter.clone(), Arc::new(Place::new(kind)?), 0);
-        Ok(Self { country, clock, place, is_full: false, charter, home, life, running: None })
+        let (is_full, disks) = (false, Vec::new());
+        Ok(Self { country, clock, place, is_full, charter, home, disks, life, running: None })
     }
 
     /// Where its trust list lies.
@@ -110,8 +117,39 @@ impl Door {
         self.home.join(format!("life-{}", self.life))
     }
 
+    /// Whether its store is on a disk that can be full.
+    pub(super) fn has_disk(&self) -> bool {
+        matches!(*self.place, Place::Folder)
+    }
+
+    /// Fills the disk or gives the space back, as the gateway is to have it, if the store is on a disk of its own;
+    /// whether it is.
+    pub(super) fn fill_or_clear(&self) -> Result<bool> {
+        let Some(disk) = self.own_disk() else { return Ok(false) };
+        if self.is_full {
+            disk.fill(FULL)?;
+        } else {
+            disk.clear()?;
+        }
+        Ok(true)
+    }
+
+    fn own_disk(&self) -> Option<&SmallDisk> {
+        let store = self.life().join("store");
+        self.disks.iter().find(|disk| disk.is_under(&store))
+    }
+
+    /// Puts the store of this life on a disk of its own if it is to be full, where that can be done.
+    fn prepare_disk(&mut self) -> Result<()> {
+        if self.is_full && self.has_disk() && self.own_disk().is_none() {
+            self.disks.extend(SmallDisk::under(&self.life().join("store"))?);
+        }
+        self.fill_or_clear().map(drop)
+    }
+
     /// Starts it, or says why it does not start. `reaper` is where its death is noticed; `loopback` its own address.
     pub(super) fn start(&mut self, reaper: &Handle, loopback: u16) -> Result<Result<(), StartError>> {
+        self.prepare_disk()?;
         let config = self.config()?;
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
@@ -191,7 +229,8 @@ impl Door {
             self.list(),
         );
         let mut config = Config::parse(&text, "simulated").map_err(|cause| anyhow!("{cause}"))?;
-        config.limits.free_disk_bytes = if self.is_full { NO_ROOM } else { ROOM };
+        config.limits.free_disk_bytes =
+            if self.is_full && self.own_disk().is_none() { NO_ROOM } else { ROOM };
         // Less than a configuration file may say: nobody waits at a tail, and pages are short.
         (config.pull.wait_seconds, config.pull.page_bytes) = (0, PAGE);
         Ok(config)

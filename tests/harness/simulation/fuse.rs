@@ -7,6 +7,7 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use gateway::store::{
 use tokio::sync::{RwLock, watch};
 
 use super::operations::Moment;
+use super::small_disk::BALLAST;
 
 /// Copies what is on the disk now to where the next life finds it.
 pub(super) type Image = Box<dyn Fn() -> io::Result<()> + Send + Sync>;
@@ -31,6 +33,8 @@ pub(super) struct Fuse {
     /// Whether an image was taken already. Writing takes the lock for reading, an image for writing.
     gate: RwLock<Taken>,
     died: watch::Sender<Died>,
+    /// Whether it only says that it purges.
+    hoards: AtomicBool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +58,8 @@ impl Fuse {
     /// Puts a fuse in front of a store.
     pub(super) fn new(store: Arc<dyn Store>, image: Image) -> Self {
         let (died, _) = watch::channel(Died::Not);
-        Self { store, image, armed: Mutex::default(), gate: RwLock::new(Taken::Not), died }
+        let (armed, gate) = (Mutex::default(), RwLock::new(Taken::Not));
+        Self { store, image, armed, gate, died, hoards: AtomicBool::new(false) }
     }
 
     /// The store behind it.
@@ -70,6 +75,11 @@ impl Fuse {
     /// Kills at a later commit.
     pub(super) fn arm(&self, moment: Moment) {
         *self.armed.lock().unwrap_or_else(PoisonError::into_inner) = Some(moment);
+    }
+
+    /// Purges nothing from now on, and says that it does.
+    pub(super) fn hoard(&self) {
+        self.hoards.store(true, Ordering::Relaxed);
     }
 
     /// Takes the image that the next kill leaves, and lives on.
@@ -168,6 +178,9 @@ impl Store for Fuse {
     }
 
     async fn purge(&self, stream: Stream, through: u64) -> Result<u64, StoreError> {
+        if self.hoards.load(Ordering::Relaxed) {
+            return Ok(0);
+        }
         self.change(self.store.purge(stream, through)).await
     }
 
@@ -209,11 +222,14 @@ impl Store for Fuse {
     }
 }
 
-/// Copies a folder. A file that is renamed away meanwhile was never finished.
+/// Copies a folder, without what fills a small disk. A file that is renamed away meanwhile was never finished.
 pub(super) fn copy(from: &Path, to: &Path) -> io::Result<()> {
     fs::create_dir_all(to)?;
     for entry in fs::read_dir(from)? {
         let entry = entry?;
+        if entry.file_name() == BALLAST {
+            continue;
+        }
         let (source, target) = (entry.path(), to.join(entry.file_name()));
         let copied = match entry.file_type()?.is_dir() {
             true => copy(&source, &target),

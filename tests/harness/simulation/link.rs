@@ -62,6 +62,11 @@ impl Link {
         self.alter(|state| (state.fault, state.liar) = (fault, liar.map(Arc::new)));
     }
 
+    /// What is wrong now.
+    pub(super) fn fault(&self) -> Option<Fault> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).fault
+    }
+
     fn alter(&self, alter: impl FnOnce(&mut State)) {
         alter(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner));
         self.breaks.send_modify(|times| *times += 1);

@@ -1,7 +1,7 @@
 //! Whole federations under random operations, and an oracle that looks at them from outside.
 //!
 //! `operations` says what can happen and `draw` draws it from a seed; `world` does it to real gateways, stores and
-//! adapters, with `traffic` and `troubles`; `audit` looks at every store after every step and keeps the
+//! adapters, with `traffic`, `troubles` and, to show that the oracle sees, `sabotage`; `audit` looks at every store after every step and keeps the
 //! `ledger`; `settle` lets everything come to its end, and `oracle` says whether it is as it must be. What fails
 //! is made short by `shrink`. `soak` does all this for hours.
 
@@ -10,6 +10,7 @@ mod charter;
 mod desk;
 mod door;
 mod draw;
+mod effect;
 mod failure;
 mod fuse;
 mod ledger;
@@ -21,8 +22,10 @@ mod logs;
 mod operations;
 mod oracle;
 mod run;
+mod sabotage;
 mod settle;
 mod shrink;
+mod small_disk;
 pub mod soak;
 mod stores;
 mod traffic;

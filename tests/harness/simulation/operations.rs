@@ -61,7 +61,13 @@ pub enum Operation {
     Forget(u16),
     /// A country tells an origin that it has delivered everything, which it has not. Never drawn either.
     Boast(u16, u16),
-    /// A gateway starts anew on a disk without room.
+    /// A gateway's last batch stands in its outbox twice. Never drawn either.
+    Break(u16),
+    /// A gateway's store says that it purges, and keeps everything. Never drawn either.
+    Hoard(u16),
+    /// An authority reads another first verdict in the next answer than was given. Never drawn either.
+    Misjudge(Authority),
+    /// The disk under a gateway's store is full, while it runs or not.
     Fill(u16),
     /// It has room again.
     Free(u16),
@@ -124,6 +130,9 @@ impl Operation {
             Self::Start(_) => "start",
             Self::Forget(_) => "forget",
             Self::Boast(..) => "boast",
+            Self::Break(_) => "break",
+            Self::Hoard(_) => "hoard",
+            Self::Misjudge(_) => "misjudge",
             Self::Fill(_) => "fill",
             Self::Free(_) => "free",
             Self::Fault(..) => "fault",
@@ -155,6 +164,7 @@ impl fmt::Display for Operation {
             Self::Heal(line) => write!(f, " {line}"),
             Self::Receive(authority)
             | Self::Reopen(authority)
+            | Self::Misjudge(authority)
             | Self::Rotate(authority)
             | Self::Retire(authority) => write!(f, " {authority}"),
             Self::Keys(country)
@@ -163,6 +173,8 @@ impl fmt::Display for Operation {
             | Self::Stop(country)
             | Self::Start(country)
             | Self::Forget(country)
+            | Self::Break(country)
+            | Self::Hoard(country)
             | Self::Fill(country)
             | Self::Free(country)
             | Self::Suspend(country)
@@ -231,6 +243,9 @@ impl FromStr for Operation {
             "start" => Self::Start(number(0)?),
             "forget" => Self::Forget(number(0)?),
             "boast" => Self::Boast(number(0)?, number(1)?),
+            "break" => Self::Break(number(0)?),
+            "hoard" => Self::Hoard(number(0)?),
+            "misjudge" => Self::Misjudge(authority()?),
             "fill" => Self::Fill(number(0)?),
             "free" => Self::Free(number(0)?),
             "fault" => {
@@ -278,7 +293,7 @@ mod tests {
             let plan = draw::plan(seed, 80);
             assert_eq!(plan.to_string().parse::<Plan>().unwrap(), plan);
         }
-        for never_drawn in ["forget 250", "boast 250 826"] {
+        for never_drawn in ["forget 250", "boast 250 826", "break 250", "hoard 250", "misjudge 250/0"] {
             assert_eq!(never_drawn.parse::<Operation>().unwrap().to_string(), never_drawn);
         }
     }

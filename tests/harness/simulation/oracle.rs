@@ -37,6 +37,8 @@ pub struct Account {
     pub late: usize,
     /// Batches that were refused and kept as evidence.
     pub evidence: usize,
+    /// Answers to pushes that there is no space.
+    pub without_room: usize,
 }
 
 /// A batch that a token is in.
@@ -59,6 +61,7 @@ impl World {
         account.pushed = self.ledger.pushes.iter().map(|pushed| pushed.letters.len()).sum();
         account.accepted = self.ledger.accepted().count();
         account.evidence = self.evidence()?;
+        account.without_room = self.without_room;
         let Account { accepted, delivered, expired, closed, late, .. } = account;
         if accepted + forgotten == delivered + expired + closed + late {
             Ok(account)

@@ -14,7 +14,7 @@ use super::operations::Plan;
 use super::oracle::Account;
 use super::shrink::shrink;
 use super::stores::StoreKind;
-use super::world::World;
+use super::world::{Effect, World};
 
 /// Plays that a failing plan is shortened by.
 const ATTEMPTS: usize = 120;
@@ -31,8 +31,10 @@ pub struct Simulation {
 pub struct Outcome {
     /// What it came to.
     pub account: Account,
-    /// Operations by name.
+    /// Operations that did something, by name; a kill counts when it comes.
     pub operations: BTreeMap<&'static str, usize>,
+    /// Operations that made no sense where they stood, and did nothing.
+    pub idle: usize,
 }
 
 /// A plan that did not, and the shortest that fails in the same way.
@@ -68,16 +70,22 @@ impl Simulation {
         let mut world = World::start(&self.charter, plan.countries, self.kind)?;
         let mut operations = BTreeMap::new();
         for (number, operation) in (1..).zip(&plan.operations) {
-            *operations.entry(operation.name()).or_default() += 1;
             let at = |failure: Failure| Failure {
                 detail: format!("at {number} `{operation}`: {}", failure.detail),
                 ..failure
             };
-            world.apply(operation).map_err(at)?;
+            let (killed, effect) = (world.killed, world.apply(operation).map_err(at)?);
+            if effect == Effect::Some {
+                *operations.entry(operation.name()).or_default() += 1;
+            }
+            if world.killed > killed {
+                *operations.entry("kill").or_default() += world.killed - killed;
+            }
         }
         world.settle()?;
         tamper(world.folder());
-        Ok(Outcome { account: world.account()?, operations })
+        let idle = plan.operations.len().saturating_sub(operations.values().sum());
+        Ok(Outcome { account: world.account()?, operations, idle })
     }
 
     /// The shortest plan that fails in the same way.

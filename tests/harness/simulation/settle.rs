@@ -20,10 +20,10 @@ impl World {
 
     fn mend(&mut self) -> Told<()> {
         let lines: Vec<Line> = self.links.keys().copied().collect();
-        lines.into_iter().try_for_each(|line| self.trouble(line, None))?;
+        lines.into_iter().try_for_each(|line| self.trouble(line, None).map(drop))?;
         self.align();
         let codes = self.codes();
-        codes.iter().try_for_each(|code| self.suspend(*code, false))?;
+        codes.iter().try_for_each(|code| self.suspend(*code, false).map(drop))?;
         for code in &codes {
             self.with_room(*code, false)?;
             self.load_trust(*code)?;

@@ -37,10 +37,12 @@ pub struct Summary {
     pub first_seed: u64,
     /// Runs, with consecutive seeds.
     pub seeds: u64,
-    /// Operations by name, and in all.
+    /// Operations that did something, by name, and in all.
     pub operations: BTreeMap<&'static str, usize>,
     /// All of them.
     pub operations_in_all: usize,
+    /// Operations that did nothing where they stood.
+    pub idle: usize,
     /// Reports that were pushed.
     pub pushed: usize,
     /// Reports that were accepted.
@@ -112,6 +114,7 @@ impl Summary {
             *self.operations.entry(name).or_default() += times;
             self.operations_in_all += times;
         }
+        self.idle += outcome.idle;
         let account = outcome.account;
         self.pushed += account.pushed;
         self.accepted += account.accepted;
@@ -144,7 +147,7 @@ impl Summary {
     pub fn text(&self) -> String {
         let operations = self.operations.iter().map(|(name, times)| format!("{times} {name}"));
         format!(
-            "{} runs from seed {} in {:.0} s: {} operations ({})\n\
+            "{} runs from seed {} in {:.0} s: {} operations ({}), and {} that did nothing\n\
              {} reports pushed, {} accepted, {} delivered, {} given up after 14 days, {} closed by a retired key, {} late\n\
              lost {}, duplicated in effect {}, misdelivered {}, leaked {}; {} runs failed",
             self.seeds,
@@ -152,6 +155,7 @@ impl Summary {
             self.seconds,
             self.operations_in_all,
             operations.collect::<Vec<_>>().join(", "),
+            self.idle,
             self.pushed,
             self.accepted,
             self.delivered,

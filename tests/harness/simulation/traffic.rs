@@ -22,14 +22,16 @@ use super::failure::{Failure, Kind, Told};
 use super::ledger::Taken;
 use super::letters::{self, Letter, View};
 use super::operations::Load;
-use super::world::World;
+use super::world::{Effect, World};
 
 /// Longer than any call takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// How long a lease is held without a word: a gateway that was killed is not waited for much longer.
 pub(super) const LEASE: Duration = Duration::from_millis(500);
+/// The reason where there is no space.
+const NO_ROOM: &str = "STORE_FULL";
 /// Reasons by which a gateway says that it has stored nothing.
-const NOTHING_STORED: [&str; 4] = ["STORE_FULL", "QUOTA_EXCEEDED", "COUNTRY_OUT", "TRUST_LIST_EXPIRED"];
+const NOTHING_STORED: [&str; 4] = [NO_ROOM, "QUOTA_EXCEEDED", "COUNTRY_OUT", "TRUST_LIST_EXPIRED"];
 
 /// Whether there is more where something came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +46,7 @@ pub(super) enum Moved {
 
 impl World {
     /// Seals pushes and sends them all at once.
-    pub(super) fn push(&mut self, loads: &[Load]) -> Told<()> {
+    pub(super) fn push(&mut self, loads: &[Load]) -> Told<Effect> {
         let known = draw::authorities(self.countries);
         let mut pushes = Vec::new();
         for load in loads.iter().filter(|load| known.contains(&load.pusher)) {
@@ -53,20 +55,20 @@ impl World {
             let request = self.sealed(load.pusher, &letters)?;
             pushes.push(self.ledger.note(load.pusher, request, letters));
         }
-        self.send(&pushes)
+        self.send(&pushes)?;
+        Ok((!pushes.is_empty()).into())
     }
 
     /// Sends a push again.
-    pub(super) fn retry(&mut self, push: usize) -> Told<()> {
-        match push.checked_rem(self.ledger.pushes.len()) {
-            Some(push) => self.send(&[push]),
-            None => Ok(()),
-        }
+    pub(super) fn retry(&mut self, push: usize) -> Told<Effect> {
+        let Some(push) = push.checked_rem(self.ledger.pushes.len()) else { return Ok(Effect::None) };
+        self.send(&[push])?;
+        Ok(Effect::Some)
     }
 
     /// Sends something else under a push's id. It is refused, whatever became of the push.
-    pub(super) fn alter(&mut self, push: usize) -> Told<()> {
-        let Some(push) = push.checked_rem(self.ledger.pushes.len()) else { return Ok(()) };
+    pub(super) fn alter(&mut self, push: usize) -> Told<Effect> {
+        let Some(push) = push.checked_rem(self.ledger.pushes.len()) else { return Ok(Effect::None) };
         let pushed = &self.ledger.pushes[push];
         let (pusher, push_id) = (pushed.pusher, pushed.request.push_id.clone());
         let known = draw::authorities(self.countries);
@@ -81,7 +83,8 @@ impl World {
             let detail = format!("other octets under the id of push {push} were answered");
             return Err(Failure::new(Kind::Verdict, detail));
         }
-        self.look(country)
+        self.look(country)?;
+        Ok(Effect::Some)
     }
 
     /// Sends pushes and takes their answers in.
@@ -104,11 +107,13 @@ impl World {
         for (push, answer) in answers {
             match answer {
                 Ok(reply) => {
-                    let now = self.now(self.desks[&self.ledger.pushes[push].pusher].country);
+                    let pusher = self.ledger.pushes[push].pusher;
+                    let (now, reply) = (self.now(self.desks[&pusher].country), self.read(pusher, reply));
                     self.ledger.answered(push, reply, now)?;
                 }
                 Err(CallError::Again { reason, .. }) if NOTHING_STORED.contains(&reason.as_str()) => {
                     self.ledger.pushes[push].expected.pop();
+                    self.without_room += usize::from(reason == NO_ROOM);
                 }
                 Err(CallError::Again { .. }) => {}
                 Err(refused) => {

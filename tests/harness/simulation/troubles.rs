@@ -2,23 +2,26 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Context;
 use gateway::retention;
-use pki::{dial, tls};
-use proto::batch::{Receipt, Stage};
-use proto::ids::{Authority, CountryCode, Sequence};
-use proto::wire;
-use proto::wire::exchange_client::ExchangeClient;
+use proto::ids::{Authority, CountryCode};
 
 use super::door::Stepped;
 use super::failure::{Failure, Kind, Told};
 use super::liar::Liar;
 use super::line::{Fault, Line};
 use super::operations::Moment;
-use super::world::World;
+use super::world::{Effect, World};
 
 impl World {
     /// A gateway starts if it does not run. Only who is suspended in the list that lies there is not let to.
+    pub(super) fn start_again(&mut self, country: u16) -> Told<Effect> {
+        let runs = |world: &Self| world.doors.get(&country).is_some_and(|door| door.running.is_some());
+        let before = runs(self);
+        self.begin(country)?;
+        Ok((!before && runs(self)).into())
+    }
+
+    /// The same; what comes of it is no matter.
     pub(super) fn begin(&mut self, country: u16) -> Told<()> {
         let loopback = self.links.get(&Line::Peers { from: country, to: country }).map(|link| link.port());
         let (Some(loopback), Some(door)) = (loopback, self.doors.get_mut(&country)) else { return Ok(()) };
@@ -40,14 +43,15 @@ impl World {
     }
 
     /// A gateway stops gracefully.
-    pub(super) fn stop(&mut self, country: u16) -> Told<()> {
-        let Some(door) = self.doors.get_mut(&country) else { return Ok(()) };
+    pub(super) fn stop(&mut self, country: u16) -> Told<Effect> {
+        let Some(door) = self.doors.get_mut(&country) else { return Ok(Effect::None) };
+        let runs = door.running.is_some();
         door.stop()?;
         self.lead(country);
-        Ok(())
+        Ok(runs.into())
     }
 
-    /// A gateway is killed, now or at a later commit.
+    /// A gateway is killed, now or at a later commit: [`World::bury`] counts it.
     pub(super) fn kill(&mut self, country: u16, moment: Moment) -> Told<()> {
         let Some(running) = self.doors.get(&country).and_then(|door| door.running.as_ref()) else {
             return Ok(());
@@ -59,58 +63,28 @@ impl World {
         self.bury()
     }
 
-    /// The store forgets what comes from now on, once it is killed.
-    pub(super) fn forget(&mut self, country: u16) -> Told<()> {
-        let Some(running) = self.doors.get(&country).and_then(|door| door.running.as_ref()) else {
-            return Ok(());
-        };
-        Ok(self.runtime.block_on(running.fuse.take_image())?)
-    }
-
-    /// A false receipt with a true signature.
-    pub(super) fn boast(&mut self, country: u16, origin: u16) -> Told<()> {
-        let last =
-            self.ledger.outboxes.get(&(origin, country)).and_then(|outbox| {
-                Some((Sequence::new(outbox.last()).ok()?, outbox.entries.last()?.what.hash))
-            });
-        let running = self.doors.get(&origin).and_then(|door| door.running.as_ref());
-        let (Some((through, manifest_hash)), Some(running)) = (last, running) else { return Ok(()) };
-        let (origin_code, destination) = (CountryCode::new(origin)?, CountryCode::new(country)?);
-        let stage = Stage::Delivered;
-        let receipt = Receipt { origin: origin_code, destination, through, manifest_hash, stage }.octets();
-        let key = &self.charter.country(country).signing;
-        let request = wire::AcknowledgeRequest {
-            signature: key.sign(Receipt::DOMAIN, &receipt).to_vec().into(),
-            signing_key: key.public().id().octets().to_vec().into(),
-            receipt: receipt.into(),
-        };
-        let trust = self.charter.read_list(&self.first_list())?;
-        let callee = trust.country(origin_code).context("it is in every list")?;
-        let tls = tls::client_config(&self.charter.country(country).gateway, callee)?;
-        let endpoint = format!("https://{}", running.to_peers);
-        self.runtime.block_on(async {
-            let mut client = ExchangeClient::new(dial::channel(&endpoint, tls.into())?);
-            client.acknowledge(request).await.map_err(anyhow::Error::from)
-        })?;
-        self.look(origin)
-    }
-
-    /// A gateway's disk has room, or none; it is seen when it starts.
-    pub(super) fn with_room(&mut self, country: u16, is_full: bool) -> Told<()> {
-        let Some(door) = self.doors.get_mut(&country).filter(|door| door.is_full != is_full) else {
-            return Ok(());
-        };
+    /// A gateway's disk is full from now on, or has room again. A database is not on a disk of the simulation's.
+    pub(super) fn with_room(&mut self, country: u16, is_full: bool) -> Told<Effect> {
+        let Some(door) = self.doors.get_mut(&country) else { return Ok(Effect::None) };
+        if !door.has_disk() || door.is_full == is_full {
+            return Ok(Effect::None);
+        }
         door.is_full = is_full;
-        if door.running.is_none() {
-            return Ok(());
+        // One that runs meets it as it runs, if the disk is its own already; otherwise it gets one when it starts.
+        if door.fill_or_clear()? || door.running.is_none() {
+            return Ok(Effect::Some);
         }
         self.stop(country)?;
-        self.begin(country)
+        self.begin(country)?;
+        Ok(Effect::Some)
     }
 
     /// Something is wrong with a line from now on, or nothing is.
-    pub(super) fn trouble(&mut self, line: Line, fault: Option<Fault>) -> Told<()> {
-        let Some(link) = self.links.get(&line) else { return Ok(()) };
+    pub(super) fn trouble(&mut self, line: Line, fault: Option<Fault>) -> Told<Effect> {
+        let Some(link) = self.links.get(&line) else { return Ok(Effect::None) };
+        if link.fault() == fault {
+            return Ok(Effect::None);
+        }
         let liar = match (line, fault) {
             (Line::Peers { from, to }, Some(Fault::Lie(lie))) => {
                 let third = self.codes().into_iter().find(|code| *code != from && *code != to);
@@ -123,7 +97,7 @@ impl World {
             _ => None,
         };
         link.set(fault, liar);
-        Ok(())
+        Ok(Effect::Some)
     }
 
     /// One look at what is to be purged.
@@ -143,30 +117,34 @@ impl World {
     }
 
     /// An authority has another key.
-    pub(super) fn rotate(&mut self, authority: Authority) -> Told<()> {
-        let Some(country) = self.desks.get(&authority).map(|desk| desk.country) else { return Ok(()) };
+    pub(super) fn rotate(&mut self, authority: Authority) -> Told<Effect> {
+        let Some(country) = self.desks.get(&authority).map(|desk| desk.country) else {
+            return Ok(Effect::None);
+        };
         let now = self.now(country);
         if let Some(desk) = self.desks.get_mut(&authority) {
             desk.rotate(now)?;
         }
-        self.publish(authority)
+        self.publish(authority)?;
+        Ok(Effect::Some)
     }
 
     /// An authority destroys what it may.
-    pub(super) fn retire(&mut self, authority: Authority) -> Told<()> {
-        let Some(country) = self.desks.get(&authority).map(|desk| desk.country) else { return Ok(()) };
+    pub(super) fn retire(&mut self, authority: Authority) -> Told<Effect> {
+        let Some(country) = self.desks.get(&authority).map(|desk| desk.country) else {
+            return Ok(Effect::None);
+        };
         let now = self.now(country);
-        if let Some(desk) = self.desks.get_mut(&authority) {
-            desk.retire(now)?;
-        }
-        Ok(())
+        let destroyed = self.desks.get_mut(&authority).map_or(Ok(0), |desk| desk.retire(now))?;
+        Ok((destroyed > 0).into())
     }
 
     /// An adapter ends and starts again; it publishes its keys then.
-    pub(super) fn reopen(&mut self, authority: Authority) -> Told<()> {
-        let Some(desk) = self.desks.get_mut(&authority) else { return Ok(()) };
+    pub(super) fn reopen(&mut self, authority: Authority) -> Told<Effect> {
+        let Some(desk) = self.desks.get_mut(&authority) else { return Ok(Effect::None) };
         desk.reopen()?;
-        self.publish(authority)
+        self.publish(authority)?;
+        Ok(Effect::Some)
     }
 
     /// An authority's newest list goes to its gateway, if it gets there.
@@ -180,9 +158,9 @@ impl World {
     }
 
     /// A new edition of the trust list, with a country out or in.
-    pub(super) fn suspend(&mut self, country: u16, is_out: bool) -> Told<()> {
+    pub(super) fn suspend(&mut self, country: u16, is_out: bool) -> Told<Effect> {
         if !self.doors.contains_key(&country) || self.is_suspended(country) == is_out {
-            return Ok(());
+            return Ok(Effect::None);
         }
         let mut suspended: BTreeSet<u16> = self.editions.last().cloned().unwrap_or_default();
         if is_out {
@@ -191,12 +169,14 @@ impl World {
             suspended.remove(&country);
         }
         self.editions.push(suspended);
-        Ok(self.write_lists()?)
+        self.write_lists()?;
+        Ok(Effect::Some)
     }
 
     /// A country's gateway and adapters notice the newest edition.
-    pub(super) fn load_trust(&mut self, country: u16) -> Told<()> {
-        let Some(door) = self.doors.get_mut(&country) else { return Ok(()) };
+    pub(super) fn load_trust(&mut self, country: u16) -> Told<Effect> {
+        let Some(door) = self.doors.get_mut(&country) else { return Ok(Effect::None) };
+        let mut effect = Effect::None;
         let now = door.clock.now();
         if let Some(running) = &mut door.running
             && let Some(list) = running.keeper.reload(now)?
@@ -207,11 +187,14 @@ impl World {
                 running.peers.hang_up(code);
             }
             self.loaded.insert(country, self.editions.len());
+            effect = Effect::Some;
         }
         let _inside = self.runtime.enter();
         for desk in self.desks.values_mut().filter(|desk| desk.country == country) {
-            desk.reload(now)?;
+            if desk.reload(now)? {
+                effect = Effect::Some;
+            }
         }
-        Ok(())
+        Ok(effect)
     }
 }

@@ -40,9 +40,30 @@ pub(super) struct World {
     /// The latest that each country's clock ever was.
     pub(super) latest: BTreeMap<u16, u64>,
     turned: i64,
+    /// Whose next answer is altered before it is read.
+    pub(super) misjudged: Option<Authority>,
+    /// Gateways that were killed so far.
+    pub(super) killed: usize,
+    /// Pushes that were refused for want of space.
+    pub(super) without_room: usize,
     pub(super) folder: TempDir,
     /// Last, so that it ends last.
     pub(super) runtime: Runtime,
+}
+
+/// Whether an operation did anything: one that makes no sense where it stands does nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    /// It changed something, or met what stood in its way.
+    Some,
+    /// All is as if it had not been.
+    None,
+}
+
+impl From<bool> for Effect {
+    fn from(is_some: bool) -> Self {
+        if is_some { Self::Some } else { Self::None }
+    }
 }
 
 impl World {
@@ -70,6 +91,9 @@ impl World {
             loaded: BTreeMap::new(),
             latest: codes.iter().map(|code| (*code, charter.begins())).collect(),
             turned: 0,
+            misjudged: None,
+            killed: 0,
+            without_room: 0,
             folder,
             runtime,
         };
@@ -91,24 +115,30 @@ impl World {
     }
 
     /// Does one operation, and looks at what it did.
-    pub(super) fn apply(&mut self, operation: &Operation) -> Told<()> {
-        match operation {
+    pub(super) fn apply(&mut self, operation: &Operation) -> Told<Effect> {
+        let effect = match operation {
             Operation::Push(loads) => self.push(loads)?,
             Operation::Retry(push) => self.retry(*push)?,
             Operation::Alter(push) => self.alter(*push)?,
-            Operation::Pull(country, origin) => drop(self.pull(*country, *origin)?),
-            Operation::Receipts(country, origin) => drop(self.send_receipts(*country, *origin)?),
-            Operation::Keys(country) => self.fetch_keys(*country)?,
-            Operation::Receive(authority) => drop(self.receive(*authority)?),
+            Operation::Pull(country, origin) => self.pull_shows(*country, *origin)?,
+            Operation::Receipts(country, origin) => self.receipts_show(*country, *origin)?,
+            Operation::Keys(country) => self.keys_show(*country)?,
+            Operation::Receive(authority) => self.receive_shows(*authority)?,
             Operation::Reopen(authority) => self.reopen(*authority)?,
             Operation::Turn(minutes) => self.turn(i64::from(*minutes) * 60),
             Operation::Back(country) => self.turn_one(*country, -3_600),
-            Operation::Purge(country) => self.purge(*country)?,
-            Operation::Kill(country, moment) => self.kill(*country, *moment)?,
+            Operation::Purge(country) => self.purge_shows(*country)?,
+            Operation::Kill(country, moment) => {
+                self.kill(*country, *moment)?;
+                Effect::None
+            }
             Operation::Stop(country) => self.stop(*country)?,
-            Operation::Start(country) => self.begin(*country)?,
+            Operation::Start(country) => self.start_again(*country)?,
             Operation::Forget(country) => self.forget(*country)?,
             Operation::Boast(country, origin) => self.boast(*country, *origin)?,
+            Operation::Break(country) => self.break_chain(*country)?,
+            Operation::Hoard(country) => self.hoard(*country),
+            Operation::Misjudge(authority) => self.misjudge(*authority),
             Operation::Fill(country) => self.with_room(*country, true)?,
             Operation::Free(country) => self.with_room(*country, false)?,
             Operation::Fault(line, fault) => self.trouble(*line, Some(*fault))?,
@@ -118,14 +148,16 @@ impl World {
             Operation::Suspend(country) => self.suspend(*country, true)?,
             Operation::Readmit(country) => self.suspend(*country, false)?,
             Operation::Trust(country) => self.load_trust(*country)?,
-        }
-        self.bury()
+        };
+        self.bury()?;
+        Ok(effect)
     }
 
     /// Puts away who was killed.
     pub(super) fn bury(&mut self) -> Told<()> {
         for door in self.doors.values_mut() {
             if door.bury()? {
+                self.killed += 1;
                 lead(&self.links, door.country, None);
             }
         }
@@ -181,22 +213,25 @@ impl World {
     }
 
     /// All clocks go on.
-    pub(super) fn turn(&mut self, seconds: i64) {
+    pub(super) fn turn(&mut self, seconds: i64) -> Effect {
         if self.turned + seconds > LONGEST {
-            return;
+            return Effect::None;
         }
         self.turned += seconds;
-        let codes: Vec<u16> = self.doors.keys().copied().collect();
-        codes.into_iter().for_each(|code| self.turn_one(code, seconds));
+        for code in self.codes() {
+            self.turn_one(code, seconds);
+        }
+        Effect::Some
     }
 
     /// The clocks of one country.
-    pub(super) fn turn_one(&mut self, country: u16, seconds: i64) {
-        let Some(door) = self.doors.get(&country) else { return };
+    pub(super) fn turn_one(&mut self, country: u16, seconds: i64) -> Effect {
+        let Some(door) = self.doors.get(&country) else { return Effect::None };
         door.clock.turn(seconds);
         self.desks.values().filter(|desk| desk.country == country).for_each(|desk| desk.turn(seconds));
         let latest = self.latest.entry(country).or_default();
         *latest = door.clock.now().max(*latest);
+        Effect::Some
     }
 
     /// All clocks show the same again: the latest.
