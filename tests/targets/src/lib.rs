@@ -3,8 +3,10 @@
 //!
 //! `fuzz/` runs them under a fuzzer for hours, the end-to-end tests over the kept corpus and mutations of it.
 
+mod answers;
 mod country;
 mod exchange;
+mod files;
 mod frames;
 mod keys;
 pub mod mutate;
@@ -19,7 +21,7 @@ pub struct Target {
 }
 
 /// All of them.
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 22] = [
     Target { name: "frame", run: frames::frame },
     Target { name: "extended", run: frames::extended },
     Target { name: "secured", run: frames::secured },
@@ -38,6 +40,10 @@ pub const TARGETS: [Target; 18] = [
     Target { name: "config", run: country::config },
     Target { name: "upload", run: country::upload },
     Target { name: "lists", run: country::lists },
+    Target { name: "efgs", run: files::efgs },
+    Target { name: "gaen_export", run: files::gaen_export },
+    Target { name: "archive", run: files::archive },
+    Target { name: "webhook", run: answers::webhook },
 ];
 
 /// The parser of this name.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HttpClient;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -36,7 +37,8 @@ pub(super) struct Client {
 }
 
 /// What came of a POST.
-pub(super) enum Outcome {
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
     /// It is in.
     Taken,
     /// The national system will never take it: 400, 409, 410, 413, 415, 422.
@@ -109,17 +111,22 @@ impl Client {
         let Ok(request) = request else { return Outcome::Unreachable("the request cannot be made".into()) };
         let answered = timeout(self.timeout, async {
             let response = self.http.request(request).await.map_err(|error| causes(&error))?;
-            let (head, body) = response.into_parts();
-            // An answer that breaks off is none: nobody knows whether it is in.
-            let read = http_body_util::Limited::new(body, ANSWER).collect().await;
-            read.map_err(|error| error.to_string())?;
-            Ok::<_, String>(head)
+            Ok::<_, String>(understood(response).await)
         });
         match answered.await {
             Err(_) => Outcome::Unreachable(format!("no answer within {} ms", self.timeout.as_millis())),
             Ok(Err(cause)) => Outcome::Unreachable(cause),
-            Ok(Ok(head)) => outcome(head.status, head.headers.get(header::RETRY_AFTER)),
+            Ok(Ok(outcome)) => outcome,
         }
+    }
+}
+
+/// What an answer says. One that breaks off is none: nobody knows whether it is in.
+pub async fn understood(response: Response<Incoming>) -> Outcome {
+    let (head, body) = response.into_parts();
+    match http_body_util::Limited::new(body, ANSWER).collect().await {
+        Ok(_) => outcome(head.status, head.headers.get(header::RETRY_AFTER)),
+        Err(cause) => Outcome::Unreachable(cause.to_string()),
     }
 }
 

@@ -18,8 +18,8 @@ use pki::disk::DiskError;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
-pub use client::WebhookError;
-use client::{Client, Outcome};
+use client::Client;
+pub use client::{Outcome, WebhookError, understood};
 use queue::Queue;
 
 use crate::blocking::blocking;
