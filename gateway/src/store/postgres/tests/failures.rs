@@ -89,7 +89,7 @@ async fn once_an_entry_has_found_no_space_whoever_asks_for_space_is_told_so_unti
     let store = open(&database).await;
     let asks = || {
         let once = Once { id: OnceId::new(b"probe").unwrap(), digest: [0; 32], answer: Bytes::new() };
-        store.commit(Change { once: Some(once), ..Change::default() })
+        store.commit(Change { once: vec![once], ..Change::default() })
     };
     asks().await.unwrap();
     failing(&database, "entry", "53100", u32::MAX);
