@@ -33,7 +33,7 @@ calls_in_flight = 10000
 
 [quota.peer]
 calls_per_second = 1000000
-reports_per_second = 100000000
+stored_mebibytes_per_day = 100000000
 kibibytes_per_second = 100000000
 calls_in_flight = 10000
 ";
