@@ -72,7 +72,8 @@ pub struct Listen {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// The largest pushes being opened and sealed, and as many more small ones as take their room; others wait.
+    /// Pushes being opened, and as many of the largest size being worked on, or more small ones that take their room;
+    /// others wait.
     pub pushes_at_work: usize,
     /// Open connections on each listener; others are closed at once.
     pub connections: usize,

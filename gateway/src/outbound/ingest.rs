@@ -36,6 +36,8 @@ pub struct Ingest {
     gather: Arc<Gather>,
     /// Bounds the memory that all pushes take that are worked on, in pieces of [`PIECE`] octets.
     room: Arc<Semaphore>,
+    /// Bounds how many are opened at once: the threads for it are everybody's.
+    opening: Arc<Semaphore>,
     /// Of the trust list that they were read out of.
     routes: Mutex<Option<(Arc<TrustList>, Arc<Routes>)>>,
 }
@@ -79,8 +81,10 @@ impl Ingest {
     /// Takes pushes for this node.
     #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
-        let room = Arc::new(Semaphore::new(node.config.limits.pushes_at_work * PUSH_LEN.div_ceil(PIECE)));
-        Self { gather: Gather::new(node.clone()), node, room, routes: Mutex::default() }
+        let at_work = node.config.limits.pushes_at_work;
+        let room = Arc::new(Semaphore::new(at_work * PUSH_LEN.div_ceil(PIECE)));
+        let (gather, opening) = (Gather::new(node.clone()), Arc::new(Semaphore::new(at_work)));
+        Self { node, gather, room, opening, routes: Mutex::default() }
     }
 
     async fn accept(&self, pusher: Authority, push: Push) -> Result<wire::PushReply, PushError> {
@@ -107,19 +111,22 @@ impl Ingest {
 
     /// Off the runtime's threads: opening takes up to some milliseconds.
     ///
-    /// The work goes on when the caller is gone, so the room goes with the work.
+    /// The work goes on when the caller is gone, so both permits go with the work.
     async fn sort(
         &self,
         pusher: Authority,
         push: Push,
         room: OwnedSemaphorePermit,
     ) -> Result<(Sorted, OwnedSemaphorePermit), PushError> {
+        let opening = self.opening.clone().acquire_owned().await.map_err(|_| PushError::Internal)?;
         let (node, routes) = (self.node.clone(), self.routes());
         let work = move || {
             let now = node.clock.now();
             let key = |authority| node.key_lists.in_force(authority, now);
             let desk = desk(&node, &routes, &key);
-            sort::sort(&push, pusher, &desk).map(|sorted| (sorted, room))
+            let sorted = sort::sort(&push, pusher, &desk);
+            drop(opening);
+            sorted.map(|sorted| (sorted, room))
         };
         let span = tracing::Span::current();
         let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
