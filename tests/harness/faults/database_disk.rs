@@ -1,7 +1,6 @@
 //! The disk under PostgreSQL is full: gateways refuse what they cannot keep, say that they are not ready, and go on as
 //! they are when there is space again.
 
-use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +11,6 @@ use tokio::task::block_in_place;
 use super::disk::{Pushes, SmallDisk, is_impossible};
 use super::scene::{Scene, Struck};
 use super::traffic::Flow;
-use crate::leaks::files_below;
 use crate::members::country;
 use crate::{admin, wait};
 
@@ -36,9 +34,7 @@ pub(super) async fn strike(scene: &mut Scene) -> Result<Struck> {
     ensure!(scene.until(SOON, is_quiet).await?, "some files are not answered");
     let data = cluster.folder().join("data");
     block_in_place(|| cluster.stop_at_once())?;
-    let used =
-        files_below(&data)?.iter().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum::<u64>();
-    let disk = SmallDisk::under(&data, used + FREE)?;
+    let disk = SmallDisk::under(&data, FREE)?;
     block_in_place(|| cluster.resume())?;
     let filled = fill(scene, &cluster, &disk).await;
     block_in_place(|| cluster.stop_at_once())?;

@@ -15,6 +15,7 @@ use super::namespace::{Namespace, run};
 use super::scene::{Scene, Struck};
 use super::traffic::Flow;
 use crate::direct::{self, Line};
+use crate::leaks::files_below;
 use crate::members::{Node, authority, country};
 use crate::place::GatewayPlace;
 
@@ -24,7 +25,7 @@ const SOON: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(100);
 /// How often a gateway's disk is filled: down to its reserve, and to its end.
 pub(super) const FILLED: usize = 2;
-/// Octets of a gateway's disk, and of an adapter's.
+/// Octets that a gateway's disk has beside its files, and an adapter's.
 const GATEWAYS: u64 = 64 << 20;
 const ADAPTERS: u64 = 16 << 20;
 /// What an operating system says of a full disk.
@@ -39,8 +40,12 @@ pub(super) struct SmallDisk {
 }
 
 impl SmallDisk {
-    /// Puts the files of a folder on a disk of their own. The process that uses them must not run.
+    /// Puts the files of a folder on a disk of their own, with so many octets beside them. The process that uses them
+    /// must not run.
     pub(super) fn under(folder: &Path, octets: u64) -> Result<Self> {
+        let used: u64 =
+            files_below(folder)?.iter().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum();
+        let octets = used + octets;
         let disk = Self { folder: folder.into(), root: folder.with_extension("disk") };
         let (at, root, data) = (shown(folder)?, shown(&disk.root)?, shown(&disk.data())?.to_owned());
         fs::create_dir_all(&disk.root)?;
@@ -114,7 +119,10 @@ pub(super) async fn of_a_gateway(scene: &mut Scene) -> Result<Struck> {
     scene.federation.restart(node).await?;
     scene.traffic.flow(Flow::All);
     let [reserve, end] = filled?;
-    let did = format!("{node} on {} MiB: with its reserve {reserve}; without {end}", GATEWAYS >> 20);
+    let did = format!(
+        "{node} on {} MiB beside its files: with its reserve {reserve}; without {end}",
+        GATEWAYS >> 20
+    );
     Ok(Struck::yes(FILLED, did))
 }
 
@@ -263,7 +271,10 @@ pub(super) async fn of_an_adapter(scene: &mut Scene) -> Result<Struck> {
     scene.federation.kill_now(node).await?;
     disk.take_away()?;
     scene.federation.launch(node)?;
-    let did = format!("{node} on {} MiB without space; its log tells so {times} times", ADAPTERS >> 20);
+    let did = format!(
+        "{node} on {} MiB beside its files, without space; its log tells so {times} times",
+        ADAPTERS >> 20
+    );
     Ok(Struck::yes(usize::from(times > 0), did))
 }
 
