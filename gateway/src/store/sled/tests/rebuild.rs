@@ -171,7 +171,8 @@ async fn an_index_is_not_made_anew_by_itself_if_a_record_is_damaged() {
         assert!(!aside(&root).exists());
         file.write_all_at(&old, at).unwrap();
     }
-    assert!(0 < purged && purged < length / 7 / 2, "{purged} of {length}");
+    // How much of a purged entry lies in the last segment depends on how commits were grouped.
+    assert!(purged < length / 7 / 2, "{purged} of {length}");
     let (store, _) = SledStore::open_or_rebuild(&root, SMALL, STAMP).unwrap();
     assert_eq!(all(&store).await, expected);
 }
