@@ -2,6 +2,8 @@
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io::Write;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -56,6 +58,7 @@ async fn steps(scene: &mut Scene, library: &Path, nodes: [Node; NODES]) -> Resul
         scene.federation.country(country(250))?.gateway.log.clone(),
         scene.federation.adapter(authority("826/1"))?.log.clone(),
     ];
+    let door = scene.federation.country(country(250))?.gateway.national;
     let mut seen = 0;
     for step in STEPS {
         let from = logs.each_ref().map(|log| length(log));
@@ -64,12 +67,22 @@ async fn steps(scene: &mut Scene, library: &Path, nodes: [Node; NODES]) -> Resul
             scene.hold(scene.pace.trouble).await?;
             continue;
         }
-        // The library looks at the file once a second, and a log tells only what happens.
-        let shows = || logs.iter().zip(from).filter(|(log, from)| shows_another_time(log, *from)).count();
+        // The library looks at the file once a second, and a log tells only what happens: to a replica that nobody
+        // calls, that somebody knocks who cannot shake hands.
+        let shows = || {
+            knock(door);
+            logs.iter().zip(from).filter(|(log, from)| shows_another_time(log, *from)).count()
+        };
         scene.hold_until(scene.pace.trouble, |_| shows() == logs.len()).await?;
         seen += shows();
     }
     Ok(seen)
+}
+
+/// What is no TLS: it is refused, and the log says so.
+fn knock(door: SocketAddr) {
+    // A door that is shut logs nothing, and that is what is looked at.
+    let _ = TcpStream::connect(door).and_then(|mut stream| stream.write_all(b"knock\r\n"));
 }
 
 fn environment<'a>(library: &'a Path, file: &'a Path) -> [(&'static str, &'a OsStr); 5] {
