@@ -195,9 +195,8 @@ impl Run {
     /// Tokens a second with the line whole, to the gateway and to the backend.
     async fn normal(&mut self, pushes: usize) -> Result<[f64; 2]> {
         let began = Instant::now();
-        let before = self.batches().await?;
         self.push(pushes).await?;
-        self.until_batches(before + pushes).await?;
+        self.until_batches(self.sealed().await?).await?;
         let to_gateway = began.elapsed();
         self.until_delivered(self.pushed * PUSH).await?;
         Ok([rate(pushes, to_gateway), rate(pushes, began.elapsed())])
@@ -205,7 +204,7 @@ impl Run {
 
     /// Waits until all is there; tokens a second since a moment, to the gateway and to the backend.
     async fn arrived(&mut self, since: Instant, pushes: usize) -> Result<[f64; 2]> {
-        self.until_batches(self.pushed).await?;
+        self.until_batches(self.sealed().await?).await?;
         let to_gateway = since.elapsed();
         self.until_delivered(self.pushed * PUSH).await?;
         Ok([rate(pushes, to_gateway), rate(pushes, since.elapsed())])
@@ -239,10 +238,19 @@ impl Run {
         Ok(())
     }
 
+    /// Batches that the pushes so far have become: those that come together are one.
+    async fn sealed(&self) -> Result<usize> {
+        self.counted(826, [("peer", "250"), ("direction", "out")]).await
+    }
+
     /// Batches that France's gateway has kept.
     async fn batches(&self) -> Result<usize> {
-        let text = self.federation.metrics(country(250)).await?;
-        let batches = admin::metric(&text, "exchange_batches_total", &[("peer", "826"), ("direction", "in")]);
+        self.counted(250, [("peer", "826"), ("direction", "in")]).await
+    }
+
+    async fn counted(&self, code: u16, labels: [(&str, &str); 2]) -> Result<usize> {
+        let text = self.federation.metrics(country(code)).await?;
+        let batches = admin::metric(&text, "exchange_batches_total", &labels);
         // A count of batches: small and whole.
         Ok(batches.round() as usize)
     }
