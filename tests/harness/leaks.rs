@@ -98,6 +98,11 @@ pub fn files_below(folder: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// Octets of all files below a folder.
+pub fn octets_below(folder: &Path) -> Result<u64> {
+    Ok(files_below(folder)?.iter().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum())
+}
+
 fn slot([a, b, c, d]: [u8; 4]) -> usize {
     // Fibonacci hashing; the upper 22 bits are the best mixed.
     let hash = u32::from_be_bytes([a, b, c, d]).wrapping_mul(0x9e37_79b9);

@@ -11,6 +11,7 @@ use tracing::error;
 
 use super::verify::Refused;
 use crate::node::Node;
+use crate::space;
 
 /// Files that are kept for each peer; a peer that goes on sending nonsense fills no disk.
 const FILES: usize = 32;
@@ -38,8 +39,7 @@ fn write(folder: &Path, name: &str, batch: &wire::SignedBatch, floor: u64) -> io
     if path.exists() || fs::read_dir(folder)?.count() >= FILES {
         return Ok(());
     }
-    let space = rustix::fs::statvfs(folder)?;
-    let free = space.f_bavail.saturating_mul(space.f_frsize);
+    let free = space::free(folder)?;
     if free < floor.saturating_add(batch.encoded_len() as u64) {
         let message = format!("{free} octets are free, and limits.free_disk_bytes is {floor}");
         return Err(io::Error::new(io::ErrorKind::StorageFull, message));

@@ -81,6 +81,9 @@ impl Gather {
     async fn turn(&self) {
         let Ok(_turn) = self.turns.acquire().await else { return };
         let group = self.group();
+        if group.is_empty() {
+            return;
+        }
         let pushes: Vec<_> = group.iter().map(|waiting| waiting.push.clone()).collect();
         let kept = self.keep_all(&pushes).await;
         for (Waiting { answer, room, .. }, kept) in group.into_iter().zip(kept) {
@@ -104,7 +107,6 @@ impl Gather {
     /// Keeps pushes together or, if one of them may stand in the way of the others, each by itself.
     async fn keep_all(&self, pushes: &[Arc<Ready>]) -> Vec<Result<Kept, PushError>> {
         match self.keep_together(pushes).await {
-            _ if pushes.is_empty() => Vec::new(),
             Ok(None) => pushes.iter().map(|push| Ok(Kept::Now(push.reply.clone()))).collect(),
             Ok(Some(before)) if pushes.len() == 1 => vec![Ok(Kept::Before(before))],
             Err(failed) if pushes.len() == 1 => vec![Err(failed)],

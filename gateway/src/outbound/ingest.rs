@@ -91,12 +91,13 @@ impl Ingest {
         let waits = self.node.metrics.push_waits();
         let room = self.room.clone().acquire_many_owned(room_of(&push)).await;
         let room = room.map_err(|_| PushError::Internal)?;
+        let opening = self.opening.clone().acquire_owned().await.map_err(|_| PushError::Internal)?;
         drop(waits);
         let (id, digest) = (outbox::once_id(pusher, &push.id), digest(&push, pusher));
         if let Some(before) = self.node.store.once(&id).await? {
             return earlier(digest, &before);
         }
-        let (sorted, room) = self.sort(pusher, push, room).await?;
+        let (sorted, room) = self.sort(pusher, push, (room, opening)).await?;
         let (verdicts, reply) = (sorted.verdicts.clone(), outbox::reply(&sorted));
         match self.gather.keep(Ready { sorted, reply, id, digest }, room).await? {
             Kept::Before(before) => earlier(digest, &before),
@@ -116,9 +117,8 @@ impl Ingest {
         &self,
         pusher: Authority,
         push: Push,
-        room: OwnedSemaphorePermit,
+        (room, opening): (OwnedSemaphorePermit, OwnedSemaphorePermit),
     ) -> Result<(Sorted, OwnedSemaphorePermit), PushError> {
-        let opening = self.opening.clone().acquire_owned().await.map_err(|_| PushError::Internal)?;
         let (node, routes) = (self.node.clone(), self.routes());
         let work = move || {
             let now = node.clock.now();

@@ -1,4 +1,4 @@
-//! 5: number, chain, sign and keep: one entry for each batch, and all that goes with it in one commit.
+//! 4, behind the seal: number, chain, sign and keep: one entry for each batch, and all that goes with it in one commit.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! 3: open a push with our key, check every report, sort them by destination.
 //!
-//! No I/O. Here and in `reseal` are the only places outside of an adapter where a report stands in the clear
-//! (invariant 2): its buffers are wiped, and nothing of a report's content goes into a verdict, an error or a log.
+//! No I/O. From here to `reseal`, and nowhere else outside of an adapter, a report stands in the clear (invariant 2):
+//! its buffers are wiped, and nothing of a report's content goes into a verdict, an error or a log.
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;

@@ -15,7 +15,7 @@ use super::namespace::{Namespace, run};
 use super::scene::{Scene, Struck};
 use super::traffic::Flow;
 use crate::direct::{self, Line};
-use crate::leaks::files_below;
+use crate::leaks::octets_below;
 use crate::members::{Node, authority, country};
 use crate::place::GatewayPlace;
 
@@ -43,9 +43,7 @@ impl SmallDisk {
     /// Puts the files of a folder on a disk of their own, with so many octets beside them. The process that uses them
     /// must not run.
     pub(super) fn under(folder: &Path, octets: u64) -> Result<Self> {
-        let used: u64 =
-            files_below(folder)?.iter().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum();
-        let octets = used + octets;
+        let octets = octets_below(folder)? + octets;
         let disk = Self { folder: folder.into(), root: folder.with_extension("disk") };
         let (at, root, data) = (shown(folder)?, shown(&disk.root)?, shown(&disk.data())?.to_owned());
         fs::create_dir_all(&disk.root)?;

@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 
 use super::fuse;
-use crate::leaks::files_below;
+use crate::leaks::octets_below;
 
 /// What fills the disk. No store has a file of this name.
 pub(super) const BALLAST: &str = "ballast";
@@ -25,8 +25,7 @@ impl SmallDisk {
     /// Nobody may use the folder meanwhile.
     pub(super) fn under(folder: &Path) -> Result<Option<Self>> {
         fs::create_dir_all(folder)?;
-        let files = files_below(folder)?;
-        let used = files.iter().filter_map(|file| Some(fs::metadata(file).ok()?.len())).sum::<u64>();
+        let used = octets_below(folder)?;
         let aside = folder.with_extension("aside");
         fs::rename(folder, &aside)?;
         fs::create_dir(folder)?;

@@ -18,6 +18,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::space;
 use crate::store::StoreError;
 
 /// The format that this release writes, and the highest that it reads. The first one had records without labels;
@@ -97,9 +98,7 @@ impl Layout {
 
     /// Octets that this process may still write to the store's file system.
     pub(super) fn free(&self) -> Result<u64, StoreError> {
-        let space = rustix::fs::statvfs(&self.root)
-            .map_err(|error| failed("measure the free space of", &self.root)(error.into()))?;
-        Ok(space.f_bavail.saturating_mul(space.f_frsize))
+        space::free(&self.root).map_err(failed("measure the free space of", &self.root))
     }
 
     fn check_format(&self) -> Result<(), StoreError> {

@@ -17,10 +17,10 @@ pub(super) struct Recent {
 #[derive(Debug, Default)]
 struct Kept {
     octets: usize,
-    /// Of each stream numbers without a gap.
-    streams: HashMap<Stream, VecDeque<Entry>>,
-    /// In the order in which they were added. Those that are gone already may still stand here.
-    order: VecDeque<(Stream, u64)>,
+    /// How many were ever added.
+    added: u64,
+    /// Of each stream numbers without a gap, each with its place among all that were added. There are few streams.
+    streams: HashMap<Stream, VecDeque<(u64, Entry)>>,
 }
 
 impl Recent {
@@ -34,28 +34,26 @@ impl Recent {
         let mut kept = self.kept();
         for (stream, entry) in entries {
             kept.octets += octets(&entry);
-            kept.order.push_back((stream, entry.sequence));
-            kept.streams.entry(stream).or_default().push_back(entry);
+            kept.added += 1;
+            let place = kept.added;
+            kept.streams.entry(stream).or_default().push_back((place, entry));
         }
-        while kept.octets > self.limit {
-            let Some((stream, sequence)) = kept.order.pop_front() else { break };
-            kept.forget(stream, sequence);
-        }
+        while kept.octets > self.limit && kept.forget_oldest() {}
     }
 
     /// The entries that follow number `after`: at least one, and as many as fit; none if they are not all here.
     pub(super) fn after(&self, stream: Stream, after: u64, max_bytes: usize) -> Option<Vec<Entry>> {
         let kept = self.kept();
         let entries = kept.streams.get(&stream)?;
-        let skip = after.checked_add(1)?.checked_sub(entries.front()?.sequence)?;
+        let skip = after.checked_add(1)?.checked_sub(entries.front()?.1.sequence)?;
         let mut size = 0;
-        let fits = |entry: &&Entry| {
+        let fits = |(_, entry): &&(u64, Entry)| {
             let is_first = size == 0;
             size += octets(entry);
             is_first || size <= max_bytes
         };
-        let page: Vec<_> =
-            entries.iter().skip(usize::try_from(skip).ok()?).take_while(fits).cloned().collect();
+        let page = entries.iter().skip(usize::try_from(skip).ok()?).take_while(fits);
+        let page: Vec<_> = page.map(|(_, entry)| entry.clone()).collect();
         (!page.is_empty()).then_some(page)
     }
 
@@ -70,9 +68,20 @@ impl Recent {
 }
 
 impl Kept {
+    /// Whether there was one.
+    fn forget_oldest(&mut self) -> bool {
+        let fronts = self.streams.iter().filter_map(|(stream, entries)| Some((*stream, entries.front()?)));
+        let oldest = fronts.min_by_key(|(_, (place, _))| *place);
+        let Some((stream, sequence)) = oldest.map(|(stream, (_, entry))| (stream, entry.sequence)) else {
+            return false;
+        };
+        self.forget(stream, sequence);
+        true
+    }
+
     fn forget(&mut self, stream: Stream, through: u64) {
         let Some(entries) = self.streams.get_mut(&stream) else { return };
-        while let Some(entry) = entries.pop_front_if(|entry| entry.sequence <= through) {
+        while let Some((_, entry)) = entries.pop_front_if(|(_, entry)| entry.sequence <= through) {
             self.octets -= octets(&entry);
         }
         if entries.is_empty() {
@@ -118,6 +127,19 @@ mod tests {
     }
 
     #[test]
+    fn of_several_streams_the_oldest_go_first() {
+        let (recent, other) = (Recent::new(30), Stream::new(*b"stream 2"));
+        recent.add(vec![entry(1), (other, entry(1).1), entry(2), (other, entry(2).1)]);
+        assert_eq!(numbers(&recent, 0, 1_000), None);
+        assert_eq!(numbers(&recent, 1, 1_000), Some(vec![2]));
+        assert_eq!(recent.after(other, 0, 1_000).unwrap().len(), 2);
+        recent.purge(STREAM, 2);
+        recent.add(vec![entry(3), entry(4)]);
+        assert!(recent.after(other, 0, 1_000).is_none());
+        assert_eq!(numbers(&recent, 2, 1_000), Some(vec![3, 4]));
+    }
+
+    #[test]
     fn what_is_purged_is_gone_and_room_again() {
         let recent = Recent::new(30);
         recent.add((1..=3).map(entry).collect());
@@ -136,6 +158,6 @@ mod tests {
         let recent = Recent::new(0);
         recent.add(vec![entry(1)]);
         assert_eq!(numbers(&recent, 0, 1_000), None);
-        assert!(recent.kept().order.is_empty());
+        assert!(recent.kept().streams.is_empty());
     }
 }
