@@ -39,7 +39,6 @@ pub mod quota;
 pub mod recover;
 pub mod retention;
 pub mod room;
-pub mod space;
 pub mod stage;
 pub mod start;
 mod state_files;

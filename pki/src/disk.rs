@@ -95,6 +95,12 @@ pub fn read(path: &Path, limit: usize) -> Result<Vec<u8>, DiskError> {
     Ok(octets)
 }
 
+/// Octets that this process may still write to the file system of a folder.
+pub fn free(folder: &Path) -> io::Result<u64> {
+    let space = rustix::fs::statvfs(folder)?;
+    Ok(space.f_bavail.saturating_mul(space.f_frsize))
+}
+
 /// Creates a file that only its owner may read (mode 0600) and returns when it is on the disk.
 pub fn create_secret(path: &Path, octets: &[u8]) -> Result<(), DiskError> {
     create(path, octets, 0o600)

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use pki::disk;
 use prost::Message;
 use proto::ids::CountryCode;
 use proto::wire;
@@ -11,7 +12,6 @@ use tracing::error;
 
 use super::verify::Refused;
 use crate::node::Node;
-use crate::space;
 
 /// Files that are kept for each peer; a peer that goes on sending nonsense fills no disk.
 const FILES: usize = 32;
@@ -39,7 +39,7 @@ fn write(folder: &Path, name: &str, batch: &wire::SignedBatch, floor: u64) -> io
     if path.exists() || fs::read_dir(folder)?.count() >= FILES {
         return Ok(());
     }
-    let free = space::free(folder)?;
+    let free = disk::free(folder)?;
     if free < floor.saturating_add(batch.encoded_len() as u64) {
         let message = format!("{free} octets are free, and limits.free_disk_bytes is {floor}");
         return Err(io::Error::new(io::ErrorKind::StorageFull, message));

@@ -63,8 +63,8 @@ impl SmallDisk {
 
     /// Leaves so many octets free.
     pub(super) fn fill(&self, leave: u64) -> Result<()> {
-        let found = rustix::fs::statvfs(&self.root).context("the free space cannot be measured")?;
-        let free = (found.f_bavail * found.f_frsize).saturating_sub(leave);
+        let free =
+            pki::disk::free(&self.root).context("the free space cannot be measured")?.saturating_sub(leave);
         let mut file = File::create(self.ballast())?;
         std::io::copy(&mut std::io::repeat(0).take(free), &mut file).map(drop).or_else(|error| {
             // Whoever uses the disk may have been faster.

@@ -47,8 +47,8 @@ impl SmallDisk {
 
     /// Leaves so many octets free.
     pub(super) fn fill(&self, leave: u64) -> Result<()> {
-        let found = rustix::fs::statvfs(&self.folder).context("the free space cannot be measured")?;
-        let free = (found.f_bavail * found.f_frsize).saturating_sub(leave);
+        let free =
+            pki::disk::free(&self.folder).context("the free space cannot be measured")?.saturating_sub(leave);
         let mut file = File::options().create(true).append(true).open(self.folder.join(BALLAST))?;
         std::io::copy(&mut std::io::repeat(0).take(free), &mut file)?;
         Ok(())

@@ -18,7 +18,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::space;
+use pki::disk;
+
 use crate::store::StoreError;
 
 /// The format that this release writes, and the highest that it reads. The first one had records without labels;
@@ -98,7 +99,7 @@ impl Layout {
 
     /// Octets that this process may still write to the store's file system.
     pub(super) fn free(&self) -> Result<u64, StoreError> {
-        space::free(&self.root).map_err(failed("measure the free space of", &self.root))
+        disk::free(&self.root).map_err(failed("measure the free space of", &self.root))
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
