@@ -55,10 +55,10 @@ impl EncodedReport {
     /// Encodes a report.
     #[must_use]
     pub fn new(report: &Report<'_>) -> Self {
-        // Room for any report: a buffer that grows leaves copies of it behind. Its own size is what is kept.
-        let mut octets = Wiped::with_capacity(proto::limits::REPORT_LEN);
+        // A buffer that grows would leave copies of it behind.
+        let mut octets = Wiped::with_capacity(report.encoded_len());
         report.encode(&mut octets);
-        Self { header: report.header(), octets: octets.to_vec().into() }
+        Self { header: report.header(), octets }
     }
 
     /// Who must get it.

@@ -121,20 +121,40 @@ async fn every_file_that_a_commit_wrote_is_synced_before_the_answer() {
     assert_eq!(verdicts(&reply), [Verdict::Accepted]);
 
     let store = doors.path(826).join("store").display().to_string();
-    let trace = std::fs::read_to_string(&trace).unwrap();
-    let during: Vec<_> = events(&trace)
-        .into_iter()
-        .filter(|event| event.path.starts_with(&store) && (sent..answered).contains(&event.began))
-        .collect();
+    let below = |trace: &str, since: f64, part: &str| -> Vec<Event> {
+        let folder = format!("{store}/{part}");
+        let of_it = |event: &Event| event.path.starts_with(&folder) && event.began >= since;
+        events(trace).into_iter().filter(of_it).collect()
+    };
+    let during = below(&std::fs::read_to_string(&trace).unwrap(), sent, "segments");
+    let during: Vec<_> = during.into_iter().filter(|event| event.began < answered).collect();
+    assert!(during.iter().any(|event| event.call == Call::Write), "the body was written: {during:#?}");
+    assert_eq!(unsynced(&during, answered), Vec::<&str>::new(), "{during:#?}");
+
+    // The index only repeats what the segments say, and follows.
+    let deadline = answered + 20.0;
+    loop {
+        let index = below(&std::fs::read_to_string(&trace).unwrap(), sent, "index");
+        let is_written =
+            index.iter().any(|event| event.call == Call::Write && event.path.ends_with("index/db"));
+        if is_written && unsynced(&index, deadline).is_empty() {
+            break;
+        }
+        assert!(now() < deadline, "the index is not on disk: {index:#?}");
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
+
+/// Which files were written, and not synced after that and before a time.
+fn unsynced(events: &[Event], until: f64) -> Vec<&str> {
     let mut written: BTreeMap<&str, f64> = BTreeMap::new();
-    for event in during.iter().filter(|event| event.call == Call::Write) {
+    for event in events.iter().filter(|event| event.call == Call::Write) {
         written.insert(&event.path, event.ended);
     }
-    assert!(written.keys().any(|path| path.ends_with(".seg")), "the body was written: {during:#?}");
-    assert!(written.keys().any(|path| path.ends_with("index/db")), "the index was written: {during:#?}");
-    for (path, last) in written {
-        let is_sync = |event: &&Event| event.call == Call::Sync && event.path == path && event.began >= last;
-        let synced = during.iter().find(is_sync);
-        assert!(synced.is_some_and(|sync| sync.ended <= answered), "{path} was not synced: {during:#?}");
-    }
+    let is_synced = |path: &str, last: f64| {
+        events.iter().any(|event| {
+            event.call == Call::Sync && event.path == path && event.began >= last && event.ended <= until
+        })
+    };
+    written.into_iter().filter(|(path, last)| !is_synced(path, *last)).map(|(path, _)| path).collect()
 }

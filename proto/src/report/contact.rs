@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::fields::{Minutes, QuarterHour, Risk, Score};
+use crate::body;
 use crate::day::Day;
 use crate::extended::{ExtendedData, LeavingData, Recipient};
 use crate::header::EnvelopeHeader;
@@ -80,6 +81,11 @@ impl<'a> Contact<'a> {
         // The header is the issuer's, so what is closed for the issuer may go along.
         let extended = ExtendedData::parse(reader.framed()?)?.leaving(Recipient::Issuer)?;
         Ok(Self { token, day, start, duration, proximity, risk, extended })
+    }
+
+    /// Octets that [`Self::put`] appends: 23 before the token, and the two that are framed.
+    pub(super) fn len(&self) -> usize {
+        23 + body::framed_len(self.token.octets.len()) + body::framed_len(self.extended.octets().len())
     }
 
     pub(super) fn put(&self, out: &mut Vec<u8>) {

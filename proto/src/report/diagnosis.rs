@@ -245,6 +245,11 @@ impl DiagnosisKey {
         })
     }
 
+    /// Octets that [`Self::put`] appends: header, issuer, family, key, window, and what is said of it.
+    pub(super) fn len(&self) -> usize {
+        EnvelopeHeader::LEN + self.issuer.octets().len() + 1 + self.key.octets().len() + 5 + 3
+    }
+
     pub(super) fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.header().octets());
         out.extend_from_slice(&self.issuer.octets());

@@ -96,6 +96,15 @@ impl<'a> Report<'a> {
         }
     }
 
+    /// Octets of its encoding.
+    #[must_use]
+    pub fn encoded_len(&self) -> usize {
+        2 + match self {
+            Self::Contact(contact) => contact.len(),
+            Self::DiagnosisKey(key) => key.len(),
+        }
+    }
+
     /// The header under which it travels: who must get it.
     #[must_use]
     pub fn header(&self) -> EnvelopeHeader {

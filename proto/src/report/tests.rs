@@ -7,6 +7,7 @@ use crate::ids::{Authority, CountryCode, StateCode};
 fn encoded(report: &Report<'_>) -> Vec<u8> {
     let mut out = Vec::new();
     report.encode(&mut out);
+    assert_eq!(out.len(), report.encoded_len());
     out
 }
 

@@ -17,7 +17,7 @@ use super::stage::Stage;
 use super::usage::Usage;
 
 /// Tokens that may be accepted and not opened while the sustained rate is measured.
-const AHEAD: u64 = 100_000;
+const AHEAD: u64 = 40_000;
 /// Fewer pushes than this tell nothing about the slowest of a hundred.
 const TIMED: f64 = 100.0;
 /// How many times as long it may take to have as many.

@@ -16,13 +16,14 @@ pushes. Phases of each kind take turns, and each is compared with those without:
   peers   that take connections and never answer, that shake hands and are silent, that answer one octet a second, with
           garbage, or at once with nothing; and all of them at once; beside the same peers while they are well
   nothing quiet phases beside quiet phases, which is what the machine does by itself
-Use a release build on a machine that does little else.
+Use a release build on a machine that does little else. Where a disk stalls by itself, the slowest of a hundred pushes are
+its own, with and without a flood: TMPDIR=/dev/shm keeps all in memory.
 
 Ends with 1 if throughput or p99 of the others differ by more than 10 %, or if a flood or an ailment was none.
 
 Examples:
-  federation flood                      a table, after less than six minutes
-  federation flood --json --rounds 10   one JSON object, with more samples";
+  federation flood                                        a table, after eight minutes
+  TMPDIR=/dev/shm federation flood --json --rounds 20     one JSON object, with more samples";
 
 #[derive(clap::Args)]
 pub(crate) struct Flood {

@@ -1,7 +1,8 @@
 //! What `federation flood` measures: how much two good callers notice while a third asks for ten times its quota, or
 //! while peers of their gateway are up and not well.
 //!
-//! Phases of every kind take turns in one run, so that whatever else the machine does falls on all alike.
+//! What is compared takes turns in one run, each phase beside the one that it is compared with and in every other round
+//! before it, so that whatever else the machine does falls on both alike.
 
 mod attack;
 mod good;
@@ -84,12 +85,24 @@ struct Scene {
 /// What has been measured so far.
 #[derive(Default)]
 struct Measured {
+    rounds: usize,
     /// Twice a round, so that it shows what the machine does by itself.
     quiet: [Sides; 2],
     /// By ailment, and all of them at once.
-    sick: [(Sides, u64); ILL.len() + 1],
+    sick: [Beside; ILL.len() + 1],
     /// By flooder: with its quota, and with ten times as much.
     floods: [[(Sides, Counts); 2]; 2],
+}
+
+/// What was measured of an ailment.
+#[derive(Default)]
+struct Beside {
+    /// While all peers were well.
+    well: Sides,
+    /// While these were ill.
+    ill: Sides,
+    /// How often those made somebody wait or gave them nothing.
+    suffered: u64,
 }
 
 /// Starts all countries, and measures each kind of flood and each ailment.
@@ -114,7 +127,7 @@ pub async fn run(options: &Options) -> Result<Summary> {
     let peak = scene.federation.peak_rss(Node::Gateway(country(826)?))?;
     scene.federation.stop().await?;
     step("done");
-    Ok(Summary::new(measured, scene.good.names(), options.rounds, (&metrics, peak)))
+    Ok(Summary::new(measured, scene.good.names(), (&metrics, peak)))
 }
 
 impl Scene {
@@ -166,21 +179,31 @@ impl Scene {
 impl Measured {
     async fn round(&mut self, scene: &Scene) -> Result<()> {
         ensure!(scene.sick.len() == ILL.len(), "each ill country has its ailment");
-        add(&mut self.quiet[0], scene.good.run(scene.phase).await?);
-        let groups = scene.sick.chunks(1).chain([scene.sick.as_slice()]);
-        for (ill, (sides, suffered)) in groups.zip(&mut self.sick) {
-            let (phase, more) = scene.beside(ill).await?;
-            add(sides, phase);
-            *suffered += more;
+        let turns = if self.rounds.is_multiple_of(2) { [0, 1] } else { [1, 0] };
+        for nth in turns {
+            add(&mut self.quiet[nth], scene.good.run(scene.phase).await?);
         }
-        add(&mut self.quiet[1], scene.good.run(scene.phase).await?);
+        let groups = scene.sick.chunks(1).chain([scene.sick.as_slice()]);
+        for (peers, Beside { well, ill, suffered }) in groups.zip(&mut self.sick) {
+            for nth in turns {
+                if nth == 0 {
+                    add(well, scene.good.run(scene.phase).await?);
+                } else {
+                    let (phase, more) = scene.beside(peers).await?;
+                    add(ill, phase);
+                    *suffered += more;
+                }
+            }
+        }
         for (flood, paces) in scene.floods.iter().zip(&mut self.floods) {
-            for (times, (sides, counts)) in [1, TIMES].into_iter().zip(paces) {
-                let (phase, more) = scene.during(flood, times).await?;
+            for nth in turns {
+                let (phase, more) = scene.during(flood, [1, TIMES][nth]).await?;
+                let (sides, counts) = &mut paces[nth];
                 add(sides, phase);
                 counts.add(more);
             }
         }
+        self.rounds += 1;
         Ok(())
     }
 }

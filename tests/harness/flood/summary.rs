@@ -118,22 +118,19 @@ impl Summary {
     pub(super) fn new(
         measured: Measured,
         names: [String; 2],
-        rounds: usize,
         (metrics, gateway_peak_bytes): (&str, u64),
     ) -> Self {
-        let Measured { quiet: [one, two], sick, floods } = measured;
+        let Measured { rounds, quiet: [one, two], sick, floods } = measured;
         let kinds = [Kind::Backend, Kind::Peer].into_iter().zip(floods);
         let floods: Vec<_> = kinds.map(|(kind, paces)| FloodSummary::new(kind, &names, paces)).collect();
-        let mut well = one.clone();
-        super::add(&mut well, two.clone());
         let ailments = Ailment::ALL.map(Ailment::name).into_iter().chain(["all_at_once"]);
         let sick: Vec<_> = ailments
             .zip(sick)
-            .map(|(ailment, (sides, suffered))| SickSummary {
+            .map(|(ailment, beside)| SickSummary {
                 ailment: ailment.to_owned(),
-                suffered,
-                is_sick: suffered >= rounds as u64,
-                others: compare(&names, &well, sides),
+                suffered: beside.suffered,
+                is_sick: beside.suffered >= rounds as u64,
+                others: compare(&names, &beside.well, beside.ill),
             })
             .collect();
         Self {
@@ -233,6 +230,7 @@ impl Compared {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Beside;
     use super::*;
 
     fn side(reports: usize, milliseconds: u64) -> Side {
@@ -249,14 +247,15 @@ mod tests {
         };
         let flood = |kind| [(sides(), Counts::default()), (sides(), counts(kind))];
         Measured {
+            rounds: 1,
             quiet: [sides(), sides()],
-            sick: std::array::from_fn(|_| (sides(), 1)),
+            sick: std::array::from_fn(|_| Beside { well: sides(), ill: sides(), suffered: 1 }),
             floods: [flood(Kind::Backend), flood(Kind::Peer)],
         }
     }
 
     fn is_ok(measured: Measured) -> bool {
-        Summary::new(measured, ["a".into(), "b".into()], 1, ("", 0)).ok
+        Summary::new(measured, ["a".into(), "b".into()], ("", 0)).ok
     }
 
     #[test]
@@ -272,7 +271,7 @@ mod tests {
         for caller in 0..2 {
             for ailment in 0..good().sick.len() {
                 let mut slow = good();
-                slow.sick[ailment].0[caller] = side(1_000, 12);
+                slow.sick[ailment].ill[caller] = side(1_000, 12);
                 assert!(!is_ok(slow), "{ailment}");
             }
             for flood in 0..2 {
@@ -297,7 +296,7 @@ mod tests {
         }
         for ailment in 0..good().sick.len() {
             let mut measured = good();
-            measured.sick[ailment].1 = 0;
+            measured.sick[ailment].suffered = 0;
             assert!(!is_ok(measured), "{ailment}");
         }
     }

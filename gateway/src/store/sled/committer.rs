@@ -72,6 +72,8 @@ impl Committer {
             error!("the store's thread panicked");
             health.fail();
         }
+        // If it was only dropped. What is not settled would come back from the segments, at the cost of a slower start.
+        let _ = self.parts.index.settle();
         // From here on callers learn from the health why they get no answer.
         health.close();
         health.rest();
@@ -214,9 +216,9 @@ impl Committer {
         while !self.sweeps.is_empty() {
             self.clean();
         }
-        let healthy = self.parts.health.check();
+        let settled = self.parts.index.settle();
         self.parts.health.close();
-        let _ = reply.send(healthy);
+        let _ = reply.send(settled);
     }
 }
 

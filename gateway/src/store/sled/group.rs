@@ -4,13 +4,12 @@
 
 use std::collections::HashMap;
 
-use sled::Batch;
-
 use super::{
     leases::{self, Held},
     parts::Parts,
     record::{Label, Record},
     row::{EntryRow, OnceRow, Row, cursor_key, entry_key, once_keys, tail_key},
+    rows::Rows,
     state::State,
     writer::{Draft, Effects},
 };
@@ -23,7 +22,7 @@ pub(super) struct Group<'a> {
     parts: &'a Parts,
     held: &'a Held,
     draft: Draft,
-    rows: Batch,
+    rows: Rows,
     tails: HashMap<Stream, Tail>,
     cursors: HashMap<CursorName, Cursor>,
     once: HashMap<OnceId, OnceRow>,
@@ -62,7 +61,7 @@ impl<'a> Group<'a> {
     /// A group without changes.
     pub(super) fn new(parts: &'a Parts, held: &'a Held, draft: Draft) -> Self {
         let (tails, cursors, once) = (HashMap::new(), HashMap::new(), HashMap::new());
-        Self { parts, held, draft, rows: Batch::default(), tails, cursors, once, entries: Vec::new() }
+        Self { parts, held, draft, rows: Rows::default(), tails, cursors, once, entries: Vec::new() }
     }
 
     /// Takes a change in, or refuses it.

@@ -2,20 +2,22 @@
 
 use std::{
     fs::{self, File},
+    ops::{Range, RangeBounds},
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
-    sync::{Arc, PoisonError, RwLock},
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard},
     thread,
     time::{Duration, Instant},
 };
 
-use sled::{Batch, Db, IVec};
+use sled::{Db, IVec};
 use tracing::error;
 
 use super::{
     health::Health,
     layout::{Layout, failed, settle_file, sync_directory},
     row::{self, EntryRow, OnceRow, Row, SegmentRow},
+    rows::{Merged, Rows},
     state::Lost,
 };
 use crate::store::{Cursor, CursorName, OnceId, StoreError, Stream, Tail};
@@ -31,14 +33,19 @@ pub(super) struct Index {
     data: File,
     path: PathBuf,
     health: Arc<Health>,
-    /// Held by who applies a batch until it is on disk, so that readers see only what a power cut leaves.
+    /// Held by who applies a batch that no segment says until it is on disk, so that readers see only what a power cut
+    /// leaves.
     settled: RwLock<()>,
+    /// Rows that segments say and sled does not have yet.
+    fresh: RwLock<Rows>,
+    /// Held by who hands them to sled.
+    settling: Mutex<()>,
 }
 
 impl Index {
     /// Opens the index, and puts on disk what sled repaired or made.
     pub(super) fn open(path: PathBuf, cache_bytes: u64, health: Arc<Health>) -> Result<Self, StoreError> {
-        // No flush thread: every batch is flushed by who applies it. sled 0.34 never consults its `Mode`.
+        // No flush thread of sled's: the store knows when a batch has to be on disk. sled 0.34 never consults its `Mode`.
         let suspect = Layout::suspect(&path);
         if suspect.exists() {
             return Err(corrupt(&path, "a read of it failed before"));
@@ -51,23 +58,45 @@ impl Index {
         sync_directory(&path)?;
         let data = path.join("db");
         let data = File::open(&data).map_err(failed("open", &data))?;
-        Ok(Self { db, data, path, health, settled: RwLock::new(()) })
+        let (settled, fresh, settling) = (RwLock::default(), RwLock::default(), Mutex::default());
+        Ok(Self { db, data, path, health, settled, fresh, settling })
     }
 
-    /// Keeps all of a batch on disk, or nothing.
-    pub(super) fn apply(&self, batch: Batch) -> Result<(), StoreError> {
+    /// Keeps all rows on disk, or none of them.
+    pub(super) fn apply(&self, rows: Rows) -> Result<(), StoreError> {
         let _settled = self.settled.write().unwrap_or_else(PoisonError::into_inner);
+        self.note(rows);
+        self.settle()
+    }
+
+    /// Keeps rows in memory until they are settled: segments that are on disk say the same. Gives how many are in
+    /// memory now.
+    pub(super) fn note(&self, rows: Rows) -> usize {
+        let mut fresh = self.fresh.write().unwrap_or_else(PoisonError::into_inner);
+        fresh.extend(rows);
+        fresh.len()
+    }
+
+    /// Puts what is in memory alone on disk, all of it or nothing.
+    ///
+    /// sled writes nothing between two of these: it takes what it has written for durable, and uses the room of what that
+    /// replaced again, long before a disk has it.
+    pub(super) fn settle(&self) -> Result<(), StoreError> {
+        let _settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
+        let fresh = self.fresh().clone();
+        self.stage(&fresh)?;
         self.guarded(|db| {
-            db.apply_batch(batch)?;
             db.flush()?;
             self.data.sync_data()?;
             Ok(())
-        })
+        })?;
+        self.fresh.write().unwrap_or_else(PoisonError::into_inner).forget(&fresh);
+        Ok(())
     }
 
-    /// Keeps a batch in memory, until the next [`Self::apply`] puts it on disk: while nobody relies on the index yet.
-    pub(super) fn stage(&self, batch: Batch) -> Result<(), StoreError> {
-        self.guarded(|db| db.apply_batch(batch))
+    /// Hands rows to sled, which the next [`Self::settle`] puts on disk: while nobody relies on the index yet.
+    pub(super) fn stage(&self, rows: &Rows) -> Result<(), StoreError> {
+        self.guarded(|db| db.apply_batch(rows.batch()))
     }
 
     /// Where an entry lies.
@@ -77,9 +106,9 @@ impl Index {
 
     /// The entries with a number from `first` to `last`, in order.
     pub(super) fn entries(&self, stream: Stream, first: u64, last: u64) -> Entries<'_> {
-        let range = row::entry_key(stream, first)..=row::entry_key(stream, last);
-        // sled reads nothing before the first `next`.
-        Entries { index: self, rows: (first <= last).then(|| self.db.range(range)) }
+        let key = |sequence| IVec::from(&row::entry_key(stream, sequence));
+        let range = key(first)..=key(last);
+        Entries { index: self, rows: (first <= last).then(|| self.range(range)) }
     }
 
     /// Where the answer under `id` lies.
@@ -99,24 +128,19 @@ impl Index {
         after: Option<&OnceId>,
         limit: usize,
     ) -> Result<Vec<(OnceId, OnceRow)>, StoreError> {
-        let first = match after {
-            Some(id) => [&row::once_key(id.octets())[..], &[0]].concat(),
-            None => row::once_key(&[]),
-        };
-        let found: Vec<(IVec, IVec)> = self.guarded(|db| {
-            db.range(first..).take_while(|found| starts_with(found, b'o')).take(limit).collect()
-        })?;
-        found.iter().map(|(key, value)| self.parsed(key, value, row::once_of)).collect()
+        let Range { start, end } = all_of(b'o');
+        let start = after.map_or(start, |id| [&row::once_key(id.octets())[..], &[0]].concat().into());
+        self.parsed(self.range(start..end).take(limit), row::once_of)
     }
 
     /// Whether the answer under `id` is found by its time.
     pub(super) fn has_time(&self, at: u64, id: &OnceId) -> Result<bool, StoreError> {
-        self.guarded(|db| db.contains_key(row::when_key(at, id.octets())))
+        Ok(self.value(&row::when_key(at, id.octets()))?.is_some())
     }
 
     /// How many answers are found by their time.
     pub(super) fn times(&self) -> Result<u64, StoreError> {
-        self.guarded(|db| db.scan_prefix(b"w").try_fold(0, |count, row| row.map(|_| count + 1)))
+        self.range(all_of(b'w')).try_fold(0, |count, row| row.map(|_| count + 1))
     }
 
     /// Where a cursor stands.
@@ -132,54 +156,72 @@ impl Index {
 
     /// The keys of at most `limit` once ids with a time before `before`, earliest first.
     pub(super) fn once_before(&self, before: u64, limit: usize) -> Result<Vec<IVec>, StoreError> {
-        self.guarded(|db| {
-            db.range(row::when_key(0, &[])..row::when_key(before, &[])).keys().take(limit).collect()
-        })
+        let range = IVec::from(row::when_key(0, &[]))..IVec::from(row::when_key(before, &[]));
+        self.range(range).take(limit).map(|row| row.map(|(key, _)| key)).collect()
     }
 
     /// The tails of all streams.
     pub(super) fn tails(&self) -> Result<Vec<(Stream, Tail)>, StoreError> {
-        self.all(b"t", row::stream_of)
+        self.all(b't', row::stream_of)
     }
 
     /// All cursors that were ever moved.
     pub(super) fn cursors(&self) -> Result<Vec<(CursorName, Cursor)>, StoreError> {
-        self.all(b"c", row::name_of)
+        self.all(b'c', row::name_of)
     }
 
     /// The stretches of numbers that are known to be lost.
     pub(super) fn lost(&self) -> Result<Lost, StoreError> {
-        Ok(self.all(b"l", row::lost_of)?.into_iter().collect())
+        Ok(self.all(b'l', row::lost_of)?.into_iter().collect())
     }
 
     /// All segments that are known.
     pub(super) fn segments(&self) -> Result<Vec<(u32, SegmentRow)>, StoreError> {
-        self.all(b"s", row::segment_of)
+        self.all(b's', row::segment_of)
     }
 
     fn all<K, R: Row>(
         &self,
-        prefix: &[u8],
+        kind: u8,
         parsed: impl Fn(&[u8]) -> Option<K>,
     ) -> Result<Vec<(K, R)>, StoreError> {
-        let rows: Vec<(IVec, IVec)> = self.guarded(|db| db.scan_prefix(prefix).collect())?;
-        rows.iter().map(|(key, value)| self.parsed(key, value, &parsed)).collect()
+        self.parsed(self.range(all_of(kind)), parsed)
     }
 
     fn parsed<K, R: Row>(
         &self,
-        key: &[u8],
-        value: &[u8],
+        rows: impl Iterator<Item = Result<(IVec, IVec), StoreError>>,
         parsed: impl Fn(&[u8]) -> Option<K>,
-    ) -> Result<(K, R), StoreError> {
-        parsed(key).zip(R::parse(value)).ok_or_else(|| corrupt(&self.path, &hex(key)))
+    ) -> Result<Vec<(K, R)>, StoreError> {
+        let parsed = |(key, value): (IVec, IVec)| {
+            parsed(&key).zip(R::parse(&value)).ok_or_else(|| corrupt(&self.path, &hex(&key)))
+        };
+        rows.map(|row| row.and_then(parsed)).collect()
     }
 
     fn row<R: Row>(&self, key: &[u8]) -> Result<Option<R>, StoreError> {
-        match self.guarded(|db| db.get(key))? {
+        match self.value(key)? {
             None => Ok(None),
             Some(value) => R::parse(&value).map(Some).ok_or_else(|| corrupt(&self.path, &hex(key))),
         }
+    }
+
+    fn value(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
+        match self.fresh().get(key) {
+            // What is settled meanwhile was handed to sled before it left the memory.
+            None => self.guarded(|db| db.get(key)),
+            Some(said) => self.health.check().map(|()| said),
+        }
+    }
+
+    /// The rows of a range. sled reads nothing before the first `next`.
+    fn range(&self, range: impl RangeBounds<IVec> + Clone) -> Merged<Settled<'_>> {
+        let fresh = self.fresh().range(&range);
+        Merged::new(fresh, Settled { index: self, rows: self.db.range(range) })
+    }
+
+    fn fresh(&self) -> RwLockReadGuard<'_, Rows> {
+        self.fresh.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Runs one call to sled. After an error or a panic nobody knows what sled holds, so the store is broken.
@@ -215,23 +257,35 @@ impl Index {
     }
 }
 
+/// Rows that sled has.
+struct Settled<'a> {
+    index: &'a Index,
+    rows: sled::Iter,
+}
+
+impl Iterator for Settled<'_> {
+    type Item = Result<(IVec, IVec), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.index.guarded(|_| self.rows.next().transpose()).transpose()
+    }
+}
+
 /// Entries in order of their numbers; see [`Index::entries`].
 pub(super) struct Entries<'a> {
     index: &'a Index,
-    rows: Option<sled::Iter>,
+    rows: Option<Merged<Settled<'a>>>,
 }
 
 impl Iterator for Entries<'_> {
     type Item = Result<(u64, EntryRow), StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let rows = self.rows.as_mut()?;
-        let next = self.index.guarded(|_| rows.next().transpose()).transpose()?;
-        let parsed = next.and_then(|(key, value)| {
+        let row = self.rows.as_mut()?.next()?;
+        Some(row.and_then(|(key, value)| {
             let row = row::sequence_of(&key).zip(EntryRow::parse(&value));
             row.ok_or_else(|| corrupt(&self.index.path, &hex(&key)))
-        });
-        Some(parsed)
+        }))
     }
 }
 
@@ -261,8 +315,9 @@ fn refused(error: sled::Error, path: &Path) -> StoreError {
     }
 }
 
-fn starts_with(found: &sled::Result<(IVec, IVec)>, kind: u8) -> bool {
-    !matches!(found, Ok((key, _)) if key.first() != Some(&kind))
+/// The keys of one kind of rows.
+fn all_of(kind: u8) -> Range<IVec> {
+    IVec::from(&[kind])..IVec::from(&[kind + 1])
 }
 
 fn corrupt(path: &Path, what: &str) -> StoreError {

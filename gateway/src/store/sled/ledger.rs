@@ -4,11 +4,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sled::Batch;
-
 use super::{
     record::Kind,
     row::{Row, SegmentRow, segment_key},
+    rows::Rows,
     segment::Place,
 };
 use crate::store::StoreSize;
@@ -56,7 +55,7 @@ impl Ledger {
     }
 
     /// Adds the rows that changed to a batch; gives the segments to unlink once the batch is on disk.
-    pub(super) fn settle(&mut self, active: u32, batch: &mut Batch) -> Vec<u32> {
+    pub(super) fn settle(&mut self, active: u32, batch: &mut Rows) -> Vec<u32> {
         let mut dead = Vec::new();
         for segment in std::mem::take(&mut self.changed) {
             let Some(row) = self.rows.get(&segment) else { continue };
@@ -115,15 +114,15 @@ mod tests {
         ledger.add(Kind::Entry, place(1, 0, 100));
         ledger.add(Kind::Answer, place(1, 100, 50));
         ledger.add(Kind::Entry, place(2, 0, 10));
-        assert_eq!(ledger.settle(2, &mut Batch::default()), Vec::<u32>::new());
+        assert_eq!(ledger.settle(2, &mut Rows::default()), Vec::<u32>::new());
         ledger.release(Kind::Entry, place(1, 0, 100));
-        assert_eq!(ledger.settle(2, &mut Batch::default()), Vec::<u32>::new());
+        assert_eq!(ledger.settle(2, &mut Rows::default()), Vec::<u32>::new());
         ledger.release(Kind::Answer, place(1, 100, 50));
         ledger.release(Kind::Entry, place(2, 0, 10));
-        assert_eq!(ledger.settle(2, &mut Batch::default()), [1]);
+        assert_eq!(ledger.settle(2, &mut Rows::default()), [1]);
         assert_eq!(ledger.size(), StoreSize { bytes: 10, segments: 1 });
         ledger.reconsider(2);
-        assert_eq!(ledger.settle(3, &mut Batch::default()), [2]);
+        assert_eq!(ledger.settle(3, &mut Rows::default()), [2]);
         assert_eq!(ledger.size(), StoreSize::default());
     }
 

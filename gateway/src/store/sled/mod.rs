@@ -1,8 +1,9 @@
 //! A store on one machine.
 //!
 //! Heads, bodies and answers lie in append-only segment files; sled keeps what is small: where they lie, tails,
-//! cursors and once ids. One thread commits for all who wait. The index never points at octets that are not on
-//! disk, and nobody is answered before both are.
+//! cursors and once ids. One thread commits for all who wait, and nobody is answered before the segment is on disk.
+//! It says all that the index does, so the index follows on a thread of its own, and never points at octets that are
+//! not on disk.
 
 mod committer;
 mod group;
@@ -18,7 +19,9 @@ mod record;
 mod recovery;
 mod restore;
 mod row;
+mod rows;
 mod segment;
+mod settler;
 mod state;
 pub mod survey;
 mod sweep;
@@ -73,7 +76,7 @@ pub struct SledOptions {
     pub free_floor_bytes: u64,
     /// Octets of the index that are kept in memory. 16 MiB.
     pub cache_bytes: u64,
-    /// Octets of the newest entries that are kept in memory. 8 MiB.
+    /// Octets of the newest entries that are kept in memory. 16 MiB.
     pub recent_bytes: usize,
 }
 
@@ -83,7 +86,7 @@ impl Default for SledOptions {
             segment_bytes: 64 << 20,
             free_floor_bytes: 256 << 20,
             cache_bytes: 16 << 20,
-            recent_bytes: 8 << 20,
+            recent_bytes: 16 << 20,
         }
     }
 }

@@ -10,7 +10,6 @@ use std::{
     sync::Arc,
 };
 
-use sled::Batch;
 use tracing::{info, warn};
 
 use super::{
@@ -19,6 +18,7 @@ use super::{
     index::Index,
     layout::{Layout, failed, make_directory, sync_directory},
     ledger::Ledger,
+    rows::Rows,
     segment::{Active, Segments},
     survey::{Survey, Surveyor},
     writer::Draft,
@@ -167,7 +167,7 @@ fn begin_segment(
     draft.end(&survey.state)?;
     active.append(&draft.into_records())?;
     ledger.add_group(number, active.end);
-    let mut rows = Batch::default();
+    let mut rows = Rows::default();
     survey.rows(&mut rows);
     ledger.settle(number, &mut rows);
     index.apply(rows)

@@ -5,13 +5,13 @@
 //! peers still need. So every group that is whole is taken into the index, as if its commit had just ended, and only
 //! what is torn is cut off: nobody was answered for it.
 
-use sled::Batch;
 use tracing::{debug, info};
 
 use super::{
     ledger::Ledger,
     parts::Parts,
     record::Kind,
+    rows::Rows,
     survey::Surveyor,
     walk::{Brought, Found, Walk},
 };
@@ -59,7 +59,9 @@ struct Forward<'a> {
 impl Forward<'_> {
     fn step(&mut self, found: Found, is_new: bool) -> Result<(), StoreError> {
         let begins = matches!(&found, Found::Record(record, _) if record.kind() == Kind::Group);
-        if (begins || is_new)
+        // Whatever lies behind a whole group belongs to the next one, even if the beginning of that was torn off.
+        let ended = self.last.as_ref().is_some_and(Brought::is_whole);
+        if (begins || is_new || ended)
             && let Some(group) = self.last.replace(Brought::default())
         {
             // A group begins only when the one before it was committed.
@@ -94,7 +96,7 @@ impl Forward<'_> {
         }
         let (ledger, state) = self.surveyor.end();
         if self.taken > 0 {
-            self.parts.index.apply(Batch::default())?;
+            self.parts.index.apply(Rows::default())?;
             self.parts.tails.publish(state.tails);
             info!(groups = self.taken, "took what was written and not yet in the index");
         }

@@ -54,9 +54,8 @@ impl Segments {
             return Err(self.corrupt(place));
         }
         let Some(file) = self.file(place.segment)? else { return Ok(None) };
-        let mut octets = vec![0; length];
-        match file.read_exact_at(&mut octets, place.offset) {
-            Ok(()) => Record::parse(octets).map(Some).ok_or_else(|| self.corrupt(place)),
+        match read_at(&file, place.offset, length) {
+            Ok(octets) => Record::parse(octets).map(Some).ok_or_else(|| self.corrupt(place)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(self.corrupt(place)),
             Err(error) => Err(failed("read", &self.path(place.segment))(error)),
         }
@@ -249,6 +248,22 @@ impl Active {
         }
         Ok(offset)
     }
+}
+
+/// So many octets of a file, into a buffer that nobody fills with zeros before.
+fn read_at(file: &File, offset: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut octets = Vec::with_capacity(length);
+    while octets.len() < length {
+        let at = offset + octets.len() as u64;
+        match rustix::io::pread(file, rustix::buffer::spare_capacity(&mut octets), at) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // The allocator may have given more room than it was asked for.
+    octets.truncate(length);
+    Ok(octets)
 }
 
 /// Whether an error says that the disk, or the user's share of it, is used up.

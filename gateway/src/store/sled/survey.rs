@@ -6,7 +6,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use sled::Batch;
 
 use super::{
     index::Index,
@@ -14,6 +13,7 @@ use super::{
     parts::Parts,
     record::{GROUP, Kind, Label, Record},
     row::{EntryRow, OnceRow, Row, cursor_key, entry_key, lost_key, once_keys, tail_key, when_key},
+    rows::Rows,
     segment::{Place, Segments},
     state::{Lost, State},
     walk::{Brought, Found, Stretch, Walk},
@@ -78,12 +78,12 @@ impl Survey {
     }
 
     /// Puts cursors, tails and losses into a batch.
-    pub(super) fn rows(&self, rows: &mut Batch) {
+    pub(super) fn rows(&self, rows: &mut Rows) {
         put_rows(&self.state, rows);
     }
 }
 
-fn put_rows(state: &State, rows: &mut Batch) {
+fn put_rows(state: &State, rows: &mut Rows) {
     for (name, cursor) in &state.cursors {
         rows.insert(&cursor_key(*name), cursor.octets());
     }
@@ -121,14 +121,14 @@ pub(super) struct Surveyor<'a> {
     segments: &'a Segments,
     ledger: Ledger,
     survey: Survey,
-    rows: Batch,
+    rows: Rows,
     groups: u64,
 }
 
 impl<'a> Surveyor<'a> {
     /// Reads into an empty index.
     pub(super) fn new(index: &'a Index, segments: &'a Segments) -> Self {
-        let (ledger, survey, rows) = (Ledger::default(), Survey::default(), Batch::default());
+        let (ledger, survey, rows) = (Ledger::default(), Survey::default(), Rows::default());
         Self { index, segments, ledger, survey, rows, groups: 0 }
     }
 
@@ -141,7 +141,7 @@ impl<'a> Surveyor<'a> {
             segments: &parts.segments,
             ledger,
             survey,
-            rows: Batch::default(),
+            rows: Rows::default(),
             groups: 0,
         }
     }
@@ -174,7 +174,7 @@ impl<'a> Surveyor<'a> {
         let mut rows = std::mem::take(&mut self.rows);
         put_rows(moved, &mut rows);
         self.ledger.settle(place.segment, &mut rows);
-        self.index.stage(rows)?;
+        self.index.stage(&rows)?;
         Ok(true)
     }
 
@@ -233,10 +233,10 @@ impl<'a> Surveyor<'a> {
         let before = group.before.take().and_then(|record| State::parse(record.body));
         if let Some(state) = before {
             self.take_state(state)?;
-            self.index.stage(std::mem::take(&mut self.rows))?;
+            self.index.stage(&std::mem::take(&mut self.rows))?;
         }
         self.bring(group)?;
-        self.index.stage(std::mem::take(&mut self.rows))
+        self.index.stage(&std::mem::take(&mut self.rows))
     }
 
     fn bring(&mut self, group: Brought) -> Result<(), StoreError> {

@@ -1,5 +1,5 @@
-//! Puts records and rows on disk, in the one order in which a power cut at any point leaves a whole store:
-//! segment, sync, index, sync, unlink.
+//! Puts records and rows where they belong, in the one order in which a power cut at any point leaves a whole store:
+//! segment, sync, index; and before a segment is unlinked, and where no segment says what the index does, sync.
 
 use std::{
     collections::BTreeMap,
@@ -8,16 +8,18 @@ use std::{
 };
 
 use bytes::Bytes;
-use sled::Batch;
 use tracing::warn;
 
 use super::{
     SledOptions,
+    layout::failed,
     ledger::Ledger,
     parts::Parts,
     record::{Kind, Label, Record},
     recovery,
+    rows::Rows,
     segment::{Active, Place, is_full},
+    settler::Settler,
     state::State,
 };
 use crate::store::StoreError;
@@ -29,6 +31,7 @@ pub(super) struct Writer {
     options: SledOptions,
     active: Active,
     ledger: Ledger,
+    settler: Settler,
     /// What the index knows and no segment says, because the disk was full.
     unwritten: State,
 }
@@ -47,11 +50,20 @@ pub(super) struct Draft {
 #[derive(Debug, Default)]
 pub(super) struct Effects {
     /// To the index.
-    pub(super) rows: Batch,
+    pub(super) rows: Rows,
     /// What of it no entry and no answer says.
     pub(super) moves: State,
     /// Records that are no longer needed.
     pub(super) released: Vec<(Kind, Place)>,
+}
+
+/// Where a power cut leaves what a group did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Says {
+    /// In a segment, and a start takes it from there.
+    Segment,
+    /// Nowhere but in the index.
+    IndexAlone,
 }
 
 impl Draft {
@@ -118,7 +130,9 @@ impl Writer {
             Some((segment, row)) => Active::resume(&parts.segments, segment, row.end)?,
             None => Active::create(&parts.segments, 1)?,
         };
-        let writer = Self { parts, options, active, ledger, unwritten: State::default() };
+        let settler = Settler::start(Arc::clone(&parts));
+        let settler = settler.map_err(failed("start the thread of", &parts.layout.index()))?;
+        let writer = Self { parts, options, active, ledger, settler, unwritten: State::default() };
         writer.publish_size();
         Ok(writer)
     }
@@ -149,11 +163,11 @@ impl Writer {
     }
 
     /// Keeps all records and effects on disk, or nothing.
-    pub(super) fn keep(&mut self, mut draft: Draft, effects: Effects) -> Result<(), StoreError> {
+    pub(super) fn keep(&mut self, mut draft: Draft, mut effects: Effects) -> Result<(), StoreError> {
         let mut moves = self.unwritten.clone();
-        moves.extend(effects.moves);
+        moves.extend(mem::take(&mut effects.moves));
         if draft.is_empty() && moves.is_empty() {
-            return self.settle(effects.rows, &effects.released);
+            return self.index(effects, Says::IndexAlone);
         }
         let only_moves = draft.is_empty();
         draft.end(&moves)?;
@@ -162,14 +176,14 @@ impl Writer {
             // What lets a full disk be purged must not need space: the index has it, and the next group says it.
             Err(error) if only_moves && is_full(&error) => {
                 self.unwritten = moves;
-                return self.settle(effects.rows, &effects.released);
+                return self.index(effects, Says::IndexAlone);
             }
             Err(error) => return Err(self.named(error)),
         }
         for (record, place) in draft.records() {
             self.ledger.add(record.kind(), place);
         }
-        self.settle(effects.rows, &effects.released)
+        self.index(effects, Says::Segment)
     }
 
     /// Keeps effects that need no records.
@@ -179,10 +193,15 @@ impl Writer {
     }
 
     /// Keeps rows, and unlinks the segments that are dead by them.
-    fn settle(&mut self, mut rows: Batch, released: &[(Kind, Place)]) -> Result<(), StoreError> {
+    fn index(&mut self, effects: Effects, says: Says) -> Result<(), StoreError> {
+        let Effects { mut rows, released, moves: _ } = effects;
         released.iter().for_each(|(kind, place)| self.ledger.release(*kind, *place));
         let dead = self.ledger.settle(self.active.number, &mut rows);
-        self.parts.index.apply(rows)?;
+        if says == Says::IndexAlone || !dead.is_empty() {
+            self.parts.index.apply(rows)?;
+        } else if !self.settler.note(self.parts.index.note(rows)) {
+            self.parts.index.settle()?;
+        }
         self.publish_size();
         for segment in dead {
             // The index has forgotten it already: if it stays now, the next start removes it.

@@ -43,6 +43,30 @@ async fn a_torn_end_is_cut_off_at_start_and_never_read() {
     assert_eq!(lengths, [100, 200, 300]);
 }
 
+/// As a power cut leaves a group whose first octets never came to the disk, behind one that the index has not yet.
+#[tokio::test]
+async fn a_group_without_its_beginning_spoils_none_before_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, cut) = (folder.path().join("store"), folder.path().join("cut"));
+    let store = open(&root);
+    fill(&store, [100, 200]).await;
+    for part in ["", "index", "segments"] {
+        copy(&root.join(part), &cut.join(part));
+    }
+    close(store).await;
+    let index = Index::open(cut.join("index"), 1 << 20, Arc::default()).unwrap();
+    assert_eq!(index.tails().unwrap(), [], "the index had it already");
+    drop(index);
+    let mut last = OpenOptions::new().append(true).open(segment(&cut, 1)).unwrap();
+    last.write_all(&[0; 512]).unwrap();
+    let store = open(&cut);
+    fill(&store, [300]).await;
+    let lengths: Vec<usize> =
+        contract::all(&store, STREAM, 0, 1000).await.iter().map(|entry| entry.body.len()).collect();
+    assert_eq!(lengths, [100, 200, 300]);
+    close(store).await;
+}
+
 /// Cut at every octet of its last group, with an index that knows nothing of it: as a kill between the two syncs.
 #[tokio::test]
 async fn a_push_that_was_torn_is_there_with_its_id_and_its_cursor_or_not_at_all() {

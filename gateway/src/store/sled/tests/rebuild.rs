@@ -339,7 +339,7 @@ async fn rows_that_are_missing_at_the_beginning_of_a_stream_are_found() {
     let store = open(&root);
     assert_eq!(store.verify(&mut |_| {}).unwrap().1, []);
     let (first, _) = store.oldest(OTHER).await.unwrap().unwrap();
-    let mut rows = sled::Batch::default();
+    let mut rows = rows::Rows::default();
     rows.remove(&row::entry_key(OTHER, first));
     store.parts.index.apply(rows).unwrap();
     let found = store.verify(&mut |_| {}).unwrap().1;
