@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use harness::binaries::Binaries;
 use harness::place::GatewayPlace;
+use harness::process::Signal;
 use harness::reports::Contact;
 use harness::{Federation, Node, admin, authority, members};
 
@@ -49,6 +50,13 @@ async fn counted(federation: &Federation, country: u16, name: &str, labels: &[(&
         (admin::metric(&metrics, name, labels) >= least).then_some(())
     };
     federation.wait_until(&format!("{name} of {country}"), SOON, reached).await.unwrap();
+}
+
+/// Stops a gateway as its supervisor does: then the index has all that the segments have. Of what it has not, as after
+/// a kill, a damaged record is one that may never have been whole, and the store asks for a person.
+async fn stopped(federation: &Federation, node: Node) {
+    federation.kill(node, Signal::TERM).unwrap();
+    federation.ended(node, SOON).await.unwrap();
 }
 
 /// Where the head of the first batch begins in the first segment of a store, in an inbox (`i`) or outbox (`o`), and how
@@ -94,7 +102,7 @@ async fn a_damaged_batch_of_an_inbox_is_fetched_again_from_its_origin() {
     let mut sent = push(&federation, TOKENS).await;
     sent.extend(push(&federation, TOKENS).await);
     counted(&federation, 250, "exchange_batches_total", &[("direction", "in"), ("peer", "826")], 2.0).await;
-    federation.kill_now(france).await.unwrap();
+    stopped(&federation, france).await;
     // In the sealed body of the first batch, so that its manifest still says where it is from.
     let (head, length) = batch(&place.store, b'i');
     flip(&place.store, head + length + 100);
@@ -122,7 +130,7 @@ async fn a_damaged_batch_whose_manifest_is_gone_is_searched_at_all_origins() {
         let labels = [("direction", "in"), ("peer", "826")];
         counted(&federation, 250, "exchange_batches_total", &labels, batches).await;
     }
-    federation.kill_now(france).await.unwrap();
+    stopped(&federation, france).await;
     let (head, _) = batch(&place.store, b'i');
     flip(&place.store, head + 80);
     federation.restart(france).await.unwrap();
@@ -141,7 +149,7 @@ async fn an_origin_that_does_not_answer_keeps_no_batch_of_another_from_being_men
     counted(&federation, 250, "exchange_batches_total", &[("direction", "in"), ("peer", "826")], 1.0).await;
     let late = push_from(&federation, "36/2", TOKENS).await;
     counted(&federation, 250, "exchange_batches_total", &[("direction", "in"), ("peer", "36")], 1.0).await;
-    federation.kill_now(france).await.unwrap();
+    stopped(&federation, france).await;
     federation.kill_now(australia).await.unwrap();
     for (head, _) in batches(&place.store, b'i') {
         flip(&place.store, head + 80);
@@ -164,7 +172,7 @@ async fn of_a_damaged_outbox_the_rest_goes_on_and_the_loss_is_named_on_both_side
     federation.kill_now(france).await.unwrap();
     push(&federation, TOKENS).await;
     let sent = push(&federation, TOKENS).await;
-    federation.kill_now(uk).await.unwrap();
+    stopped(&federation, uk).await;
     let (head, length) = batch(&place.store, b'o');
     flip(&place.store, head + length + 100);
     federation.restart(uk).await.unwrap();

@@ -271,7 +271,10 @@ mod tests {
         let first = world.ready();
         let second = again(&first, world.ready());
         let kept = world.keep(vec![first, second]).await;
-        assert!(matches!(kept[..], [Ok(Kept::Now(_)), Ok(Kept::Before(_))]));
+        // Each has a turn of its own, and either may be first at the store.
+        let now = kept.iter().filter(|kept| matches!(kept, Ok(Kept::Now(_)))).count();
+        let before = kept.iter().filter(|kept| matches!(kept, Ok(Kept::Before(_)))).count();
+        assert_eq!((now, before), (1, 1));
         assert_eq!(world.batches_for(250).await, 1);
     }
 

@@ -2,7 +2,7 @@
 //! they are when there is space again.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use cluster::Cluster;
@@ -11,8 +11,8 @@ use tokio::task::block_in_place;
 use super::disk::{Pushes, SmallDisk, is_impossible};
 use super::scene::{Scene, Struck};
 use super::traffic::Flow;
+use crate::admin;
 use crate::members::country;
-use crate::{admin, wait};
 
 /// How long everything here may take to be seen.
 const SOON: Duration = Duration::from_secs(30);
@@ -49,20 +49,13 @@ pub(super) async fn strike(scene: &mut Scene) -> Result<Struck> {
 /// Fills the disk until a push is refused, and clears it until the same push is accepted. Says what was refused how.
 async fn fill(scene: &mut Scene, cluster: &Arc<Cluster>, disk: &SmallDisk) -> Result<String> {
     all_ready(scene).await?;
-    // Connections go to the replicas in turn, and one that nobody pushes to knows nothing of the disk.
-    let mut lines = Vec::new();
-    for _ in scene.federation.country(country(36))?.gateways() {
-        let mut line = Pushes::open(scene).await?;
-        line.push(scene).await?.map_err(|status| anyhow::anyhow!("with space: {status}"))?;
-        lines.push(line);
-    }
+    let mut line = Pushes::open(scene).await?;
+    line.push(scene).await?.map_err(|status| anyhow::anyhow!("with space: {status}"))?;
     disk.fill(0)?;
-    let mut refused = String::new();
-    for line in &mut lines {
-        refused = line.until_refused(scene).await?;
-    }
+    let refused = line.until_refused(scene).await?;
+    let mut lines = vec![line];
+    let said = not_ready(scene, &mut lines).await?;
     let pushes = lines.iter().map(|line| line.pushed).sum::<usize>();
-    let said = not_ready(scene).await?;
     scene.hold(scene.pace.trouble).await?;
     disk.clear()?;
     let restarted = block_in_place(|| revived(cluster))?;
@@ -80,20 +73,27 @@ async fn fill(scene: &mut Scene, cluster: &Arc<Cluster>, disk: &SmallDisk) -> Re
 }
 
 /// Waits until each gateway of Victoria's country says that it is not ready; gives what the last says.
-async fn not_ready(scene: &Scene) -> Result<String> {
+///
+/// One that nobody pushes to knows nothing of the disk. New connections go to the replicas in turn, but adapters make
+/// some, too: there is one more line until all of them know.
+async fn not_ready(scene: &mut Scene, lines: &mut Vec<Pushes>) -> Result<String> {
+    let admins: Vec<_> =
+        scene.federation.country(country(36))?.gateways().map(|gateway| gateway.admin).collect();
+    let since = Instant::now();
     let mut said = String::new();
-    for gateway in scene.federation.country(country(36))?.gateways() {
-        let mut last = String::new();
-        let refuses = async || match admin::get(gateway.admin, "/readyz").await {
-            Ok((503, text)) if text.contains(FULL) => Some(text),
-            other => {
-                last = format!("{other:?}");
-                None
+    for admin in admins {
+        said = loop {
+            match admin::get(admin, "/readyz").await {
+                Ok((503, text)) if text.contains(FULL) => break text,
+                other => ensure!(
+                    since.elapsed() < SOON,
+                    "a gateway is ready over a database without space: it says {other:?}"
+                ),
             }
+            let mut line = Pushes::open(scene).await?;
+            line.until_refused(scene).await?;
+            lines.push(line);
         };
-        let refused =
-            wait::until("a gateway is not ready over a database without space", SOON, refuses).await;
-        said = refused.with_context(|| format!("it says {last}"))?;
     }
     Ok(said.trim_end().replace('\n', "; "))
 }
