@@ -207,7 +207,8 @@ impl Index {
     }
 
     fn value(&self, key: &[u8]) -> Result<Option<IVec>, StoreError> {
-        match self.fresh().get(key) {
+        let said = self.fresh().get(key);
+        match said {
             // What is settled meanwhile was handed to sled before it left the memory.
             None => self.guarded(|db| db.get(key)),
             Some(said) => self.health.check().map(|()| said),
