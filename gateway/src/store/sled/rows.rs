@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, btree_map},
-    mem,
+    iter::Peekable,
     ops::RangeBounds,
     vec,
 };
@@ -71,48 +71,16 @@ impl Rows {
     }
 }
 
-/// Rows of a range in the order of their keys: where memory says something of a key, sled is not asked.
-pub(super) struct Merged<S> {
+/// Rows of a range in the order of their keys: where memory says something of a key, what sled has does not count.
+pub(super) struct Merged<S: Iterator> {
     fresh: vec::IntoIter<(IVec, Option<IVec>)>,
-    settled: S,
-    /// The next one that sled has.
-    ahead: Ahead,
-}
-
-enum Ahead {
-    Unread,
-    Row((IVec, IVec)),
-    End,
+    settled: Peekable<S>,
 }
 
 impl<S: Iterator<Item = Result<(IVec, IVec), StoreError>>> Merged<S> {
     /// What memory says of a range, and what sled has in it.
     pub(super) fn new(fresh: Vec<(IVec, Option<IVec>)>, settled: S) -> Self {
-        Self { fresh: fresh.into_iter(), settled, ahead: Ahead::Unread }
-    }
-
-    fn step(&mut self) -> Result<Option<(IVec, IVec)>, StoreError> {
-        loop {
-            if matches!(self.ahead, Ahead::Unread) {
-                self.ahead = self.settled.next().transpose()?.map_or(Ahead::End, Ahead::Row);
-            }
-            let fresh = self.fresh.as_slice().first().map(|(key, _)| key);
-            if let Ahead::Row((key, _)) = &self.ahead
-                && fresh.is_none_or(|fresh| key <= fresh)
-            {
-                let is_replaced = fresh == Some(key);
-                let ahead = mem::replace(&mut self.ahead, Ahead::Unread);
-                match ahead {
-                    Ahead::Row(row) if !is_replaced => return Ok(Some(row)),
-                    _ => continue,
-                }
-            }
-            match self.fresh.next() {
-                None => return Ok(None),
-                Some((key, Some(value))) => return Ok(Some((key, value))),
-                Some((_, None)) => {}
-            }
-        }
+        Self { fresh: fresh.into_iter(), settled: settled.peekable() }
     }
 }
 
@@ -120,7 +88,18 @@ impl<S: Iterator<Item = Result<(IVec, IVec), StoreError>>> Iterator for Merged<S
     type Item = S::Item;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.step().transpose()
+        loop {
+            let Some((said, _)) = self.fresh.as_slice().first() else { return self.settled.next() };
+            // An error has no place in the order, and comes at once.
+            let is_first = |row: &S::Item| row.as_ref().map_or(true, |(key, _)| key < said);
+            if let Some(row) = self.settled.next_if(is_first) {
+                return Some(row);
+            }
+            drop(self.settled.next_if(|row| row.as_ref().is_ok_and(|(key, _)| key == said)));
+            if let (key, Some(value)) = self.fresh.next()? {
+                return Some(Ok((key, value)));
+            }
+        }
     }
 }
 
