@@ -33,7 +33,7 @@ impl Recent {
     pub(super) fn add(&self, entries: Vec<(Stream, Entry)>) {
         let mut kept = self.kept();
         for (stream, entry) in entries {
-            kept.octets += octets(&entry);
+            kept.octets += cost(&entry);
             kept.added += 1;
             let place = kept.added;
             kept.streams.entry(stream).or_default().push_back((place, entry));
@@ -82,7 +82,7 @@ impl Kept {
     fn forget(&mut self, stream: Stream, through: u64) {
         let Some(entries) = self.streams.get_mut(&stream) else { return };
         while let Some((_, entry)) = entries.pop_front_if(|(_, entry)| entry.sequence <= through) {
-            self.octets -= octets(&entry);
+            self.octets -= cost(&entry);
         }
         if entries.is_empty() {
             self.streams.remove(&stream);
@@ -90,7 +90,15 @@ impl Kept {
     }
 }
 
-/// What an entry counts for: head and body, and at least one, so that no limit is endless.
+/// Octets of memory that an entry takes beside its own.
+const AROUND: usize = 256;
+
+/// What it takes to keep an entry.
+fn cost(entry: &Entry) -> usize {
+    AROUND + octets(entry)
+}
+
+/// What an entry counts for in a page: head and body, and at least one, so that no limit is endless.
 fn octets(entry: &Entry) -> usize {
     (entry.head.len() + entry.body.len()).max(1)
 }
@@ -114,7 +122,7 @@ mod tests {
 
     #[test]
     fn the_newest_are_here_as_many_as_fit_and_the_oldest_go_first() {
-        let recent = Recent::new(30);
+        let recent = Recent::new(3 * (AROUND + 10));
         recent.add((1..=4).map(entry).collect());
         assert_eq!(numbers(&recent, 0, 1_000), None, "the first is gone");
         assert_eq!(numbers(&recent, 1, 1_000), Some(vec![2, 3, 4]));
@@ -128,7 +136,7 @@ mod tests {
 
     #[test]
     fn of_several_streams_the_oldest_go_first() {
-        let (recent, other) = (Recent::new(30), Stream::new(*b"stream 2"));
+        let (recent, other) = (Recent::new(3 * (AROUND + 10)), Stream::new(*b"stream 2"));
         recent.add(vec![entry(1), (other, entry(1).1), entry(2), (other, entry(2).1)]);
         assert_eq!(numbers(&recent, 0, 1_000), None);
         assert_eq!(numbers(&recent, 1, 1_000), Some(vec![2]));
@@ -141,7 +149,7 @@ mod tests {
 
     #[test]
     fn what_is_purged_is_gone_and_room_again() {
-        let recent = Recent::new(30);
+        let recent = Recent::new(3 * (AROUND + 10));
         recent.add((1..=3).map(entry).collect());
         recent.purge(STREAM, 2);
         assert_eq!(numbers(&recent, 1, 1_000), None);

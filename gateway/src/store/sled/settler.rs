@@ -14,11 +14,11 @@ use super::parts::Parts;
 
 /// From what is first in memory alone to its way to the disk.
 const PAUSE: Duration = Duration::from_secs(1);
-/// With so many rows in memory alone there is no pause: some hundred kilobytes.
-const ROWS: usize = 2000;
+/// With so many rows in memory alone there is no pause: some hundred kilobytes with sled's copies.
+const ROWS: usize = 1_000;
 /// With so many the disk is too slow for what comes, or the thread hangs: commits wait for it then, and who looks after
 /// the store's thread sees it wait.
-const MOST: usize = 100_000;
+const MOST: usize = 4_000;
 
 /// The thread, and how it is told.
 #[derive(Debug)]
