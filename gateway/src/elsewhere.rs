@@ -34,7 +34,7 @@ pub async fn run(node: Arc<Node>, stop: CancellationToken) {
 
 /// An adapter has taken a batch, a peer has acknowledged one, or an authority has published keys.
 async fn step(node: &Node) -> Result<(), StoreError> {
-    node.progress.notify_waiters();
+    node.progress.ring_all();
     node.key_lists.refresh(&node.trust_list(), node.clock.now()).await
 }
 

@@ -9,12 +9,13 @@ use pki::sign::SigningKey;
 use pki::tls::NodeCertificate;
 use pki::trust::TrustList;
 use proto::ids::{Authority, CountryCode};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::damage::Lost;
+use crate::inbound::progress::Progress;
 use crate::keylists::KeyLists;
 use crate::quota::{Exceeded, Volumes};
 use crate::room::Room;
@@ -54,7 +55,7 @@ pub struct Node {
     /// What is counted.
     pub metrics: Metrics,
     /// Rings when a cursor moved that a receipt tells of.
-    pub progress: Notify,
+    pub progress: Progress,
     /// Set when the gateway stops: whoever waits at a tail then gets an empty page.
     pub stop: CancellationToken,
 }

@@ -11,7 +11,6 @@ use pki::tls::{self, Identity, Role};
 use pki::trust::{KeeperError, Status, TrustKeeper, TrustList};
 use proto::ids::CountryCode;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -19,6 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Listen, StoreConfig};
 use crate::damage::Lost;
 use crate::embedded;
+use crate::inbound::progress::Progress;
 use crate::keylists::KeyLists;
 use crate::node::Node;
 use crate::quota::Volumes;
@@ -169,7 +169,7 @@ pub async fn prepare_with(
         clock,
         lost: Lost::default(),
         metrics: Metrics::default(),
-        progress: Notify::new(),
+        progress: Progress::default(),
         stop,
         config,
     };

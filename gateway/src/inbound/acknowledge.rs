@@ -20,6 +20,9 @@ use crate::store::{Cursor, StoreError};
 
 /// How long a peer may take to take a receipt.
 const DEADLINE: Duration = Duration::from_secs(15);
+/// What moves within this time of a receipt is told with the next one: a receipt covers all before it, and costs both
+/// sides a signature, a call and a commit.
+const TOGETHER: Duration = Duration::from_millis(100);
 /// Receipts are looked at this often even if nothing rang, so that none is forgotten after a failure.
 const AT_LEAST_EVERY: Duration = Duration::from_secs(30);
 
@@ -39,16 +42,15 @@ impl Acknowledge {
         Self { node, peers, origin, sent: HashMap::new() }
     }
 
-    /// Steps whenever something moved, until it is dropped.
+    /// Steps whenever something of the origin's moved, until it is dropped.
     pub async fn run(mut self) {
-        let mut backoff = Backoff::default();
+        let (bell, mut backoff) = (self.node.progress.bell(self.origin), Backoff::default());
         loop {
-            let node = self.node.clone();
-            let rung = node.progress.notified();
             match panics::contained(self.step()).await.unwrap_or_else(|panicked| Err(panicked.into())) {
                 Ok(()) => {
                     backoff.succeeded();
-                    let _ = tokio::time::timeout(AT_LEAST_EVERY, rung).await;
+                    tokio::time::sleep(TOGETHER).await;
+                    let _ = tokio::time::timeout(AT_LEAST_EVERY, bell.notified()).await;
                 }
                 Err(error) => {
                     debug!(origin = %self.origin, %error, "receipts could not be sent");

@@ -147,12 +147,13 @@ impl Delivery {
         }
         let to = Cursor { through: position, link: [0; 32] };
         let mut advances = vec![Advance { cursor, from, to }];
-        for (origin, to) in self.taken(authority, from.through, position).await? {
-            advances.push(inbox::advance(&self.node, names::delivered(origin, authority), to).await?);
+        let taken = self.taken(authority, from.through, position).await?;
+        for (origin, to) in &taken {
+            advances.push(inbox::advance(&self.node, names::delivered(*origin, authority), *to).await?);
         }
         self.node.store.commit(Change { at: self.node.clock.now(), advances, ..Change::default() }).await?;
         self.node.metrics.delivered(authority, position - from.through);
-        self.node.progress.notify_waiters();
+        taken.into_keys().for_each(|origin| self.node.progress.ring(origin));
         info!(%authority, position, "delivered");
         Ok(())
     }

@@ -5,6 +5,7 @@ pub mod deliver;
 pub mod evidence;
 pub mod inbox;
 pub mod keys;
+pub mod progress;
 pub mod pull;
 pub mod refill;
 pub mod verify;

@@ -156,7 +156,7 @@ impl Pull {
                 self.node.stored.take(self.origin, octets, Instant::now());
             }
             self.node.metrics.pulled(self.origin, verified.len(), octets);
-            self.node.progress.notify_waiters();
+            self.node.progress.ring(self.origin);
             info!(batches = verified.len(), octets, after = from.through, "batches kept");
         }
         refused.map_or(Ok(verified.len()), |(refused, _)| Err(refused.into()))

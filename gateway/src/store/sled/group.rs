@@ -114,7 +114,7 @@ impl<'a> Group<'a> {
         for Advance { cursor, from, to } in advances {
             let stands = match moved.get(cursor).or_else(|| self.cursors.get(cursor)) {
                 Some(stands) => *stands,
-                None => self.parts.index.cursor(*cursor)?,
+                None => self.parts.cursors.now(*cursor),
             };
             if to.through < from.through {
                 return Err(StoreError::Backwards);

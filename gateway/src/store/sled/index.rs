@@ -148,12 +148,6 @@ impl Index {
         Ok(self.row(&row::cursor_key(name))?.unwrap_or_default())
     }
 
-    /// Where a cursor stands on disk.
-    pub(super) fn settled_cursor(&self, name: CursorName) -> Result<Cursor, StoreError> {
-        let _settled = self.settled.read().unwrap_or_else(PoisonError::into_inner);
-        self.cursor(name)
-    }
-
     /// The keys of at most `limit` once ids with a time before `before`, earliest first.
     pub(super) fn once_before(&self, before: u64, limit: usize) -> Result<Vec<IVec>, StoreError> {
         let range = IVec::from(row::when_key(0, &[]))..IVec::from(row::when_key(before, &[]));

@@ -6,6 +6,7 @@
 //! not on disk.
 
 mod committer;
+mod cursors;
 mod group;
 mod health;
 mod index;
@@ -45,6 +46,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use self::{
     committer::{Committer, Job, Reply},
+    cursors::Cursors,
     health::Health,
     index::Index,
     layout::{Layout, failed},
@@ -110,10 +112,11 @@ impl SledStore {
         let health = Arc::new(Health::default());
         let index = Index::open(layout.index(), options.cache_bytes, Arc::clone(&health))?;
         let segments = Segments::new(layout.segments());
-        let tails = Tails::new(index.tails()?);
+        let (tails, cursors) = (Tails::new(index.tails()?), Cursors::default());
         let (leases, damage) = (Leases::default(), Damage::default());
         let (size, recent) = (Mutex::default(), Recent::new(options.recent_bytes));
-        let parts = Arc::new(Parts { index, segments, tails, recent, leases, size, damage, health, layout });
+        let parts =
+            Arc::new(Parts { index, segments, tails, cursors, recent, leases, size, damage, health, layout });
         let writer = Writer::open(Arc::clone(&parts), options)?;
         let (jobs, waiting) = mpsc::channel(QUEUE);
         let committer = Committer::new(Arc::clone(&parts), writer, waiting);
@@ -189,7 +192,8 @@ impl Store for SledStore {
     }
 
     async fn cursor(&self, name: CursorName) -> Result<Cursor, StoreError> {
-        self.read(move |parts| parts.index.settled_cursor(name)).await
+        self.parts.health.check()?;
+        Ok(self.parts.cursors.now(name))
     }
 
     fn tail(&self, stream: Stream) -> watch::Receiver<Tail> {

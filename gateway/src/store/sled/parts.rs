@@ -1,11 +1,12 @@
 //! What readers share with the store's thread, and how they read.
 //!
-//! A reader takes no lock that a commit holds while it waits for the disk, but for cursors and answers. It may race
+//! A reader takes no lock that a commit holds while it waits for the disk, but for answers. It may race
 //! with a purge: then it sees an entry or its absence, never an error.
 
 use std::sync::{Arc, Mutex};
 
 use super::{
+    cursors::Cursors,
     health::Health,
     index::Index,
     layout::Layout,
@@ -29,6 +30,7 @@ pub(super) struct Parts {
     pub(super) index: Index,
     pub(super) segments: Segments,
     pub(super) tails: Tails,
+    pub(super) cursors: Cursors,
     pub(super) recent: Recent,
     pub(super) leases: Leases,
     pub(super) size: Mutex<StoreSize>,

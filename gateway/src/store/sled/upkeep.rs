@@ -24,7 +24,8 @@ impl Upkeep for SledStore {
     }
 
     async fn cursors(&self) -> Result<Vec<(CursorName, Cursor)>, StoreError> {
-        self.read(|parts| parts.index.cursors()).await
+        self.parts.health.check()?;
+        Ok(self.parts.cursors.all())
     }
 
     async fn answers(

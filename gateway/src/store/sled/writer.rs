@@ -126,6 +126,7 @@ impl Writer {
     pub(super) fn open(parts: Arc<Parts>, options: SledOptions) -> Result<Self, StoreError> {
         let ledger = Ledger::new(parts.index.segments()?);
         let ledger = recovery::recover(&parts, ledger)?;
+        parts.cursors.publish(parts.index.cursors()?);
         let active = match ledger.newest() {
             Some((segment, row)) => Active::resume(&parts.segments, segment, row.end)?,
             None => Active::create(&parts.segments, 1)?,
@@ -163,9 +164,9 @@ impl Writer {
     }
 
     /// Keeps all records and effects on disk, or nothing.
-    pub(super) fn keep(&mut self, mut draft: Draft, mut effects: Effects) -> Result<(), StoreError> {
+    pub(super) fn keep(&mut self, mut draft: Draft, effects: Effects) -> Result<(), StoreError> {
         let mut moves = self.unwritten.clone();
-        moves.extend(mem::take(&mut effects.moves));
+        moves.extend(effects.moves.clone());
         if draft.is_empty() && moves.is_empty() {
             return self.index(effects, Says::IndexAlone);
         }
@@ -194,7 +195,7 @@ impl Writer {
 
     /// Keeps rows, and unlinks the segments that are dead by them.
     fn index(&mut self, effects: Effects, says: Says) -> Result<(), StoreError> {
-        let Effects { mut rows, released, moves: _ } = effects;
+        let Effects { mut rows, released, moves } = effects;
         released.iter().for_each(|(kind, place)| self.ledger.release(*kind, *place));
         let dead = self.ledger.settle(self.active.number, &mut rows);
         if says == Says::IndexAlone || !dead.is_empty() {
@@ -202,6 +203,7 @@ impl Writer {
         } else if !self.settler.note(self.parts.index.note(rows)) {
             self.parts.index.settle()?;
         }
+        self.parts.cursors.publish(moves.cursors);
         self.publish_size();
         for segment in dead {
             // The index has forgotten it already: if it stays now, the next start removes it.
@@ -233,7 +235,7 @@ impl Writer {
         let lost = self.parts.index.lost()?.into_iter();
         let lost = lost.filter(|((stream, _), last)| purged.get(stream).is_none_or(|purged| last > purged));
         let lost = lost.collect();
-        Ok(State { cursors: self.parts.index.cursors()?.into_iter().collect(), tails, purged, lost })
+        Ok(State { cursors: self.parts.cursors.all(), tails, purged, lost })
     }
 
     fn named(&self, error: StoreError) -> StoreError {
