@@ -35,7 +35,7 @@ use crate::backend::{Accepted, BackendError, Cursor, Mark};
 use crate::counters::Counters;
 use crate::durable::Disk;
 use crate::phones::case_code::Degree;
-use crate::receive::OpenedBatch;
+use crate::receive::ReadBatch;
 use crate::steady::SteadyClock;
 use assess::{Moment, Sent};
 pub use quota::Quotas;
@@ -105,13 +105,13 @@ impl Intake {
     }
 
     /// Takes delivered batches and the mark through which they go, durably and each batch once.
-    pub fn accept(&self, through: Mark, batches: &[OpenedBatch]) -> Result<Accepted, BackendError> {
+    pub fn accept(&self, through: Mark, batches: &[ReadBatch<'_>]) -> Result<Accepted, BackendError> {
         let mut desk = self.desk();
         self.settle(&desk)?;
         let mut cursor = desk.state.cursor()?;
         let (mut accepted, mut pieces) = (Accepted::default(), Vec::new());
         let (mut used, moment) = (desk.used.clone(), self.moment()?);
-        for batch in batches {
+        for ReadBatch { batch, good: reports, .. } in batches {
             let known = cursor.origins.get(&batch.origin()).copied();
             if known.is_some_and(|known| batch.sequence() <= known) {
                 accepted.replayed += 1;
@@ -119,11 +119,11 @@ impl Intake {
             }
             cursor.origins.insert(batch.origin(), batch.sequence());
             accepted.batches += 1;
-            accepted.reports += batch.reports().len();
-            let (source, reports) = (Source::batch(batch), batch.reports().collect::<Vec<_>>());
+            accepted.reports += reports.len();
+            let source = Source::batch(batch);
             let tokens = |within| self.service_tokens(&reports[..within]);
             let allowed = used.take(source.origin(), Day::of_unix(moment.now), reports.len(), tokens);
-            let piece = self.assess(&mut desk.seen, (source, moment), &reports, allowed);
+            let piece = self.assess(&mut desk.seen, (source, moment), reports, allowed);
             let over = piece.refused(Refused::OverQuota);
             if over > 0 {
                 accepted.over_quota.insert(batch.position(), over);
@@ -153,9 +153,9 @@ impl Intake {
 
     /// Takes a batch that a person has looked at, once more: what was taken of it before comes to nothing, and for the
     /// rest no quota holds.
-    pub fn again(&self, batch: &OpenedBatch) -> Result<Taken, BackendError> {
-        let (id, source) = Source::again(batch);
-        self.once(id, source, &batch.reports().collect::<Vec<_>>())
+    pub fn again(&self, read: &ReadBatch<'_>) -> Result<Taken, BackendError> {
+        let (id, source) = Source::again(read.batch);
+        self.once(id, source, &read.good)
     }
 
     /// The day by which what is old is forgotten.

@@ -24,7 +24,7 @@ use crate::herald::secured::totp::Step;
 use crate::herald::secured::{Area, ConfirmationToken, ModelHash, Receipt, Uuid};
 use crate::lists::{Entry, ListKind, queue};
 use crate::phones::case_code::Degree;
-use crate::receive::verify;
+use crate::receive::{OpenedBatch, verify};
 use crate::second_degree::{Edges, edge_folder};
 use crate::testing::{World, report};
 
@@ -372,7 +372,7 @@ fn batch(place: &Place, position: u64, reports: &[Vec<u8>]) -> OpenedBatch {
 
 fn accept(intake: &Intake, batch: &OpenedBatch) -> Result<Accepted, BackendError> {
     let through = Mark { position: batch.position(), manifest_hash: None };
-    intake.accept(through, std::slice::from_ref(batch))
+    intake.accept(through, &[batch.read()])
 }
 
 fn over_quota(accepted: Result<Accepted, BackendError>) -> usize {

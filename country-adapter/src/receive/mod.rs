@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
-pub use opened::{BadReport, OpenedBatch, is_for};
+pub use opened::{BadReport, OpenedBatch, ReadBatch, is_for};
 pub use quarantine::{Asked, InQuarantine, Kept, Quarantine};
 pub use verify::{Refused, VerifiedDelivery, verify};
 
@@ -222,18 +222,25 @@ impl Receiver {
         let (mut opened, mut sealed) = (Vec::with_capacity(page.len()), Vec::new());
         for wire::Delivered { position, batch } in page {
             let batch = batch.unwrap_or_default();
-            // A defect that a batch sets off is that batch's alone: the stream goes on behind it.
-            let opening = AssertUnwindSafe(|| self.open(position, &batch, &trust));
-            match panic::catch_unwind(opening).unwrap_or(Err(Refused::Defect)) {
+            match contained(|| self.open(position, &batch, &trust)) {
                 Ok(open) => {
-                    self.keep_bad_reports(&open, &batch)?;
                     opened.push(open);
                     sealed.push((position, batch));
                 }
                 Err(refused) => self.keep_refused(position, &batch, &refused)?,
             }
         }
-        let accepted = self.intake.accept(through, &opened)?;
+        let mut read = Vec::with_capacity(opened.len());
+        for (open, (position, batch)) in opened.iter().zip(&sealed) {
+            match contained(|| Ok(open.read())) {
+                Ok(reports) => {
+                    self.keep_bad_reports(&reports, batch)?;
+                    read.push(reports);
+                }
+                Err(refused) => self.keep_refused(*position, batch, &refused)?,
+            }
+        }
+        let accepted = self.intake.accept(through, &read)?;
         for (position, batch) in &sealed {
             if let Some(reports) = accepted.over_quota.get(position) {
                 self.keep_over_quota(*position, batch, *reports)?;
@@ -296,9 +303,10 @@ impl Receiver {
             let refused = match self.open(asked.position(), asked.batch(), &trust) {
                 Err(refused) => refused.to_string(),
                 Ok(open) => {
-                    self.intake.again(&open)?;
-                    info!(batch = asked.name(), reports = open.reports().len(), "taken again");
-                    reasons(&open)
+                    let read = open.read();
+                    self.intake.again(&read)?;
+                    info!(batch = asked.name(), reports = read.good.len(), "taken again");
+                    reasons(&read.bad)
                 }
             };
             if refused.is_empty() {
@@ -311,14 +319,14 @@ impl Receiver {
         Ok(())
     }
 
-    fn keep_bad_reports(&self, opened: &OpenedBatch, batch: &wire::SignedBatch) -> Result<(), DiskError> {
-        if opened.bad().is_empty() {
+    fn keep_bad_reports(&self, read: &ReadBatch<'_>, batch: &wire::SignedBatch) -> Result<(), DiskError> {
+        if read.bad.is_empty() {
             return Ok(());
         }
-        let (position, origin, id) = (opened.position(), opened.origin(), opened.id());
-        error!(position, %origin, batch = %id, reports = opened.bad().len(), "reports in quarantine");
-        self.set_aside(position, batch, &reasons(opened))?;
-        self.counters.bad_reports(opened.bad().len());
+        let (position, origin, id) = (read.batch.position(), read.batch.origin(), read.batch.id());
+        error!(position, %origin, batch = %id, reports = read.bad.len(), "reports in quarantine");
+        self.set_aside(position, batch, &reasons(&read.bad))?;
+        self.counters.bad_reports(read.bad.len());
         Ok(())
     }
 }
@@ -329,6 +337,11 @@ enum Acknowledged {
     Rewound,
 }
 
+/// A defect that a batch sets off is that batch's alone: the stream goes on behind it.
+fn contained<T>(work: impl FnOnce() -> Result<T, Refused>) -> Result<T, Refused> {
+    panic::catch_unwind(AssertUnwindSafe(work)).unwrap_or(Err(Refused::Defect))
+}
+
 /// The place that a batch gives the stream, whatever becomes of it.
 fn mark(delivered: &wire::Delivered) -> Mark {
     let manifest_hash = delivered.batch.as_ref().map(|batch| sha256(&batch.manifest));
@@ -336,8 +349,8 @@ fn mark(delivered: &wire::Delivered) -> Mark {
 }
 
 /// Why reports of a batch are bad, a line each; nothing if all are good.
-fn reasons(opened: &OpenedBatch) -> String {
-    let reasons = opened.bad().iter().map(|bad| format!("report {}: {}", bad.place, bad.reason));
+fn reasons(bad: &[BadReport]) -> String {
+    let reasons = bad.iter().map(|bad| format!("report {}: {}", bad.place, bad.reason));
     reasons.collect::<Vec<_>>().join("\n")
 }
 

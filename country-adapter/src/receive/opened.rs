@@ -1,9 +1,7 @@
-//! The reports of an opened batch, decoded strictly, each for this authority.
-
-use std::ops::Range;
+//! An opened batch and its reports, decoded strictly, each for this authority.
 
 use pki::identity::HpkeKeys;
-use proto::body::{self, Reports};
+use proto::body::Reports;
 use proto::ids::{Authority, BatchId, CountryCode, Sequence, StateCode};
 use proto::malformed::Malformed;
 use proto::report::Report;
@@ -17,10 +15,18 @@ pub struct OpenedBatch {
     origin: CountryCode,
     sequence: Sequence,
     id: BatchId,
+    own: Authority,
     text: Wiped,
-    /// Where in the text the good reports stand.
-    good: Vec<Range<usize>>,
-    bad: Vec<BadReport>,
+}
+
+/// The reports of an opened batch.
+pub struct ReadBatch<'a> {
+    /// What they came in.
+    pub batch: &'a OpenedBatch,
+    /// Those that are handed on.
+    pub good: Vec<Report<'a>>,
+    /// Those that are not.
+    pub bad: Vec<BadReport>,
 }
 
 /// A report inside an opened batch that is not handed on.
@@ -33,19 +39,17 @@ pub struct BadReport {
 }
 
 impl OpenedBatch {
-    /// Opens a verified batch for an authority and looks at each of its reports.
+    /// Opens a verified batch for an authority.
     pub fn open(delivery: &VerifiedDelivery, keys: &HpkeKeys, own: Authority) -> Result<Self, Refused> {
         let text = delivery.open(keys)?;
-        let (good, bad) = sort(&text, own);
         let manifest = delivery.manifest();
         Ok(Self {
             position: delivery.position(),
             origin: manifest.header.origin,
             sequence: manifest.sequence,
             id: manifest.header.id,
+            own,
             text,
-            good,
-            bad,
         })
     }
 
@@ -73,41 +77,24 @@ impl OpenedBatch {
         self.id
     }
 
-    /// The reports that are good.
-    pub fn reports(&self) -> impl ExactSizeIterator<Item = Report<'_>> {
-        self.good.iter().map(|range| {
-            Report::decode(&self.text[range.clone()]).expect("it decoded when the batch was opened")
-        })
-    }
-
-    /// The reports that are not.
+    /// Reads each of its reports.
     #[must_use]
-    pub fn bad(&self) -> &[BadReport] {
-        &self.bad
-    }
-}
-
-fn sort(text: &[u8], own: Authority) -> (Vec<Range<usize>>, Vec<BadReport>) {
-    let (mut good, mut bad, mut at) = (Vec::new(), Vec::new(), 0);
-    for (place, report) in (1..).zip(Reports::of_batch(text)) {
-        let checked = report.and_then(|octets| {
-            let frame = body::framed_len(octets.len());
-            let range = at + frame - octets.len()..at + frame;
-            at += frame;
-            check(octets, own).map(|()| range)
-        });
-        match checked {
-            Ok(range) => good.push(range),
-            Err(malformed) => bad.push(BadReport { place, reason: reason(&malformed) }),
+    pub fn read(&self) -> ReadBatch<'_> {
+        let (mut good, mut bad) = (Vec::new(), Vec::new());
+        for (place, octets) in (1..).zip(Reports::of_batch(&self.text)) {
+            match octets.and_then(|octets| read(octets, self.own)) {
+                Ok(report) => good.push(report),
+                Err(malformed) => bad.push(BadReport { place, reason: reason(&malformed) }),
+            }
         }
+        ReadBatch { batch: self, good, bad }
     }
-    (good, bad)
 }
 
-fn check(octets: &[u8], own: Authority) -> Result<(), Malformed> {
-    let issuer = Report::decode(octets)?.header().authority();
-    if is_for(issuer, own) {
-        return Ok(());
+fn read(octets: &[u8], own: Authority) -> Result<Report<'_>, Malformed> {
+    let report = Report::decode(octets)?;
+    if is_for(report.header().authority(), own) {
+        return Ok(report);
     }
     Err(Malformed::Field { field: "header", reason: "it is addressed to another authority" })
 }

@@ -114,7 +114,7 @@ impl Opener {
             let own = self.node.config.authority;
             let verified = verify(position, SignedBatch::parse(batch)?, &self.node.trust, own)?;
             let opened = OpenedBatch::open(&verified, &self.node.keys.hpke, own)?;
-            self.tally.add(&opened, clock::now());
+            self.tally.add(&opened.read(), clock::now());
         }
         through.context("a page has a batch")
     }

@@ -199,11 +199,12 @@ impl Pusher {
             requests.push(push.request);
             Ok(())
         };
-        let (mut sealer, mut molds) = (Sealer::new(key, self.authority, &mut sink), self.molds.clone());
-        let several = molds.len();
+        let mut sealer = Sealer::new(key, self.authority, &mut sink);
+        let mut casts = self.molds.iter().map(Mold::cast).collect::<Result<Vec<_>>>()?;
+        let several = casts.len();
         for place in 0..self.push {
             let name = Name { push: number, place: u32::try_from(place)? };
-            let report = molds[place % several].report(name)?;
+            let report = casts[place % several].report(name)?;
             sealer.add(name.place, &report)?;
         }
         sealer.finish()?;

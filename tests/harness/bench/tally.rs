@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use country_adapter::receive::OpenedBatch;
+use country_adapter::receive::ReadBatch;
 
 use super::message::{Account, Arrival};
 use super::tokens::{self, Name};
@@ -35,9 +35,9 @@ impl Tally {
     }
 
     /// Counts a batch that could be read at this moment.
-    pub(super) fn add(&self, batch: &OpenedBatch, at: u64) {
-        let names = batch.reports().map(|report| tokens::name(&report));
-        self.add_names(names, batch.bad().len() as u64, at);
+    pub(super) fn add(&self, batch: &ReadBatch<'_>, at: u64) {
+        let names = batch.good.iter().map(tokens::name);
+        self.add_names(names, batch.bad.len() as u64, at);
     }
 
     fn add_names(&self, names: impl Iterator<Item = Option<Name>>, bad: u64, opened: u64) {

@@ -2,18 +2,17 @@
 
 use std::ops::RangeInclusive;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use country_adapter::work::EncodedReport;
 use proto::day::Day;
 use proto::ids::Authority;
-use proto::report::Report;
+use proto::report::{self, Report, Token};
 
 use crate::reports::Contact;
 
 /// The first payload code of operators' own: its tokens may have any length.
 const OWN: u8 = 0x08;
-/// Octets of a report before its token, and of all that is not its token.
-const BEFORE: usize = 27;
+/// Octets of a report that are not its token.
 const AROUND: usize = 29;
 /// Octets of a name: the push's number, and the place in it.
 const NAME: usize = 12;
@@ -30,9 +29,14 @@ pub(super) struct Name {
     pub(super) place: u32,
 }
 
-/// Makes reports for one authority, all of one length.
-#[derive(Clone)]
+/// A report for one authority, of the length that all are to have.
 pub(super) struct Mold(Vec<u8>);
+
+/// Makes reports out of a mold.
+pub(super) struct Cast<'a> {
+    contact: report::Contact<'a>,
+    token: Vec<u8>,
+}
 
 impl Mold {
     /// Of reports with so many octets, encoded.
@@ -49,12 +53,21 @@ impl Mold {
         Ok(Self(octets))
     }
 
+    /// For the reports of a push.
+    pub(super) fn cast(&self) -> Result<Cast<'_>> {
+        let Report::Contact(contact) = Report::decode(&self.0)? else { bail!("the report is no contact") };
+        Ok(Cast { contact, token: contact.token.octets().to_vec() })
+    }
+}
+
+impl Cast<'_> {
     /// The report with this name.
     pub(super) fn report(&mut self, name: Name) -> Result<EncodedReport> {
-        let (push, place) = self.0[BEFORE..BEFORE + NAME].split_at_mut(8);
+        let (push, place) = self.token[..NAME].split_at_mut(8);
         push.copy_from_slice(&name.push.to_be_bytes());
         place.copy_from_slice(&name.place.to_be_bytes());
-        Ok(EncodedReport::new(&Report::decode(&self.0)?))
+        let token = Token::new(self.contact.token.header(), &self.token)?;
+        Ok(EncodedReport::new(&Report::Contact(report::Contact { token, ..self.contact })))
     }
 }
 
@@ -75,9 +88,9 @@ mod tests {
     #[test]
     fn a_report_has_its_length_and_tells_its_name() {
         for bytes in [60, 200, 500, *BYTES.start(), *BYTES.end()] {
-            let mut mold = Mold::new(authority("250/0"), bytes, today()).unwrap();
+            let mold = Mold::new(authority("250/0"), bytes, today()).unwrap();
             let told = Name { push: 1 << 40, place: 4_999 };
-            let report = mold.report(told).unwrap();
+            let report = mold.cast().unwrap().report(told).unwrap();
             assert_eq!(report.octets().len(), bytes);
             assert_eq!(name(&Report::decode(report.octets()).unwrap()), Some(told));
         }
