@@ -12,6 +12,7 @@ use anyhow::Result;
 
 use super::scene::{Scene, Struck};
 use crate::members::{Node, authority, country};
+use crate::process::Signal;
 
 /// Where distributions put the library for programs with threads.
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
@@ -25,6 +26,8 @@ pub(super) const SEEN: usize = 2 * NODES;
 /// A step has shown if the log has a time so many minutes from the truth.
 const SHOWN: u64 = 50;
 const DAY: u64 = 24 * 60;
+/// How long a process may take to stop.
+const STOPPED: Duration = Duration::from_secs(15);
 
 /// Steps the clocks of a gateway and of another country's adapter.
 pub(super) async fn strike(scene: &mut Scene) -> Result<Struck> {
@@ -35,7 +38,9 @@ pub(super) async fn strike(scene: &mut Scene) -> Result<Struck> {
     let nodes = [Node::gateway(250), Node::adapter("826/1")];
     let stepped = steps(scene, &library, nodes).await;
     for node in nodes {
-        scene.federation.kill_now(node).await?;
+        // Not killed: the library takes its shared memory away at the end.
+        scene.federation.kill(node, Signal::TERM)?;
+        scene.federation.ended(node, STOPPED).await?;
         scene.federation.launch(node)?;
     }
     let times = stepped?;

@@ -1,9 +1,10 @@
 //! Somebody with a good certificate who asks for ten times its quota and never waits when it is told to.
 
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use proto::wire;
 use proto::wire::exchange_client::ExchangeClient;
 use tokio::runtime::{self, Runtime};
@@ -24,9 +25,6 @@ use crate::reports::{Contact, today};
 const AT_ONCE: usize = 64;
 /// Octets of the pages that are asked for: a second's quota of calls is then nearly one of octets, too.
 const PAGE: u32 = 48 << 10;
-/// The flooder's own work gives way to all other work of the machine: it stands for another machine.
-const LAST: i32 = 19;
-
 /// A caller that can be let loose with its quota, or with some times as much.
 pub(super) struct Flood {
     caller: Arc<Caller>,
@@ -81,8 +79,9 @@ impl Flood {
             .worker_threads(1)
             .enable_all()
             .on_thread_start(|| {
-                // Of the calling thread alone, as Linux has it. Where that is not allowed the flood costs the others more.
-                let _ = rustix::process::setpriority_process(None, LAST);
+                if let Err(cause) = give_way() {
+                    eprintln!("the flooder takes the others' time, as no other machine would: {cause:#}");
+                }
             })
             .build()
             .context("the flooder gets a thread")?;
@@ -117,6 +116,14 @@ impl Drop for Flood {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Lets the calling thread run only while a CPU has nothing else to do: it stands for another machine.
+fn give_way() -> Result<()> {
+    let thread = rustix::thread::gettid().to_string();
+    let set = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).output().context("chrt runs")?;
+    ensure!(set.status.success(), "chrt: {}", String::from_utf8_lossy(&set.stderr).trim());
+    Ok(())
 }
 
 async fn way(federation: &Federation, kind: Kind, pushes: usize) -> Result<Way> {

@@ -1,5 +1,6 @@
 //! The good callers: a backend that pushes at a steady pace below its quota, and the peer that fetches what it pushes.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -16,7 +17,7 @@ use crate::phones;
 use crate::reports::{Contact, today};
 
 /// From one push to the next.
-const PACE: Duration = Duration::from_millis(25);
+const PACE: Duration = Duration::from_millis(15);
 /// Reports in each push. They are for one authority, so each push becomes one batch.
 const REPORTS: usize = 20;
 /// How long a batch may take.
@@ -27,17 +28,17 @@ pub(super) struct Good {
     from: Line,
     to: Line,
     contacts: Vec<Contact>,
+    /// The last position that has been taken.
+    place: AtomicU64,
 }
 
 impl Good {
     pub(super) async fn open(federation: &Federation, from: Authority, to: Authority) -> Result<Self> {
         let tokens = phones::met_on(today(), REPORTS)?;
         let contacts = tokens.iter().map(|token| Contact::simple(to, token, today())).collect();
-        Ok(Self {
-            from: Line::open(federation, from).await?,
-            to: Line::open(federation, to).await?,
-            contacts,
-        })
+        let to = Line::open(federation, to).await?;
+        let place = AtomicU64::new(end(&to).await?);
+        Ok(Self { from: Line::open(federation, from).await?, to, contacts, place })
     }
 
     /// What is measured of each.
@@ -51,9 +52,8 @@ impl Good {
     /// Pushes for so long, and waits until all of it has arrived. The times of a push count from when it was due, so
     /// that what a stall does to those behind it is not hidden.
     pub(super) async fn run(&self, length: Duration) -> Result<[Side; 2]> {
-        let place = self.end().await?;
         let (pushed, arrivals) = unbounded_channel();
-        let (one, two) = tokio::try_join!(self.push(length, pushed), self.arrive(place, arrivals))?;
+        let (one, two) = tokio::try_join!(self.push(length, pushed), self.arrive(arrivals))?;
         Ok([one, two])
     }
 
@@ -76,15 +76,16 @@ impl Good {
     }
 
     /// Takes the time of every batch that follows a place, in the order of the pushes.
-    async fn arrive(&self, mut place: u64, mut pushed: UnboundedReceiver<Instant>) -> Result<Side> {
+    async fn arrive(&self, mut pushed: UnboundedReceiver<Instant>) -> Result<Side> {
         let (begin, mut side) = (Instant::now(), Side::default());
         while let Some(since) = pushed.recv().await {
             let mut waiting = Some(since);
             while let Some(since) = waiting.take() {
+                let place = self.place.load(Ordering::Relaxed);
                 let next =
                     tokio::time::timeout(ARRIVED, self.next(place)).await.context("a batch is lost")??;
                 ensure!(next.position == place + 1, "{} comes after {place}", next.position);
-                place = next.position;
+                self.place.store(next.position, Ordering::Relaxed);
                 side.took(self.contacts.len(), since.elapsed());
                 waiting = pushed.try_recv().ok();
             }
@@ -101,13 +102,13 @@ impl Good {
             }
         }
     }
+}
 
-    /// The last position that is there.
-    async fn end(&self) -> Result<u64> {
-        let mut place = 0;
-        while let Some(last) = self.to.pull(place).await?.last() {
-            place = last.position;
-        }
-        Ok(place)
+/// The last position that is there.
+async fn end(line: &Line) -> Result<u64> {
+    let mut place = 0;
+    while let Some(last) = line.pull(place).await?.last() {
+        place = last.position;
     }
+    Ok(place)
 }

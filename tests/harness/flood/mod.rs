@@ -1,8 +1,8 @@
 //! What `federation flood` measures: how much two good callers notice while a third asks for ten times its quota, or
 //! while peers of their gateway are up and not well.
 //!
-//! What is compared takes turns in one run, each phase beside the one that it is compared with and in every other round
-//! before it, so that whatever else the machine does falls on both alike.
+//! All phases take turns in one run, in an order that is drawn anew for each round, so that whatever else the machine
+//! does falls on all alike.
 
 mod attack;
 mod good;
@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use proto::ids::{Authority, CountryCode};
+use rand::seq::SliceRandom;
 
 pub use sick::Ailment;
 pub use summary::{Compared, FloodSummary, SickSummary, Side, Summary};
@@ -24,10 +25,10 @@ use good::Good;
 use sick::Sick;
 
 /// Calls a second that a backend may make, and the reports in them; the flooder asks for ten times as many.
-const BACKEND_CALLS: u32 = 60;
+const BACKEND_CALLS: u32 = 80;
 const BACKEND_REPORTS: u32 = 5_000;
-/// Calls a second that a peer may make: the good one fetches every push by itself, and sends two receipts for it.
-const PEER_CALLS: u32 = 150;
+/// Calls a second that a peer may make: the good one fetches every push by itself, and sends receipts.
+const PEER_CALLS: u32 = 120;
 /// How many times its quota a flooder asks for.
 pub const TIMES: u32 = 10;
 /// What a flooder had saved up of its quota is spent before it is measured what its flood costs.
@@ -86,23 +87,20 @@ struct Scene {
 #[derive(Default)]
 struct Measured {
     rounds: usize,
-    /// Twice a round, so that it shows what the machine does by itself.
+    /// While nobody floods and all peers are well. Twice a round, so that it shows what the machine does by itself.
     quiet: [Sides; 2],
-    /// By ailment, and all of them at once.
-    sick: [Beside; ILL.len() + 1],
+    /// By ailment, and all of them at once: while these are ill, and how often they made somebody wait or gave nothing.
+    sick: [(Sides, u64); ILL.len() + 1],
     /// By flooder: with its quota, and with ten times as much.
     floods: [[(Sides, Counts); 2]; 2],
 }
 
-/// What was measured of an ailment.
-#[derive(Default)]
-struct Beside {
-    /// While all peers were well.
-    well: Sides,
-    /// While these were ill.
-    ill: Sides,
-    /// How often those made somebody wait or gave them nothing.
-    suffered: u64,
+/// A place in [`Measured`].
+#[derive(Clone, Copy)]
+enum Phase {
+    Quiet(usize),
+    Sick(usize),
+    Flood(usize, usize),
 }
 
 /// Starts all countries, and measures each kind of flood and each ailment.
@@ -177,33 +175,38 @@ impl Scene {
 }
 
 impl Measured {
+    /// Each phase once.
     async fn round(&mut self, scene: &Scene) -> Result<()> {
         ensure!(scene.sick.len() == ILL.len(), "each ill country has its ailment");
-        let turns = if self.rounds.is_multiple_of(2) { [0, 1] } else { [1, 0] };
-        for nth in turns {
-            add(&mut self.quiet[nth], scene.good.run(scene.phase).await?);
+        let quiet = (0..self.quiet.len()).map(Phase::Quiet);
+        let sick = (0..self.sick.len()).map(Phase::Sick);
+        let floods = [0, 1].into_iter().flat_map(|flood| [0, 1].map(|pace| Phase::Flood(flood, pace)));
+        let mut phases: Vec<_> = quiet.chain(sick).chain(floods).collect();
+        phases.shuffle(&mut rand::rng());
+        for phase in phases {
+            self.phase(scene, phase).await?;
         }
-        let groups = scene.sick.chunks(1).chain([scene.sick.as_slice()]);
-        for (peers, Beside { well, ill, suffered }) in groups.zip(&mut self.sick) {
-            for nth in turns {
-                if nth == 0 {
-                    add(well, scene.good.run(scene.phase).await?);
-                } else {
-                    let (phase, more) = scene.beside(peers).await?;
-                    add(ill, phase);
-                    *suffered += more;
-                }
+        self.rounds += 1;
+        Ok(())
+    }
+
+    async fn phase(&mut self, scene: &Scene, phase: Phase) -> Result<()> {
+        match phase {
+            Phase::Quiet(nth) => add(&mut self.quiet[nth], scene.good.run(scene.phase).await?),
+            Phase::Sick(which) => {
+                // Behind the last one: all of them.
+                let ill = scene.sick.get(which..=which).unwrap_or(&scene.sick);
+                let ((sides, suffered), (phase, more)) = (&mut self.sick[which], scene.beside(ill).await?);
+                add(sides, phase);
+                *suffered += more;
             }
-        }
-        for (flood, paces) in scene.floods.iter().zip(&mut self.floods) {
-            for nth in turns {
-                let (phase, more) = scene.during(flood, [1, TIMES][nth]).await?;
-                let (sides, counts) = &mut paces[nth];
+            Phase::Flood(flood, pace) => {
+                let during = scene.during(&scene.floods[flood], [1, TIMES][pace]).await?;
+                let ((sides, counts), (phase, more)) = (&mut self.floods[flood][pace], during);
                 add(sides, phase);
                 counts.add(more);
             }
         }
-        self.rounds += 1;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use comfy_table::Table;
 use serde::Serialize;
 
 use super::attack::Counts;
-use super::{Ailment, Kind, Measured, TIMES};
+use super::{Ailment, Kind, Measured, TIMES, add};
 use crate::admin::metric;
 use crate::demo::Percentiles;
 
@@ -87,7 +87,7 @@ pub struct SickSummary {
     pub suffered: u64,
     /// Some suffered in each of its phases on average.
     pub is_sick: bool,
-    /// The good callers: while all peers are well, and while these are ill.
+    /// The good callers: in all quiet phases, and while these are ill.
     pub others: Vec<Compared>,
 }
 
@@ -121,16 +121,18 @@ impl Summary {
         (metrics, gateway_peak_bytes): (&str, u64),
     ) -> Self {
         let Measured { rounds, quiet: [one, two], sick, floods } = measured;
+        let mut well = one.clone();
+        add(&mut well, two.clone());
         let kinds = [Kind::Backend, Kind::Peer].into_iter().zip(floods);
         let floods: Vec<_> = kinds.map(|(kind, paces)| FloodSummary::new(kind, &names, paces)).collect();
         let ailments = Ailment::ALL.map(Ailment::name).into_iter().chain(["all_at_once"]);
         let sick: Vec<_> = ailments
             .zip(sick)
-            .map(|(ailment, beside)| SickSummary {
+            .map(|(ailment, (ill, suffered))| SickSummary {
                 ailment: ailment.to_owned(),
-                suffered: beside.suffered,
-                is_sick: beside.suffered >= rounds as u64,
-                others: compare(&names, &beside.well, beside.ill),
+                suffered,
+                is_sick: suffered >= rounds as u64,
+                others: compare(&names, &well, ill),
             })
             .collect();
         Self {
@@ -230,7 +232,6 @@ impl Compared {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Beside;
     use super::*;
 
     fn side(reports: usize, milliseconds: u64) -> Side {
@@ -249,7 +250,7 @@ mod tests {
         Measured {
             rounds: 1,
             quiet: [sides(), sides()],
-            sick: std::array::from_fn(|_| Beside { well: sides(), ill: sides(), suffered: 1 }),
+            sick: std::array::from_fn(|_| (sides(), 1)),
             floods: [flood(Kind::Backend), flood(Kind::Peer)],
         }
     }
@@ -271,7 +272,7 @@ mod tests {
         for caller in 0..2 {
             for ailment in 0..good().sick.len() {
                 let mut slow = good();
-                slow.sick[ailment].ill[caller] = side(1_000, 12);
+                slow.sick[ailment].0[caller] = side(1_000, 12);
                 assert!(!is_ok(slow), "{ailment}");
             }
             for flood in 0..2 {
@@ -296,7 +297,7 @@ mod tests {
         }
         for ailment in 0..good().sick.len() {
             let mut measured = good();
-            measured.sick[ailment].suffered = 0;
+            measured.sick[ailment].1 = 0;
             assert!(!is_ok(measured), "{ailment}");
         }
     }
