@@ -159,7 +159,7 @@ impl Committer {
         if let Some(plan) = group.plan() {
             self.writer.keep(plan.draft, plan.effects)?;
             self.parts.recent.add(plan.entries);
-            self.parts.tails.publish(plan.tails);
+            self.parts.publish(plan.tails, plan.cursors);
         }
         Ok(staged)
     }

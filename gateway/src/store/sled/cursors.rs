@@ -7,7 +7,7 @@ use std::{
 
 use crate::store::{Cursor, CursorName};
 
-/// All cursors that were ever moved. Countries, authorities and stages name them, so there are few.
+/// All cursors that were ever moved. Streams, countries and authorities name them, so there are few.
 #[derive(Debug, Default)]
 pub(super) struct Cursors(RwLock<BTreeMap<CursorName, Cursor>>);
 

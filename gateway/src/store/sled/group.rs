@@ -46,6 +46,7 @@ pub(super) struct Plan {
     pub(super) draft: Draft,
     pub(super) effects: Effects,
     pub(super) tails: HashMap<Stream, Tail>,
+    pub(super) cursors: HashMap<CursorName, Cursor>,
     pub(super) entries: Vec<(Stream, Entry)>,
 }
 
@@ -97,9 +98,10 @@ impl<'a> Group<'a> {
         for (name, cursor) in &self.cursors {
             self.rows.insert(&cursor_key(*name), cursor.octets());
         }
-        let moves = State { cursors: self.cursors.into_iter().collect(), ..State::default() };
-        let effects = Effects { rows: self.rows, moves, released: Vec::new() };
-        Some(Plan { draft: self.draft, effects, tails: self.tails, entries: self.entries })
+        let Self { draft, rows, tails, cursors, entries, .. } = self;
+        let moves = State { cursors: cursors.clone().into_iter().collect(), ..State::default() };
+        let effects = Effects { rows, moves, released: Vec::new() };
+        Some(Plan { draft, effects, tails, cursors, entries })
     }
 
     fn known(&self, id: &OnceId) -> Result<Option<OnceRow>, StoreError> {

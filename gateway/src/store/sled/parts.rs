@@ -17,7 +17,7 @@ use super::{
     segment::Segments,
 };
 use crate::store::{
-    Answered, Entry, OnceId, StoreError, StoreSize, Stream,
+    Answered, Cursor, CursorName, Entry, OnceId, StoreError, StoreSize, Stream, Tail,
     damage::Damage,
     tails::Tails,
     upkeep::{Damaged, KeptAnswer},
@@ -40,6 +40,16 @@ pub(super) struct Parts {
 }
 
 impl Parts {
+    /// Shows what a commit has put on disk. Cursors come last: whoever sees one finds the streams that it moved with.
+    pub(super) fn publish(
+        &self,
+        tails: impl IntoIterator<Item = (Stream, Tail)>,
+        cursors: impl IntoIterator<Item = (CursorName, Cursor)>,
+    ) {
+        self.tails.publish(tails);
+        self.cursors.publish(cursors);
+    }
+
     /// The entry of this number.
     pub(super) fn find(&self, stream: Stream, sequence: u64) -> Result<Option<Entry>, StoreError> {
         if sequence > self.tails.now(stream).last {

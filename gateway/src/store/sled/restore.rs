@@ -1,17 +1,16 @@
 //! Writing what had its number before: an entry whose octets were damaged, and all of another store.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 
 use super::{
     parts::Parts,
     record::{Kind, Label, Record},
     row::{EntryRow, OnceRow, Row, cursor_key, entry_key, lost_key, once_keys, tail_key},
+    state::State,
     writer::{Draft, Effects, Writer},
 };
 use crate::store::{
-    Entry, StoreError, Stream, Tail,
+    Entry, StoreError, Stream,
     upkeep::{KeptAnswer, Piece},
 };
 
@@ -44,20 +43,20 @@ impl Mend {
 
 /// Writes pieces of another store in one group.
 pub(super) fn restore(parts: &Parts, writer: &mut Writer, pieces: Vec<Piece>) -> Result<(), StoreError> {
-    let mut restored =
-        Restored { draft: writer.draft()?, effects: Effects::default(), tails: HashMap::new() };
+    let mut restored = Restored { draft: writer.draft()?, effects: Effects::default() };
     for piece in pieces {
         restored.take(piece)?;
     }
-    writer.keep(restored.draft, restored.effects)?;
-    parts.tails.publish(restored.tails);
+    let Restored { draft, effects } = restored;
+    let State { tails, cursors, .. } = effects.moves.clone();
+    writer.keep(draft, effects)?;
+    parts.publish(tails, cursors);
     Ok(())
 }
 
 struct Restored {
     draft: Draft,
     effects: Effects,
-    tails: HashMap<Stream, Tail>,
 }
 
 impl Restored {
@@ -68,7 +67,6 @@ impl Restored {
                 rows.insert(&tail_key(stream), tail.octets());
                 moves.tails.insert(stream, tail);
                 moves.purged.insert(stream, purged);
-                self.tails.insert(stream, tail);
             }
             Piece::Entry { stream, entry: Entry { sequence, at, link, head, body } } => {
                 let label = Label::Entry { stream, sequence, at, link };

@@ -164,9 +164,9 @@ impl Writer {
     }
 
     /// Keeps all records and effects on disk, or nothing.
-    pub(super) fn keep(&mut self, mut draft: Draft, effects: Effects) -> Result<(), StoreError> {
+    pub(super) fn keep(&mut self, mut draft: Draft, mut effects: Effects) -> Result<(), StoreError> {
         let mut moves = self.unwritten.clone();
-        moves.extend(effects.moves.clone());
+        moves.extend(mem::take(&mut effects.moves));
         if draft.is_empty() && moves.is_empty() {
             return self.index(effects, Says::IndexAlone);
         }
@@ -195,7 +195,7 @@ impl Writer {
 
     /// Keeps rows, and unlinks the segments that are dead by them.
     fn index(&mut self, effects: Effects, says: Says) -> Result<(), StoreError> {
-        let Effects { mut rows, released, moves } = effects;
+        let Effects { mut rows, released, moves: _ } = effects;
         released.iter().for_each(|(kind, place)| self.ledger.release(*kind, *place));
         let dead = self.ledger.settle(self.active.number, &mut rows);
         if says == Says::IndexAlone || !dead.is_empty() {
@@ -203,7 +203,6 @@ impl Writer {
         } else if !self.settler.note(self.parts.index.note(rows)) {
             self.parts.index.settle()?;
         }
-        self.parts.cursors.publish(moves.cursors);
         self.publish_size();
         for segment in dead {
             // The index has forgotten it already: if it stays now, the next start removes it.
