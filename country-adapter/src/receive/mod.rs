@@ -222,7 +222,7 @@ impl Receiver {
         let (mut opened, mut sealed) = (Vec::with_capacity(page.len()), Vec::new());
         for wire::Delivered { position, batch } in page {
             let batch = batch.unwrap_or_default();
-            match contained(|| self.open(position, &batch, &trust)) {
+            match self.open(position, &batch, &trust) {
                 Ok(open) => {
                     opened.push(open);
                     sealed.push((position, batch));
@@ -232,7 +232,7 @@ impl Receiver {
         }
         let mut read = Vec::with_capacity(opened.len());
         for (open, (position, batch)) in opened.iter().zip(&sealed) {
-            match contained(|| Ok(open.read())) {
+            match read_all(open) {
                 Ok(reports) => {
                     self.keep_bad_reports(&reports, batch)?;
                     read.push(reports);
@@ -257,9 +257,11 @@ impl Receiver {
         batch: &wire::SignedBatch,
         trust: &TrustList,
     ) -> Result<OpenedBatch, Refused> {
-        let signed = SignedBatch::parse(batch.clone())?;
-        let verified = verify(position, signed, trust, self.authority)?;
-        OpenedBatch::open(&verified, &self.keys.hpke, self.authority)
+        contained(|| {
+            let signed = SignedBatch::parse(batch.clone())?;
+            let verified = verify(position, signed, trust, self.authority)?;
+            OpenedBatch::open(&verified, &self.keys.hpke, self.authority)
+        })
     }
 
     fn keep_refused(
@@ -300,10 +302,11 @@ impl Receiver {
     fn replay(&self) -> Result<(), ReceiveError> {
         let trust = self.trust.borrow().clone();
         for asked in self.quarantine.asked()? {
-            let refused = match self.open(asked.position(), asked.batch(), &trust) {
+            let opened = self.open(asked.position(), asked.batch(), &trust);
+            let refused = match opened.as_ref().map(read_all) {
                 Err(refused) => refused.to_string(),
-                Ok(open) => {
-                    let read = open.read();
+                Ok(Err(refused)) => refused.to_string(),
+                Ok(Ok(read)) => {
                     self.intake.again(&read)?;
                     info!(batch = asked.name(), reports = read.good.len(), "taken again");
                     reasons(&read.bad)
@@ -335,6 +338,10 @@ impl Receiver {
 enum Acknowledged {
     Through,
     Rewound,
+}
+
+fn read_all(opened: &OpenedBatch) -> Result<ReadBatch<'_>, Refused> {
+    contained(|| Ok(opened.read()))
 }
 
 /// A defect that a batch sets off is that batch's alone: the stream goes on behind it.

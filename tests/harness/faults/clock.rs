@@ -27,7 +27,7 @@ pub(super) const SEEN: usize = 2 * NODES;
 const SHOWN: u64 = 50;
 const DAY: u64 = 24 * 60;
 /// How long a process may take to stop.
-const STOPPED: Duration = Duration::from_secs(15);
+const STOPPED: Duration = Duration::from_secs(30);
 
 /// Steps the clocks of a gateway and of another country's adapter.
 pub(super) async fn strike(scene: &mut Scene) -> Result<Struck> {

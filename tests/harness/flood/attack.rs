@@ -25,6 +25,7 @@ use crate::reports::{Contact, today};
 const AT_ONCE: usize = 64;
 /// Octets of the pages that are asked for: a second's quota of calls is then nearly one of octets, too.
 const PAGE: u32 = 48 << 10;
+
 /// A caller that can be let loose with its quota, or with some times as much.
 pub(super) struct Flood {
     caller: Arc<Caller>,

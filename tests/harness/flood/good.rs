@@ -75,7 +75,7 @@ impl Good {
         }
     }
 
-    /// Takes the time of every batch that follows a place, in the order of the pushes.
+    /// Takes the time of every batch that follows the last one that was taken, in the order of the pushes.
     async fn arrive(&self, mut pushed: UnboundedReceiver<Instant>) -> Result<Side> {
         let (begin, mut side) = (Instant::now(), Side::default());
         while let Some(since) = pushed.recv().await {
