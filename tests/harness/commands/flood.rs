@@ -17,14 +17,15 @@ pushes. Phases of each kind take turns, in an order that is drawn for each round
           garbage, or at once with nothing; and all of them at once; beside the same peers while they are well
   nothing quiet phases beside quiet phases, which is what the machine does by itself
 Use a release build on a machine that does little else. Where a disk stalls by itself, the slowest of a hundred pushes are
-its own, with and without a flood: TMPDIR=/dev/shm keeps all in memory. A p99 is known to some 10 % after five rounds, and
-to some 4 % after thirty.
+its own, with and without a flood: TMPDIR=/dev/shm keeps all in memory. It keeps the CPUs awake, for which it has to be root,
+and lets the flooder have only what the others leave of them, as if it were another machine, for which it needs chrt
+(util-linux). A p99 is known to some 6 % after five rounds, and to some 3 % after thirty.
 
 Ends with 1 if throughput or p99 of the others differ by more than 10 %, or if a flood or an ailment was none.
 
 Examples:
-  federation flood                                        a table, after six minutes
-  TMPDIR=/dev/shm federation flood --json --rounds 30     one JSON object, after 33 minutes";
+  federation flood                                        a table, after seven minutes
+  TMPDIR=/dev/shm federation flood --json --rounds 30     one JSON object, after 42 minutes";
 
 #[derive(clap::Args)]
 pub(crate) struct Flood {

@@ -37,7 +37,7 @@ impl Percentiles {
         times.sort();
         let at = |percent: usize| {
             let rank = (times.len() * percent).div_ceil(100).max(1);
-            times.get(rank - 1).map_or(0.0, |time| (time.as_secs_f64() * 10_000.0).round() / 10.0)
+            times.get(rank - 1).map_or(0.0, |time| (time.as_secs_f64() * 100_000.0).round() / 100.0)
         };
         Self { samples: times.len(), p50: at(50), p95: at(95), p99: at(99) }
     }

@@ -1,10 +1,9 @@
 //! Somebody with a good certificate who asks for ten times its quota and never waits when it is told to.
 
-use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use proto::wire;
 use proto::wire::exchange_client::ExchangeClient;
 use tokio::runtime::{self, Runtime};
@@ -15,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use super::machine::give_way;
 use super::{BACKEND_CALLS, BACKEND_REPORTS, Kind};
 use crate::direct::{self, Line};
 use crate::federation::Federation;
@@ -24,7 +24,7 @@ use crate::reports::{Contact, today};
 /// Calls of the flood that wait for an answer at the same time.
 const AT_ONCE: usize = 64;
 /// Octets of the pages that are asked for: a second's quota of calls is then nearly one of octets, too.
-const PAGE: u32 = 48 << 10;
+const PAGE: u32 = 64 << 10;
 
 /// A caller that can be let loose with its quota, or with some times as much.
 pub(super) struct Flood {
@@ -79,13 +79,10 @@ impl Flood {
         let runtime = runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
-            .on_thread_start(|| {
-                if let Err(cause) = give_way() {
-                    eprintln!("the flooder takes the others' time, as no other machine would: {cause:#}");
-                }
-            })
             .build()
             .context("the flooder gets a thread")?;
+        // On its only worker: what it does stands for another machine.
+        runtime.spawn(async { give_way() }).await??;
         let way = TokioContext::new(way(federation, kind, pushes), runtime.handle().clone()).await?;
         let caller = Arc::new(Caller { kind, way, counts: Mutex::default() });
         Ok(Self { caller, runtime: Some(runtime) })
@@ -117,14 +114,6 @@ impl Drop for Flood {
             runtime.shutdown_background();
         }
     }
-}
-
-/// Lets the calling thread run only while a CPU has nothing else to do: it stands for another machine.
-fn give_way() -> Result<()> {
-    let thread = rustix::thread::gettid().to_string();
-    let set = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).output().context("chrt runs")?;
-    ensure!(set.status.success(), "chrt: {}", String::from_utf8_lossy(&set.stderr).trim());
-    Ok(())
 }
 
 async fn way(federation: &Federation, kind: Kind, pushes: usize) -> Result<Way> {

@@ -50,7 +50,7 @@ impl Good {
     }
 
     /// Pushes for so long, and waits until all of it has arrived. The times of a push count from when it was due, so
-    /// that what a stall does to those behind it is not hidden.
+    /// that what a stall does to those behind it is not hidden; nor is what it waits for its quota behind a stall.
     pub(super) async fn run(&self, length: Duration) -> Result<[Side; 2]> {
         let (pushed, arrivals) = unbounded_channel();
         let (one, two) = tokio::try_join!(self.push(length, pushed), self.arrive(arrivals))?;
@@ -67,7 +67,7 @@ impl Good {
                 return Ok(side);
             }
             let reply =
-                self.from.push_once(self.from.seal(&self.contacts)?).await.context("a good push is taken")?;
+                self.from.push(self.from.seal(&self.contacts)?).await.context("a good push is taken")?;
             let verdicts = direct::verdicts(&reply)?;
             ensure!(verdicts.iter().all(|verdict| *verdict == Verdict::Accepted), "{verdicts:?}");
             side.took(self.contacts.len(), since.elapsed());

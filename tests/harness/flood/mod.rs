@@ -6,6 +6,7 @@
 
 mod attack;
 mod good;
+mod machine;
 mod sick;
 mod summary;
 
@@ -18,8 +19,10 @@ use rand::seq::SliceRandom;
 pub use sick::Ailment;
 pub use summary::{Compared, FloodSummary, SickSummary, Side, Summary};
 
+use crate::admin::metric;
 use crate::federation::Federation;
 use crate::members::{CountryPlan, Node, three_countries};
+use crate::wait::until;
 use attack::{Counts, Flood};
 use good::Good;
 use sick::Sick;
@@ -33,6 +36,10 @@ const PEER_CALLS: u32 = 120;
 pub const TIMES: u32 = 10;
 /// What a flooder had saved up of its quota is spent before it is measured what its flood costs.
 const LEAD: Duration = Duration::from_secs(1);
+/// What a phase leaves behind is over before the next one begins.
+const REST: Duration = Duration::from_millis(500);
+/// The longest that a peer which is well again is left alone, and more.
+const RESTED: Duration = Duration::from_secs(60);
 /// The countries whose gateways are ill, each in its own way.
 const ILL: [(u16, &str); 5] =
     [(276, "Germany"), (380, "Italy"), (724, "Spain"), (40, "Austria"), (56, "Belgium")];
@@ -111,6 +118,12 @@ pub async fn run(options: &Options) -> Result<Summary> {
         "making three countries and five whose gateways will be ill; the United Kingdom's gateway gets small quotas",
     );
     let scene = Scene::prepare(options).await?;
+    let awake = machine::awake();
+    if let Err(cause) = &awake {
+        step(&format!(
+            "the CPUs may fall asleep, so times differ more for no reason of the gateway's: {cause}"
+        ));
+    }
     let mut measured = Measured::default();
     // The first calls open connections: they are no measure.
     scene.good.run(Duration::from_secs(1)).await?;
@@ -161,7 +174,22 @@ impl Scene {
         ill.iter().for_each(|peer| peer.fall(true));
         let sides = self.good.run(self.phase).await;
         ill.iter().for_each(|peer| peer.fall(false));
-        Ok((sides?, suffered() - before))
+        let suffered = suffered() - before;
+        self.all_are_well().await?;
+        tokio::time::sleep(REST).await;
+        Ok((sides?, suffered))
+    }
+
+    /// Until every gateway calls every peer again: the next phase is not to gain from one that is left alone.
+    async fn all_are_well(&self) -> Result<()> {
+        for plan in three_countries() {
+            let called = async || {
+                let text = self.federation.metrics(plan.code).await.ok()?;
+                (metric(&text, "exchange_circuit_state", &[]) == 0.0).then_some(())
+            };
+            until(&format!("{} calls every peer again", plan.code), RESTED, called).await?;
+        }
+        Ok(())
     }
 
     /// What they notice while somebody asks for so many times its quota.
@@ -170,6 +198,7 @@ impl Scene {
         tokio::time::sleep(LEAD).await;
         let sides = self.good.run(self.phase).await;
         let counts = flood.stop(flooding).await;
+        tokio::time::sleep(REST).await;
         Ok((sides?, counts))
     }
 }
@@ -236,7 +265,7 @@ calls_in_flight = 16
     );
     std::fs::write(path, text).context("the gateway's configuration can be written")?;
     federation.kill(gateway, crate::process::Signal::TERM)?;
-    federation.ended(gateway, Duration::from_secs(15)).await?;
+    federation.ended(gateway, Duration::from_secs(30)).await?;
     federation.restart(gateway).await
 }
 
