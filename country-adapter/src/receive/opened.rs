@@ -92,6 +92,8 @@ impl OpenedBatch {
 }
 
 fn read(octets: &[u8], own: Authority) -> Result<Report<'_>, Malformed> {
+    #[cfg(test)]
+    crate::testing::set_off(octets);
     let report = Report::decode(octets)?;
     if is_for(report.header().authority(), own) {
         return Ok(report);

@@ -53,6 +53,9 @@ pub(crate) struct World {
     folder: TempDir,
 }
 
+/// The number of a report that sets off a defect, as no known one does.
+pub(crate) const DEFECT: u32 = u32::MAX;
+
 /// A report for France, as the lines of an outgoing file have it. Every number is another token.
 pub(crate) fn line(number: u32, clock: &Clock) -> Value {
     line_for(&[0x10, 0x00, 0xfa, 0, 0], number, clock)
@@ -78,6 +81,12 @@ pub(crate) fn report_for(header: &[u8; 5], number: u32, clock: &Clock) -> Vec<u8
         .unwrap()
         .octets()
         .to_vec()
+}
+
+/// Panics at the report with that number.
+pub(crate) fn set_off(report: &[u8]) {
+    let marked = [&[7; 12][..], &DEFECT.to_be_bytes()].concat();
+    assert!(!report.windows(marked.len()).any(|part| part == marked), "the defect");
 }
 
 impl World {
