@@ -24,7 +24,7 @@ use crate::turn::Turn;
 use crate::{admin, wait};
 
 /// How long a process may take to stop after SIGTERM: a gateway gives open calls 10 seconds.
-const STOPPED: Duration = Duration::from_secs(15);
+const STOPPED: Duration = Duration::from_secs(30);
 /// How long a restarted process may take to be ready.
 const RESTARTED: Duration = Duration::from_secs(20);
 
