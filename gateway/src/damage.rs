@@ -11,8 +11,8 @@ use tracing::{error, warn};
 
 use crate::names;
 use crate::node::Node;
+use crate::store::Stream;
 use crate::store::upkeep::Damaged;
-use crate::store::{StoreError, Stream};
 
 /// The file below the state folder that names what nobody can bring back.
 const LOST: &str = "lost.log";
@@ -67,17 +67,6 @@ pub fn may_be_mended(node: &Node, stream: Stream, sequence: u64) -> bool {
     let is_damaged =
         node.store.upkeep().is_some_and(|upkeep| upkeep.damaged().borrow().contains_key(&(stream, sequence)));
     is_damaged && !node.lost.has(stream, sequence)
-}
-
-/// The link of an entry, also if its octets are damaged; nothing if it is not kept.
-pub async fn link(node: &Node, stream: Stream, sequence: u64) -> Result<Option<[u8; 32]>, StoreError> {
-    match node.store.find(stream, sequence).await {
-        Err(StoreError::Damaged { .. }) => {
-            let damaged = node.store.upkeep().map(|upkeep| upkeep.damaged());
-            Ok(damaged.and_then(|known| known.borrow().get(&(stream, sequence)).map(|entry| entry.link)))
-        }
-        found => Ok(found?.map(|entry| entry.link)),
-    }
 }
 
 /// Names and counts what is found, until the stop. What of our outboxes is damaged is with us alone.

@@ -118,14 +118,7 @@ impl Delivery {
         if hash.is_empty() {
             return Ok(());
         }
-        let stream = names::inbox(authority);
-        let tail = *self.node.store.tail(stream).borrow();
-        let link = if tail.last == position {
-            Some(tail.link)
-        } else {
-            damage::link(&self.node, stream, position).await?
-        };
-        match link {
+        match self.node.store.link(names::inbox(authority), position).await? {
             Some(link) if link != hash => Err(DeliverError::OtherHistory { position }),
             _ => Ok(()),
         }

@@ -12,7 +12,7 @@ use proto::wire;
 
 use crate::node::Node;
 use crate::store::{Advance, Append, Change, Cursor, Numbered, Room, StoreError};
-use crate::{damage, names, page};
+use crate::{names, page};
 
 /// Why a receipt is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -105,8 +105,8 @@ async fn keep(
     if through < from.through {
         return Err(ReceiptError::Backwards { through, known: from.through });
     }
-    // An entry that is purged was acknowledged or given up before; there is nothing left to compare with.
-    let link = damage::link(node, stream, through).await?;
+    // An entry that is purged was acknowledged or given up before; there may be nothing left to compare with.
+    let link = node.store.link(stream, through).await?;
     if link.is_some_and(|link| link != receipt.manifest_hash) {
         return Err(ReceiptError::OtherManifest { through });
     }

@@ -293,6 +293,10 @@ pub trait Store: Send + Sync + 'static {
     /// The entry of this number, unless it was purged or does not exist yet.
     async fn find(&self, stream: Stream, sequence: u64) -> Result<Option<Entry>, StoreError>;
 
+    /// The link of an entry: known also if its octets are damaged, and of a stream's last one if it was purged. Costs far
+    /// less than the entry.
+    async fn link(&self, stream: Stream, sequence: u64) -> Result<Option<[u8; 32]>, StoreError>;
+
     /// The entries that follow number `after`, in order: one if there is one, then as many as fit into
     /// `max_bytes` octets of heads and bodies; a store may end a page of 1,000 entries and more earlier. Purged
     /// entries are skipped, damaged ones never: a page ends before one.

@@ -1,7 +1,7 @@
 //! The tails that were committed, and who waits at them.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -11,7 +11,7 @@ use crate::store::{Stream, Tail};
 
 /// One watch a stream. A stream is named by configuration or by a peer's country, so there are few.
 #[derive(Debug)]
-pub(super) struct Tails(Mutex<HashMap<Stream, watch::Sender<Tail>>>);
+pub(super) struct Tails(Mutex<BTreeMap<Stream, watch::Sender<Tail>>>);
 
 impl Tails {
     /// The tails that are known at first.
@@ -51,10 +51,10 @@ impl Tails {
 
     /// The streams that have had an entry, in order.
     pub(super) fn streams(&self) -> Vec<Stream> {
-        self.all_known().into_keys().collect()
+        self.all().iter().filter(|(_, tail)| tail.borrow().last > 0).map(|(stream, _)| *stream).collect()
     }
 
-    fn all(&self) -> MutexGuard<'_, HashMap<Stream, watch::Sender<Tail>>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<Stream, watch::Sender<Tail>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -153,6 +153,10 @@ impl Store for Fuse {
         self.store.find(stream, sequence).await
     }
 
+    async fn link(&self, stream: Stream, sequence: u64) -> Result<Option<[u8; 32]>, StoreError> {
+        self.store.link(stream, sequence).await
+    }
+
     async fn after(&self, stream: Stream, after: u64, max_bytes: usize) -> Result<Vec<Entry>, StoreError> {
         self.store.after(stream, after, max_bytes).await
     }

@@ -97,6 +97,29 @@ pub(super) async fn one_of_many_tasks_moves_a_cursor(store: Arc<dyn Store>) {
     assert_eq!((entries.len(), entries[0].body[0]), (1, won[0] as u8));
 }
 
+pub(super) async fn who_sees_a_cursor_finds_what_was_appended_with_it(store: Arc<dyn Store>) {
+    const STEPS: u64 = 200;
+    let stream = |step: u64| Stream::new(step.to_be_bytes());
+    let reader = {
+        let store = Arc::clone(&store);
+        tokio::spawn(async move {
+            let mut seen = 0;
+            while seen < STEPS {
+                seen = store.cursor(CURSOR).await.unwrap().through;
+                if seen > 0 {
+                    assert!(store.streams().await.unwrap().contains(&stream(seen)), "step {seen}");
+                    assert_eq!(store.after(stream(seen), 0, 1_000).await.unwrap().len(), 1, "step {seen}");
+                }
+            }
+        })
+    };
+    for step in 1..=STEPS {
+        let change = Change { appends: vec![append(stream(step), "a")], ..advance(step - 1, step) };
+        store.commit(change).await.unwrap();
+    }
+    reader.await.unwrap();
+}
+
 pub(super) async fn a_refused_change_keeps_nothing(store: Arc<dyn Store>) {
     let good = Advance { cursor: CursorName::new([1; 16]), from: Cursor::default(), to: cursor(1) };
     let bad = Advance { cursor: CURSOR, from: cursor(1), to: cursor(2) };

@@ -28,6 +28,7 @@ pub async fn holds(open: impl AsyncFn(&str) -> Arc<dyn Store>) {
     a_once_id_from_many_tasks_is_kept_once(open("once-tasks").await).await;
     a_cursor_moves_only_from_where_it_stands(open("cursor").await).await;
     one_of_many_tasks_moves_a_cursor(open("cursor-tasks").await).await;
+    who_sees_a_cursor_finds_what_was_appended_with_it(open("cursor-seen").await).await;
     a_refused_change_keeps_nothing(open("refused").await).await;
     a_refused_change_spoils_no_neighbour(open("neighbours").await).await;
     a_number_that_panics_fails_its_own_change_alone(open("panics").await).await;

@@ -115,6 +115,11 @@ pub(super) async fn purging_removes_a_beginning_and_keeps_the_tail(store: Arc<dy
     assert_eq!(store.purge(STREAM, 4).await.unwrap(), 0);
     assert_eq!(store.oldest(STREAM).await.unwrap(), Some((5, AT + 5)));
     assert_eq!(store.find(STREAM, 4).await.unwrap(), None);
+    assert_eq!(store.link(STREAM, 4).await.unwrap(), None);
+    for (number, entry) in (5..).zip(all(&*store, STREAM, 0, 1000).await) {
+        assert_eq!(store.link(STREAM, number).await.unwrap(), Some(entry.link));
+    }
+    assert_eq!(store.link(STREAM, 11).await.unwrap(), None);
     assert_eq!(store.after(STREAM, 0, 1000).await.unwrap()[0].sequence, 5);
     assert_eq!(store.older(STREAM, AT + 5).await.unwrap(), 0);
     let tail = *store.tail(STREAM).borrow();

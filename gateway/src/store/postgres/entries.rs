@@ -39,6 +39,19 @@ impl Entries {
         }
     }
 
+    /// See [`crate::store::Store::link`]; it is nothing of an entry that was purged.
+    pub(super) async fn link(&self, stream: Stream, sequence: u64) -> Result<Option<[u8; 32]>, StoreError> {
+        let statement = "SELECT link FROM entry WHERE stream = $1 AND sequence = $2 \
+            AND sequence > (SELECT purged FROM stream WHERE name = $1)";
+        let name = stream.octets();
+        match self.database.ask(statement, &[&name.as_slice(), &wide(sequence)]).await {
+            Err(StoreError::Corrupt { what }) => {
+                Ok(self.remains(stream, sequence, &what).await?.map(|(_, link, _)| link))
+            }
+            rows => rows?.first().map(|row| rows::octets(row, 0)).transpose(),
+        }
+    }
+
     /// See [`crate::store::Store::after`].
     pub(super) async fn after(
         &self,

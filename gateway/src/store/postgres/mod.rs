@@ -174,6 +174,14 @@ impl Store for PostgresStore {
         self.entries.find(stream, sequence).await
     }
 
+    async fn link(&self, stream: Stream, sequence: u64) -> Result<Option<[u8; 32]>, StoreError> {
+        let tail = self.tails.now(stream);
+        if sequence > 0 && sequence == tail.last {
+            return Ok(Some(tail.link));
+        }
+        self.entries.link(stream, sequence).await
+    }
+
     async fn after(&self, stream: Stream, after: u64, max_bytes: usize) -> Result<Vec<Entry>, StoreError> {
         self.entries.after(stream, after, max_bytes).await
     }

@@ -183,6 +183,14 @@ impl Store for SledStore {
         self.read(move |parts| parts.find(stream, sequence)).await
     }
 
+    async fn link(&self, stream: Stream, sequence: u64) -> Result<Option<[u8; 32]>, StoreError> {
+        let tail = self.latest(stream).await?;
+        if sequence >= tail.last {
+            return Ok((sequence == tail.last && sequence > 0).then_some(tail.link));
+        }
+        self.read(move |parts| Ok(parts.index.entry(stream, sequence)?.map(|row| row.link))).await
+    }
+
     async fn after(&self, stream: Stream, after: u64, max_bytes: usize) -> Result<Vec<Entry>, StoreError> {
         self.parts.health.check()?;
         match self.parts.recent.after(stream, after, max_bytes) {

@@ -1,7 +1,7 @@
 //! The newest entries, in memory: who waits at a tail is served from here, and nothing is read back from the disk.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
@@ -19,8 +19,10 @@ struct Kept {
     octets: usize,
     /// How many were ever added.
     added: u64,
-    /// Of each stream numbers without a gap, each with its place among all that were added. There are few streams.
+    /// Of each stream numbers without a gap, each with its place among all that were added.
     streams: HashMap<Stream, VecDeque<(u64, Entry)>>,
+    /// The streams of all that are kept, by place: the oldest entry is the first of the first one's.
+    places: BTreeMap<u64, Stream>,
 }
 
 impl Recent {
@@ -36,6 +38,7 @@ impl Recent {
             kept.octets += cost(&entry);
             kept.added += 1;
             let place = kept.added;
+            kept.places.insert(place, stream);
             kept.streams.entry(stream).or_default().push_back((place, entry));
         }
         while kept.octets > self.limit && kept.forget_oldest() {}
@@ -70,18 +73,17 @@ impl Recent {
 impl Kept {
     /// Whether there was one.
     fn forget_oldest(&mut self) -> bool {
-        let fronts = self.streams.iter().filter_map(|(stream, entries)| Some((*stream, entries.front()?)));
-        let oldest = fronts.min_by_key(|(_, (place, _))| *place);
-        let Some((stream, sequence)) = oldest.map(|(stream, (_, entry))| (stream, entry.sequence)) else {
-            return false;
-        };
+        let oldest = self.places.first_key_value().map(|(_, stream)| *stream);
+        let first = |stream| Some((stream, self.streams.get(&stream)?.front()?.1.sequence));
+        let Some((stream, sequence)) = oldest.and_then(first) else { return false };
         self.forget(stream, sequence);
         true
     }
 
     fn forget(&mut self, stream: Stream, through: u64) {
         let Some(entries) = self.streams.get_mut(&stream) else { return };
-        while let Some((_, entry)) = entries.pop_front_if(|(_, entry)| entry.sequence <= through) {
+        while let Some((place, entry)) = entries.pop_front_if(|(_, entry)| entry.sequence <= through) {
+            self.places.remove(&place);
             self.octets -= cost(&entry);
         }
         if entries.is_empty() {
@@ -158,7 +160,7 @@ mod tests {
         assert_eq!(numbers(&recent, 2, 1_000), Some(vec![3, 4, 5]));
         recent.purge(STREAM, 9);
         assert_eq!(recent.kept().octets, 0);
-        assert!(recent.kept().streams.is_empty());
+        assert!(recent.kept().streams.is_empty() && recent.kept().places.is_empty());
     }
 
     #[test]
