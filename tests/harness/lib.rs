@@ -13,6 +13,7 @@ pub mod binaries;
 pub mod builder;
 pub mod citizens;
 mod configs;
+mod cpu;
 pub mod demo;
 pub mod desk;
 pub mod direct;

@@ -17,6 +17,8 @@ pub struct Machine {
     pub memory_bytes: u64,
     /// What the folder of temporary files is on, where stores lie.
     pub file_system: String,
+    /// Its CPUs did not fall asleep meanwhile: Linux was told so through `/dev/cpu_dma_latency`.
+    pub is_awake: bool,
     /// Processes that wanted a core when it began, of all on this machine.
     pub load: String,
 }
@@ -24,7 +26,7 @@ pub struct Machine {
 impl Machine {
     /// Asks the kernel; what it does not tell is empty.
     #[must_use]
-    pub fn here() -> Self {
+    pub fn here(is_awake: bool) -> Self {
         let line = |path: &str, name: &str| {
             let text = fs::read_to_string(path).unwrap_or_default();
             let found = text.lines().find_map(|line| line.strip_prefix(name)?.split_once(':'));
@@ -38,6 +40,7 @@ impl Machine {
             kernel: text("/proc/sys/kernel/osrelease"),
             memory_bytes: kibibytes * 1_024,
             file_system: file_system(&text("/proc/mounts")),
+            is_awake,
             load: text("/proc/loadavg").split(' ').next().unwrap_or_default().to_owned(),
         }
     }
@@ -65,7 +68,7 @@ mod tests {
 
     #[test]
     fn this_machine_has_cores_and_memory() {
-        let here = Machine::here();
+        let here = Machine::here(true);
         assert!(here.cores > 0 && here.memory_bytes > 0 && !here.kernel.is_empty());
     }
 }

@@ -109,13 +109,14 @@ struct Run<'a> {
 
 /// Measures a case, and says on the way how far it is.
 pub(super) async fn case(case: Case, pace: &Pace, told: &dyn Fn(&str)) -> Result<Measured> {
-    told(&format!("{case}: the floor of this machine"));
-    let floor = tokio::task::spawn_blocking(move || Floor::measure(&case)).await??;
-    told(&format!("{:.0} tokens/s; making countries with a counted line", floor.tokens_per_second));
+    told(&format!("{case}: making countries with a counted line"));
     let wire = wire(case, pace).await?;
     told(&format!("{wire:.3} octets on the wire for each of a report; making countries with a plain line"));
     let rig = Rig::start(case, Line::Plain).await?;
     let mut run = Run { rig, pace, told, accepted: 0, again: 0 };
+    // The machine is faster at one moment than at another: so before and at the end, while the rig rests.
+    let before = floor(case).await?;
+    told(&format!("{:.0} tokens/s is the floor before", before.tokens_per_second));
     let sustained = run.sustained().await?;
     let mut latency = Vec::new();
     for load in &pace.loads {
@@ -125,6 +126,9 @@ pub(super) async fn case(case: Case, pace: &Pace, told: &dyn Fn(&str)) -> Result
     let push = run.push_alone().await?;
     let pull = run.pull_alone().await?;
     let account = run.rig.account().await?;
+    let after = floor(case).await?;
+    told(&format!("{:.0} tokens/s is the floor at the end", after.tokens_per_second));
+    let floor = Floor::mean(&before, &after);
     let rss = rss.max(run.rig.peak_rss()?);
     let (stages, no_stages) = match sustained.shares {
         Ok(shares) => (Some(split(&sustained.cpu, shares)), None),
@@ -153,6 +157,10 @@ pub(super) async fn case(case: Case, pace: &Pace, told: &dyn Fn(&str)) -> Result
         batches: account.batches,
         floor,
     })
+}
+
+async fn floor(case: Case) -> Result<Floor> {
+    tokio::task::spawn_blocking(move || Floor::measure(&case)).await?
 }
 
 impl Run<'_> {

@@ -43,6 +43,8 @@ pub use summary::{Failed, Headline, Summary};
 pub use tables::tables;
 pub use tokens::BYTES;
 
+use crate::cpu;
+
 /// How often the adapters tell how far they are.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -89,7 +91,11 @@ impl Pace {
 pub async fn run(options: &Options) -> Result<Summary> {
     let began = Instant::now();
     let told = |what: &str| eprintln!("{:6.1} s  {what}", began.elapsed().as_secs_f64());
-    let machine = Machine::here();
+    let awake = cpu::awake();
+    if let Err(cause) = &awake {
+        told(&format!("the CPUs may fall asleep, so figures are lower and differ more: {cause}"));
+    }
+    let machine = Machine::here(awake.is_ok());
     let (mut cases, mut failed) = (Vec::new(), Vec::new());
     for case in &options.cases {
         case.check()?;

@@ -18,12 +18,13 @@ pub fn tables(summary: &Summary) -> String {
     let machine = &summary.machine;
     let _ = writeln!(
         text,
-        "{} cores of {}, Linux {}, stores on {}; load {} when it began\n\n{}",
+        "{} cores of {}, Linux {}, stores on {}; load {} when it began{}\n\n{}",
         machine.cores,
         machine.cpu,
         machine.kernel,
         machine.file_system,
         machine.load,
+        if machine.is_awake { "; CPUs kept awake" } else { "" },
         rates(&summary.cases)
     );
     if let Some(headline) = summary.cases.first() {

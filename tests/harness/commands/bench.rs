@@ -17,12 +17,14 @@ opens and acknowledges with the real one's code, but makes up its reports and on
 goes from the gateway that accepts a push to the adapter that has verified and opened it, so files of national systems
 are not in it; one row has the real adapters with folders of files on both sides.
 
-For each case: tokens a second end to end with no more than 100,000 under way; push alone, while the destination is
+For each case: tokens a second end to end with no more than 40,000 under way; push alone, while the destination is
 down; pull alone, when it comes back to what waits; latency at shares of the sustained rate, whatever becomes of
 earlier pushes; core seconds by process, and by stage if Linux perf is there and allowed; octets between gateways;
 octets written to the disk; the most memory of a gateway. A report's octets are those of its encoding, without the
 length in front of it. The floor is the same octets through nothing but AES-GCM, TLS records, SHA-256, signatures,
-messages and syncs, on all cores.
+messages and syncs, on all cores; measured right before the sustained rate and again at the end, because a machine is not
+as fast at every moment. The CPUs are kept awake meanwhile, as a server's low-latency profile keeps them (for that it
+has to be root).
 
 Use a release build on a machine that does nothing else. Ends with 1 if a case could not be measured, or if a token was
 lost or doubled.

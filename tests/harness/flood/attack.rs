@@ -14,8 +14,8 @@ use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use super::machine::give_way;
 use super::{BACKEND_CALLS, BACKEND_REPORTS, Kind};
+use crate::cpu;
 use crate::direct::{self, Line};
 use crate::federation::Federation;
 use crate::phones;
@@ -82,7 +82,7 @@ impl Flood {
             .build()
             .context("the flooder gets a thread")?;
         // On its only worker: what it does stands for another machine.
-        runtime.spawn(async { give_way() }).await??;
+        runtime.spawn(async { cpu::give_way() }).await??;
         let way = TokioContext::new(way(federation, kind, pushes), runtime.handle().clone()).await?;
         let caller = Arc::new(Caller { kind, way, counts: Mutex::default() });
         Ok(Self { caller, runtime: Some(runtime) })

@@ -6,7 +6,6 @@
 
 mod attack;
 mod good;
-mod machine;
 mod sick;
 mod summary;
 
@@ -20,6 +19,7 @@ pub use sick::Ailment;
 pub use summary::{Compared, FloodSummary, SickSummary, Side, Summary};
 
 use crate::admin::metric;
+use crate::cpu;
 use crate::federation::Federation;
 use crate::members::{CountryPlan, Node, three_countries};
 use crate::wait::until;
@@ -118,7 +118,7 @@ pub async fn run(options: &Options) -> Result<Summary> {
         "making three countries and five whose gateways will be ill; the United Kingdom's gateway gets small quotas",
     );
     let scene = Scene::prepare(options).await?;
-    let awake = machine::awake();
+    let awake = cpu::awake();
     if let Err(cause) = &awake {
         step(&format!(
             "the CPUs may fall asleep, so times differ more for no reason of the gateway's: {cause}"

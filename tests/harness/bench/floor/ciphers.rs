@@ -9,8 +9,9 @@ use super::{Load, Part};
 
 /// A push and a batch: each is sealed once and opened once.
 const SEALS: usize = 2;
-/// The push's digest; the batch's at its origin, at the destination's gateway and at its adapter.
-const HASHES: usize = 4;
+/// The batch's, at its origin, at the destination's gateway and at its adapter. A push needs none: its tag tells it from
+/// others.
+const HASHES: usize = 3;
 /// At the destination's gateway and at its adapter.
 const CHECKS: usize = 2;
 /// Octets of a manifest with the encapsulated key of X-Wing.

@@ -82,7 +82,7 @@ type Make = fn(Load) -> Result<Box<dyn Part>>;
 const PARTS: [(&str, &str, Make); 6] = [
     ("aead", "AES-256-GCM of aws-lc: sealed and opened twice", ciphers::aead),
     ("tls", "TLS 1.3 records over three lines, in memory", records::tls),
-    ("hash", "SHA-256 of the push, and of the batch by three parties", ciphers::hash),
+    ("hash", "SHA-256 of the batch by three parties", ciphers::hash),
     ("sign", "each batch signed once and checked twice", ciphers::sign),
     ("protobuf", "a message on each of three lines, encoded and decoded", messages::protobuf),
     ("sync", "written and synced by two gateways; all pushes under way share a sync", disk::sync),
@@ -106,16 +106,31 @@ impl Floor {
         // Each writer does the work of both gateways, and there are two.
         let spent = spend((load, disk::sync), WRITERS, DISK_TIME)?;
         let written = spent.wall.as_secs_f64() / WRITERS as f64;
-        let disk_tokens_per_second = load.push as f64 / written;
+        Ok(Self::of(cores, parts, load.push as f64 / written))
+    }
+
+    /// What it was in the middle between two moments.
+    pub(super) fn mean(one: &Self, other: &Self) -> Self {
+        let mean = |(one, other): (&Cost, &Cost)| Cost {
+            us_per_token: f64::midpoint(one.us_per_token, other.us_per_token),
+            ..one.clone()
+        };
+        let parts = one.parts.iter().zip(&other.parts).map(mean).collect();
+        // As with the parts, it is times that are in the middle.
+        let disk = 1.0 / f64::midpoint(1.0 / one.disk_tokens_per_second, 1.0 / other.disk_tokens_per_second);
+        Self::of(one.cores, parts, disk)
+    }
+
+    fn of(cores: usize, parts: Vec<Cost>, disk_tokens_per_second: f64) -> Self {
         let cost: f64 = parts.iter().map(|cost| cost.us_per_token).sum();
         let cores_tokens_per_second = cores as f64 * 1e6 / cost;
-        Ok(Self {
+        Self {
             tokens_per_second: cores_tokens_per_second.min(disk_tokens_per_second),
             cores_tokens_per_second,
             disk_tokens_per_second,
             cores,
             parts,
-        })
+        }
     }
 }
 
@@ -168,5 +183,14 @@ mod tests {
         let cores = floor.cores as f64 * 1e6 / sum;
         assert!((cores / floor.cores_tokens_per_second - 1.0).abs() < 1e-9);
         assert_eq!(floor.tokens_per_second, cores.min(floor.disk_tokens_per_second));
+    }
+
+    #[test]
+    fn a_machine_that_was_half_as_fast_at_one_of_two_moments_is_two_thirds_as_fast_on_the_whole() {
+        let floor =
+            |us_per_token, disk| Floor::of(2, vec![Cost { part: "one", what: "work", us_per_token }], disk);
+        let mean = Floor::mean(&floor(1.0, 6e6), &floor(2.0, 3e6));
+        assert!((mean.cores_tokens_per_second - 4e6 / 3.0).abs() < 1.0, "{mean:?}");
+        assert!((mean.disk_tokens_per_second - 4e6).abs() < 1.0, "{mean:?}");
     }
 }

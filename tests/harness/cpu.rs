@@ -1,4 +1,4 @@
-//! What is asked of the machine, so that callers are measured and not the host.
+//! What is asked of this machine's CPUs, so that programs are measured and not the host.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use anyhow::{Context, Result, ensure};
 const LATENCY: &str = "/dev/cpu_dma_latency";
 
 /// Lets the calling thread, and those that it starts, run only while a CPU has nothing else to do.
-pub(super) fn give_way() -> Result<()> {
+pub(crate) fn give_way() -> Result<()> {
     let thread = rustix::thread::gettid().to_string();
     let set = Command::new("chrt").args(["--idle", "--pid", "0", &thread]).output();
     let set = set.context("chrt runs (it is in util-linux)")?;
@@ -20,7 +20,7 @@ pub(super) fn give_way() -> Result<()> {
 
 /// Keeps the CPUs awake while it is held. How long one takes to wake up changes from second to second on a virtual
 /// machine, and is a good part of what a call takes on one that does little.
-pub(super) fn awake() -> io::Result<File> {
+pub(crate) fn awake() -> io::Result<File> {
     let mut latency = OpenOptions::new().write(true).open(LATENCY).map_err(|cause| named(&cause))?;
     latency.write_all(&0_i32.to_ne_bytes()).map_err(|cause| named(&cause))?;
     Ok(latency)
