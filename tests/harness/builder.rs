@@ -1,6 +1,7 @@
 //! How a federation is put together before it starts.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,8 @@ const ADAPTER_PORTS: usize = 3;
 #[derive(Debug)]
 pub struct Builder {
     plans: Vec<CountryPlan>,
+    /// In the trust list, and nowhere else.
+    absent: Vec<CountryPlan>,
     log_level: String,
     gateway_settings: String,
     keep: Option<PathBuf>,
@@ -57,6 +60,7 @@ impl Default for Builder {
     fn default() -> Self {
         Self {
             plans: Vec::new(),
+            absent: Vec::new(),
             log_level: "info".into(),
             gateway_settings: String::new(),
             keep: None,
@@ -71,6 +75,13 @@ impl Builder {
     #[must_use]
     pub fn country(mut self, plan: CountryPlan) -> Self {
         self.plans.push(plan);
+        self
+    }
+
+    /// Adds a country with keys and a place in the trust list, none of whose processes run.
+    #[must_use]
+    pub fn absent(mut self, plan: CountryPlan) -> Self {
+        self.absent.push(plan);
         self
     }
 
@@ -131,11 +142,16 @@ impl Builder {
         let home = Home::new(self.keep.as_deref())?;
         let plans = if self.plans.is_empty() { three_countries() } else { self.plans.clone() };
         let place = FederationPlace::new(home.path());
-        let mut members = self.placed(home.path(), plans)?;
+        let free = ports::free(ports_of(&plans))?;
+        let mut members = self.placed(home.path(), plans, free)?;
+        // Nobody listens there, so all have the same.
+        let unused = ports::free(GATEWAY_PORTS + ADAPTER_PORTS)?.into_iter().cycle();
+        let absent = self.placed(home.path(), self.absent.clone(), unused)?;
         let database_lines = self.databases(&mut members)?;
         let (taps, proxies) = (self.taps(&place, &members)?, self.proxies(&members)?);
         let balancers = if proxies.is_empty() { balancers(&members)? } else { Vec::new() };
-        let commands = setup::make(&binaries.pki, &place, &members).await?;
+        let all = [&members[..], &absent].concat();
+        let commands = setup::make(&binaries.pki, &place, &all).await?;
         let own = (self.log_level.as_str(), self.gateway_settings.as_str());
         members.iter().try_for_each(|member| configs::write(&place, member, own))?;
         let launches = self.launches(binaries, &members);
@@ -148,11 +164,13 @@ impl Builder {
         Ok(federation)
     }
 
-    fn placed(&self, root: &Path, plans: Vec<CountryPlan>) -> Result<Vec<setup::Member>> {
-        let adapters = plans.iter().map(|plan| plan.authorities.len()).sum::<usize>();
-        let replicas = plans.iter().map(|plan| usize::from(plan.replicas()) - 1).sum::<usize>();
-        let count = GATEWAY_PORTS * plans.len() + REPLICA_PORTS * replicas + ADAPTER_PORTS * adapters;
-        let mut free = ports::free(count)?.into_iter();
+    fn placed(
+        &self,
+        root: &Path,
+        plans: Vec<CountryPlan>,
+        ports: impl IntoIterator<Item = SocketAddr>,
+    ) -> Result<Vec<setup::Member>> {
+        let mut free = ports.into_iter();
         let mut next = || free.next().context("as many ports as are needed were asked for");
         let reached = |listen, by, at| if by { at } else { listen };
         let (tapped, proxied) = (self.lines == Lines::Tapped, self.lines == Lines::Proxied);
@@ -248,6 +266,13 @@ impl Builder {
         }
         launches
     }
+}
+
+/// How many ports countries need.
+fn ports_of(plans: &[CountryPlan]) -> usize {
+    let adapters = plans.iter().map(|plan| plan.authorities.len()).sum::<usize>();
+    let replicas = plans.iter().map(|plan| usize::from(plan.replicas()) - 1).sum::<usize>();
+    GATEWAY_PORTS * plans.len() + REPLICA_PORTS * replicas + ADAPTER_PORTS * adapters
 }
 
 /// One in front of the listeners for peers of each country with replicas, and one in front of those for adapters.

@@ -13,6 +13,7 @@ use commands::bench::{self, Bench, BenchOpen, BenchPush};
 use commands::demo::{self, Demo};
 use commands::faults::{self, Faults};
 use commands::flood::{self, Flood};
+use commands::growth::{self, Growth};
 use commands::soak::{self, Soak};
 use commands::story::{self, Story};
 
@@ -28,7 +29,7 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  every token is accounted for, also under faults and in simulations; every step of the story holds
   1  something was lost, doubled, misdelivered, altered or leaked; a step does not hold; others notice a flood or a sick
-     peer; or it broke off
+     peer; tokens cost more where there are more; or it broke off
   2  wrong usage
 
 Examples:
@@ -39,6 +40,7 @@ Examples:
   federation faults --quick
   federation flood
   federation bench --quick
+  federation growth
   federation soak --minutes 60";
 
 #[derive(Subcommand)]
@@ -61,6 +63,9 @@ enum Command {
     /// Measure how many tokens a second this machine carries, how long they take, and what its limit is
     #[command(after_help = bench::HELP)]
     Bench(Bench),
+    /// Measure whether a token costs more with more in store, more countries, or more calls at once
+    #[command(after_help = growth::HELP)]
+    Growth(Growth),
     /// The adapter that pushes, for a bench that starts it
     #[command(hide = true)]
     BenchPush(BenchPush),
@@ -89,6 +94,7 @@ fn main() -> ExitCode {
         }),
         Command::Flood(flood) => run(failure_as_json("ok", flood.json, flood.run())),
         Command::Bench(bench) => run(failure_as_json("ok", bench.json, bench.run())),
+        Command::Growth(growth) => run(failure_as_json("ok", growth.json, growth.run())),
         Command::BenchPush(bench) => run(bench.run()),
         Command::BenchOpen(bench) => run(bench.run()),
         Command::Completions { shell } => {

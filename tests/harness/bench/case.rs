@@ -88,15 +88,17 @@ impl Case {
     /// The countries to be set up, the origin first.
     pub(super) fn plans(&self) -> Vec<CountryPlan> {
         let codes = std::iter::once(826).chain(COUNTRIES[..self.peers].iter().copied());
-        let plans = codes.map(|code| {
-            let (name, authority) = (format!("Country {code}"), format!("{code}/0"));
-            let plan = CountryPlan::new(code, &name, &[(&authority, &name)]);
-            match self.store {
-                Store::Sled => plan,
-                Store::Postgres => plan.postgres(1),
-            }
+        let plans = codes.map(|code| match self.store {
+            Store::Sled => plan(code),
+            Store::Postgres => plan(code).postgres(1),
         });
         plans.collect()
+    }
+
+    /// So many countries more, which have nothing to do with it.
+    pub(super) fn others(number: usize) -> Vec<CountryPlan> {
+        let codes = (1..=999).filter(|code| *code != 826 && !COUNTRIES.contains(code));
+        codes.take(number).map(plan).collect()
     }
 
     /// Pushes that are under way at the same time: as many as a gateway works on, and more where they are small.
@@ -121,6 +123,11 @@ impl fmt::Display for Case {
         let peers = if *peers == 1 { "1 peer".into() } else { format!("{peers} peers") };
         write!(f, "{report_bytes} bytes, {push} a push, {peers}, {store}")
     }
+}
+
+fn plan(code: u16) -> CountryPlan {
+    let (name, authority) = (format!("Country {code}"), format!("{code}/0"));
+    CountryPlan::new(code, &name, &[(&authority, &name)])
 }
 
 /// The country of an authority, as it is written in `826/0`.

@@ -10,6 +10,7 @@ mod child;
 pub mod clock;
 mod files;
 mod floor;
+pub mod growth;
 mod latency;
 mod machine;
 mod measure;

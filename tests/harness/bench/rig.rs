@@ -15,7 +15,7 @@ use super::message::{Account, Order, Told};
 use super::usage::{self, Usage};
 use crate::binaries::Binaries;
 use crate::federation::Federation;
-use crate::members::Node;
+use crate::members::{CountryPlan, Node};
 use crate::process::Signal;
 
 /// How long a process may take to end.
@@ -62,9 +62,17 @@ pub(super) struct Rig {
 impl Rig {
     /// Sets it up: countries with their keys, gateways that know each other's keys, and the stand-ins.
     pub(super) async fn start(case: Case, line: Line) -> Result<Self> {
+        Self::start_among(case, line, Vec::new()).await
+    }
+
+    /// The same among countries that do not run.
+    pub(super) async fn start_among(case: Case, line: Line, absent: Vec<CountryPlan>) -> Result<Self> {
         let mut builder = Federation::builder().log_level("warn").gateway_settings(SETTINGS);
         for plan in case.plans() {
             builder = builder.country(plan);
+        }
+        for plan in absent {
+            builder = builder.absent(plan);
         }
         if line == Line::Counted {
             builder = builder.proxied();
@@ -179,7 +187,8 @@ impl Rig {
     }
 }
 
-async fn end(federation: &Federation, node: Node) -> Result<()> {
+/// Stops a process.
+pub(super) async fn end(federation: &Federation, node: Node) -> Result<()> {
     federation.kill(node, Signal::TERM)?;
     federation.ended(node, ENDED).await.map(drop)
 }

@@ -4,6 +4,7 @@ pub(crate) mod bench;
 pub(crate) mod demo;
 pub(crate) mod faults;
 pub(crate) mod flood;
+pub(crate) mod growth;
 pub(crate) mod soak;
 pub(crate) mod story;
 
