@@ -201,13 +201,13 @@ impl Run {
         self.rig.opener.check()?;
         let tokens = after - before;
         ensure!(tokens > 0, "nothing was opened within {} s", window.as_secs());
-        let spent: Vec<_> =
-            used_after.into_iter().zip(used_before).map(|(after, before)| after - before).collect();
-        let [_, origin, destination, ..] = spent[..] else { unreachable!("a rig has its parts") };
+        let [_, origin, destination, ..] = used_after;
+        let [_, origin_before, destination_before, ..] = used_before;
+        let cpu = (origin - origin_before).cpu + (destination - destination_before).cpu;
         Ok(Point {
             number,
             tokens_per_second: tokens as f64 / Duration::from_nanos(to - from).as_secs_f64(),
-            gateways_cpu_seconds_per_million_tokens: (origin.cpu + destination.cpu) / (tokens as f64 / 1e6),
+            gateways_cpu_seconds_per_million_tokens: cpu / (tokens as f64 / 1e6),
             to_the_least_before: 1.0,
         })
     }
