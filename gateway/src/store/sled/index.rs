@@ -84,19 +84,22 @@ impl Index {
     pub(super) fn settle(&self) -> Result<(), StoreError> {
         let _settling = self.settling.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = self.fresh().clone();
-        self.stage(&fresh)?;
         self.guarded(|db| {
+            db.apply_batch(fresh.batch())?;
             db.flush()?;
             self.data.sync_data()?;
             Ok(())
         })?;
         self.fresh.write().unwrap_or_else(PoisonError::into_inner).forget(&fresh);
+        free_replaced(fresh.len());
         Ok(())
     }
 
     /// Hands rows to sled, which the next [`Self::settle`] puts on disk: while nobody relies on the index yet.
     pub(super) fn stage(&self, rows: &Rows) -> Result<(), StoreError> {
-        self.guarded(|db| db.apply_batch(rows.batch()))
+        self.guarded(|db| db.apply_batch(rows.batch()))?;
+        free_replaced(rows.len());
+        Ok(())
     }
 
     /// Where an entry lies.
@@ -281,6 +284,17 @@ impl Iterator for Entries<'_> {
             let row = row::sequence_of(&key).zip(EntryRow::parse(&value));
             row.ok_or_else(|| corrupt(&self.index.path, &hex(&key)))
         }))
+    }
+}
+
+/// Frees the pages of sled that a batch of so many rows has replaced.
+///
+/// Each row replaces a page, and readers may still have the old one: crossbeam's epochs free it, at most 512 with every
+/// 128th call to sled. A batch is a single call, so by themselves they would never catch up.
+fn free_replaced(rows: usize) {
+    // An epoch ends only when no reader is left in it, and two have to: what is not free yet is so next time.
+    for _ in 0..rows / 128 + 3 {
+        crossbeam_epoch::pin().flush();
     }
 }
 

@@ -26,7 +26,7 @@ use super::{
 use crate::store::StoreError;
 
 /// Octets of the index that are kept in memory while it is made.
-const CACHE: u64 = 64 << 20;
+const CACHE: u64 = 16 << 20;
 
 /// Whether an index may be made that does not lead to everything that was committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
