@@ -8,7 +8,7 @@ use std::slice;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::wire;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{self, OwnedSemaphorePermit, oneshot};
 use tracing::{Instrument, info};
 
 use super::ingest::PushError;
@@ -18,10 +18,8 @@ use super::sort::Sorted;
 use crate::node::Node;
 use crate::store::{Answered, OnceId, StoreError};
 
-/// Groups at a time: one is sealed while another one is written.
-const TURNS: usize = 2;
 /// A group takes no more pushes when their reports have this many octets: a batch stays far below its limit.
-const GROUP_OCTETS: usize = 1 << 20;
+const GROUP_OCTETS: usize = 2 << 20;
 
 /// A push that can be sealed.
 pub struct Ready {
@@ -47,7 +45,8 @@ pub enum Kept {
 pub struct Gather {
     node: Arc<Node>,
     waiting: Mutex<Vec<Waiting>>,
-    turns: Semaphore,
+    /// One group at a time is sealed and written: the more wait meanwhile, the less a batch costs each of them.
+    turn: sync::Mutex<()>,
 }
 
 struct Waiting {
@@ -61,7 +60,7 @@ impl Gather {
     /// Gathers for this node.
     #[must_use]
     pub fn new(node: Arc<Node>) -> Arc<Self> {
-        Arc::new(Self { node, waiting: Mutex::default(), turns: Semaphore::new(TURNS) })
+        Arc::new(Self { node, waiting: Mutex::default(), turn: sync::Mutex::default() })
     }
 
     /// Keeps a push, with those that wait beside it. It is kept also if the caller goes.
@@ -79,7 +78,7 @@ impl Gather {
     }
 
     async fn turn(&self) {
-        let Ok(_turn) = self.turns.acquire().await else { return };
+        let _turn = self.turn.lock().await;
         let group = self.group();
         if group.is_empty() {
             return;
@@ -156,6 +155,7 @@ mod tests {
     use pki::seal::{PrivateKey, PublicKey, Suite};
     use proto::ids::Authority;
     use proto::push::Push;
+    use tokio::sync::Semaphore;
     use tokio::task::JoinSet;
 
     use super::*;
@@ -208,7 +208,7 @@ mod tests {
 
         /// Keeps pushes that all come while others are sealed and written. Gives what becomes of each.
         async fn keep(&self, pushes: Vec<Ready>) -> Vec<Result<Kept, PushError>> {
-            let busy = self.gather.turns.acquire_many(2).await.unwrap();
+            let busy = self.gather.turn.lock().await;
             let (mut calls, number) = (JoinSet::new(), pushes.len());
             for (place, push) in pushes.into_iter().enumerate() {
                 let (gather, room) = (self.gather.clone(), self.room.clone().acquire_owned().await.unwrap());
@@ -271,7 +271,6 @@ mod tests {
         let first = world.ready();
         let second = again(&first, world.ready());
         let kept = world.keep(vec![first, second]).await;
-        // Each has a turn of its own, and either may be first at the store.
         let now = kept.iter().filter(|kept| matches!(kept, Ok(Kept::Now(_)))).count();
         let before = kept.iter().filter(|kept| matches!(kept, Ok(Kept::Before(_)))).count();
         assert_eq!((now, before), (1, 1));
