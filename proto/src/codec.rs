@@ -1,5 +1,5 @@
 //! How a message is put on a line: as tonic's own codec does it, into a buffer that is as long as the message from the
-//! start. Tonic's grows with each field, and copies what it has each time; a page of batches has megabytes.
+//! start. Tonic's doubles until the message fits and copies what it has; a page of batches has megabytes.
 
 use std::marker::PhantomData;
 
@@ -10,7 +10,7 @@ use tonic_prost::{ProstCodec, ProstDecoder};
 
 /// What the generated services use; named in `build.rs`.
 #[derive(Debug)]
-pub struct Codec<T, U>(PhantomData<(T, U)>);
+pub(crate) struct Codec<T, U>(PhantomData<(T, U)>);
 
 impl<T, U> Default for Codec<T, U> {
     fn default() -> Self {
@@ -39,7 +39,7 @@ where
 
 /// Encodes a message whole.
 #[derive(Debug)]
-pub struct Whole<T>(PhantomData<T>);
+pub(crate) struct Whole<T>(PhantomData<T>);
 
 impl<T: Message> Encoder for Whole<T> {
     type Item = T;

@@ -4,7 +4,7 @@
 
 pub mod batch;
 pub mod body;
-pub mod codec;
+mod codec;
 pub mod day;
 pub mod extended;
 pub mod header;

@@ -88,18 +88,20 @@ impl Index {
             db.apply_batch(fresh.batch())?;
             db.flush()?;
             self.data.sync_data()?;
+            free_replaced(fresh.len());
             Ok(())
         })?;
         self.fresh.write().unwrap_or_else(PoisonError::into_inner).forget(&fresh);
-        free_replaced(fresh.len());
         Ok(())
     }
 
     /// Hands rows to sled, which the next [`Self::settle`] puts on disk: while nobody relies on the index yet.
     pub(super) fn stage(&self, rows: &Rows) -> Result<(), StoreError> {
-        self.guarded(|db| db.apply_batch(rows.batch()))?;
-        free_replaced(rows.len());
-        Ok(())
+        self.guarded(|db| {
+            db.apply_batch(rows.batch())?;
+            free_replaced(rows.len());
+            Ok(())
+        })
     }
 
     /// Where an entry lies.
@@ -287,12 +289,13 @@ impl Iterator for Entries<'_> {
     }
 }
 
-/// Frees the pages of sled that a batch of so many rows has replaced.
+/// Frees the pages of sled that a batch of so many rows has replaced; runs code of sled.
 ///
-/// Each row replaces a page, and readers may still have the old one: crossbeam's epochs free it, at most 512 with every
-/// 128th call to sled. A batch is a single call, so by themselves they would never catch up.
+/// Readers may still have a page that a row replaces, so crossbeam's epochs free it: some with every 128th call to sled.
+/// A batch is a single call, so by themselves they would never catch up.
 fn free_replaced(rows: usize) {
-    // An epoch ends only when no reader is left in it, and two have to: what is not free yet is so next time.
+    // A flush frees at most 512 pages: that is four for each row, more than it replaces. Two epochs have to end first, and
+    // none does while a reader is in it: what is not free yet is so next time.
     for _ in 0..rows / 128 + 3 {
         crossbeam_epoch::pin().flush();
     }

@@ -115,6 +115,9 @@ impl fmt::Display for Survey {
     }
 }
 
+/// With so many rows of groups that are taken in one after the other, they go to the disk.
+const TOGETHER: usize = 1_000;
+
 /// Reads segments into an index.
 pub(super) struct Surveyor<'a> {
     index: &'a Index,
@@ -146,9 +149,8 @@ impl<'a> Surveyor<'a> {
         }
     }
 
-    /// Takes a group that the index does not have into it, as its commit would have, but for the sync: whatever of these
-    /// a power cut leaves, each group is there with all that it moved, and those before it. Gives whether the index had
-    /// all that there was before: if not, nothing is changed.
+    /// Takes a group that the index does not have into it, as its commit would have: the last of them wait in memory for
+    /// the next [`Index::settle`]. Gives whether the index had all that there was before: if not, nothing is changed.
     pub(super) fn commit(&mut self, group: Brought) -> Result<bool, StoreError> {
         let Some((place, octets)) = group.begins else { return Ok(true) };
         let before = group.before.as_ref().and_then(|record| State::parse(record.body.clone()));
@@ -174,7 +176,9 @@ impl<'a> Surveyor<'a> {
         let mut rows = std::mem::take(&mut self.rows);
         put_rows(moved, &mut rows);
         self.ledger.settle(place.segment, &mut rows);
-        self.index.stage(&rows)?;
+        if self.index.note(rows) >= TOGETHER {
+            self.index.settle()?;
+        }
         Ok(true)
     }
 

@@ -50,9 +50,11 @@ fn options() -> SledOptions {
 /// Fills a folder that has no store yet; opens one that is there, reads its first pages, and takes one more entry.
 async fn work(folder: &Path, (entries, octets): (u64, usize), end: End) {
     let is_new = !folder.join("FORMAT").exists();
+    let is_without_index = !is_new && !folder.join("index").exists();
     let start = Instant::now();
-    let (store, _) = SledStore::open_or_rebuild(folder, options(), "aside").unwrap();
+    let (store, rebuilt) = SledStore::open_or_rebuild(folder, options(), "aside").unwrap();
     let start_ms = start.elapsed().as_millis();
+    assert_eq!(rebuilt.is_some(), is_without_index);
     if is_new {
         // As many together as a push of several destinations and its neighbours bring.
         let together = (4 << 20) / octets.max(4096) as u64;
