@@ -24,7 +24,7 @@ const COUNTRIES: [usize; 3] = [2, 50, 200];
 /// Pushes under way where it is not about them.
 const USUAL: usize = 8;
 /// Tokens that may be accepted and not opened.
-const AHEAD: u64 = 64_000;
+const AHEAD: u64 = 40_000;
 /// Tokens that wait for a destination when the gateway is started again.
 const BACKLOG: u64 = 10_000_000;
 /// How long each point is looked at, and what comes before.
@@ -51,7 +51,7 @@ pub struct Growth {
     pub ok: bool,
     /// By tokens in store.
     pub in_store: Vec<Point>,
-    /// By pushes under way.
+    /// By pushes under way, each the mean of two looks.
     pub calls: Vec<Point>,
     /// By countries in the trust list.
     pub countries: Vec<Point>,
@@ -74,6 +74,22 @@ pub struct Point {
     pub gateways_cpu_seconds_per_million_tokens: f64,
     /// The same, divided by that of the cheapest point before it in its row.
     pub to_the_least_before: f64,
+}
+
+impl Point {
+    /// What it was in the middle of two looks of the same length.
+    fn mean(&self, other: &Self) -> Self {
+        let Self { number, tokens_per_second, gateways_cpu_seconds_per_million_tokens, .. } = *self;
+        Self {
+            number,
+            tokens_per_second: f64::midpoint(tokens_per_second, other.tokens_per_second),
+            gateways_cpu_seconds_per_million_tokens: f64::midpoint(
+                gateways_cpu_seconds_per_million_tokens,
+                other.gateways_cpu_seconds_per_million_tokens,
+            ),
+            to_the_least_before: 1.0,
+        }
+    }
 }
 
 /// A gateway that starts.
@@ -110,12 +126,7 @@ pub async fn run() -> Result<Growth> {
     told("calls at once");
     let mut run = Run::start(0).await?;
     let empty = run.start_again(0).await?;
-    let mut calls = Vec::new();
-    for number in CALLS {
-        run.steady(number, WARM_UP).await?;
-        add(&mut calls, run.point(number as u64, WINDOW).await?);
-        run.rest().await?;
-    }
+    let calls = run.calls().await?;
     all_arrived_once &= run.has_all_once().await?;
     told("tokens in store");
     let mut run = Run::start(0).await?;
@@ -210,6 +221,23 @@ impl Run {
             gateways_cpu_seconds_per_million_tokens: cpu / (tokens as f64 / 1e6),
             to_the_least_before: 1.0,
         })
+    }
+
+    /// Looks at each number of pushes under way, there and back: a machine that becomes faster or slower meanwhile does
+    /// so for each number alike.
+    async fn calls(&mut self) -> Result<Vec<Point>> {
+        let mut looks = Vec::new();
+        for number in CALLS.into_iter().chain(CALLS.into_iter().rev()) {
+            self.steady(number, WARM_UP).await?;
+            looks.push(self.point(number as u64, WINDOW).await?);
+            self.rest().await?;
+        }
+        let (there, back) = looks.split_at(CALLS.len());
+        let mut calls = Vec::new();
+        for (there, back) in there.iter().zip(back.iter().rev()) {
+            add(&mut calls, there.mean(back));
+        }
+        Ok(calls)
     }
 
     /// Stops pushing.
@@ -334,6 +362,21 @@ mod tests {
         [2.0, 1.0, 3.0].into_iter().for_each(|cost| add(&mut row, point(cost)));
         let compared: Vec<_> = row.iter().map(|point| point.to_the_least_before).collect();
         assert_eq!(compared, [1.0, 0.5, 3.0]);
+    }
+
+    #[test]
+    fn two_looks_at_a_point_count_alike() {
+        let look = |tokens_per_second, cost| Point {
+            number: 4,
+            tokens_per_second,
+            gateways_cpu_seconds_per_million_tokens: cost,
+            to_the_least_before: 1.0,
+        };
+        let mean = look(100.0, 2.0).mean(&look(200.0, 3.0));
+        assert_eq!(
+            (mean.number, mean.tokens_per_second, mean.gateways_cpu_seconds_per_million_tokens),
+            (4, 150.0, 2.5)
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ pub(super) enum Order {
     Steady {
         /// So many pushes at the same time.
         in_flight: usize,
-        /// While no more than so many tokens are accepted and not opened.
+        /// While no more than so many tokens, beside those of the pushes under way, are not opened.
         ahead: u64,
     },
     /// Push at these times, whether those before are answered or not.

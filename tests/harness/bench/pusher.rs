@@ -131,10 +131,11 @@ impl Pusher {
         stop: &CancellationToken,
     ) -> Result<()> {
         let mut workers = JoinSet::new();
+        let most = ahead.saturating_add((in_flight * self.push) as u64);
         for _ in 0..in_flight {
             let (this, stop) = (self.clone(), stop.clone());
             workers.spawn(async move {
-                while this.has_room(ahead, &stop).await {
+                while this.has_room(most, &stop).await {
                     this.one(clock::now()).await?;
                 }
                 anyhow::Ok(())
@@ -146,11 +147,13 @@ impl Pusher {
         Ok(())
     }
 
-    /// Waits until no more than so many tokens are on their way; false if it is over.
-    async fn has_room(&self, ahead: u64, stop: &CancellationToken) -> bool {
+    /// Waits until no more than so many tokens are pushed and not opened; false if it is over.
+    ///
+    /// Those of pushes that are not answered yet count as well: else all that wait for room would begin at once.
+    async fn has_room(&self, most: u64, stop: &CancellationToken) -> bool {
         let mut opened = self.opened.subscribe();
-        let accepted = || self.accepted.load(Ordering::SeqCst);
-        let room = opened.wait_for(|opened| accepted().saturating_sub(*opened) <= ahead);
+        let begun = || self.begun.load(Ordering::SeqCst) * self.push as u64;
+        let room = opened.wait_for(|opened| begun().saturating_sub(*opened) <= most);
         stop.run_until_cancelled(room).await.is_some()
     }
 

@@ -11,9 +11,9 @@ use super::FAILED;
 pub(crate) const HELP: &str = "\
 Two gateways with mutual TLS and a durable store in the folder of temporary files (TMPDIR), and an adapter beside each, as
 in `federation bench`. What a token costs both gateways, in core seconds, is measured with 1,000 to 10 million tokens in
-store, with 1 to 64 pushes at once, and with 2 to 200 countries in the trust list, all but two of which are down. The
-origin's gateway is started with nothing and with 10 million tokens that wait for a destination. Pulls that find nothing
-are counted on the line.
+store, with 1 to 64 pushes at once (there and back), and with 2 to 200 countries in the trust list, all but two of which
+are down. The origin's gateway is started with nothing and with 10 million tokens that wait for a destination. Pulls that
+find nothing are counted on the line.
 
 Use a release build on a machine that does nothing else; it needs 10 GB below TMPDIR for a while, and some minutes.
 
