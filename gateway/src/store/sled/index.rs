@@ -22,6 +22,8 @@ use super::{
 };
 use crate::store::{Cursor, CursorName, OnceId, StoreError, Stream, Tail};
 
+/// With so many rows in memory alone it is time to settle them: some hundred kilobytes with sled's copies.
+pub(super) const TOGETHER: usize = 1_000;
 /// How long an I/O thread of sled may keep the files of a store that was closed.
 const STRAGGLERS: Duration = Duration::from_secs(5);
 
@@ -50,6 +52,7 @@ impl Index {
         if suspect.exists() {
             return Err(corrupt(&path, "a read of it failed before"));
         }
+        remove_unfinished(&path)?;
         let config = sled::Config::new().path(&path).cache_capacity(cache_bytes).flush_every_ms(None);
         let db = opened(&config, &path)?;
         for name in files(&path)? {
@@ -97,11 +100,7 @@ impl Index {
 
     /// Hands rows to sled, which the next [`Self::settle`] puts on disk: while nobody relies on the index yet.
     pub(super) fn stage(&self, rows: &Rows) -> Result<(), StoreError> {
-        self.guarded(|db| {
-            db.apply_batch(rows.batch())?;
-            free_replaced(rows.len());
-            Ok(())
-        })
+        self.guarded(|db| db.apply_batch(rows.batch()))
     }
 
     /// Where an entry lies.
@@ -301,6 +300,16 @@ fn free_replaced(rows: usize) {
     }
 }
 
+/// Removes a snapshot that a start has not written to its end. Nobody relies on it, and sled 0.34 takes it for a whole one:
+/// the index would not open.
+fn remove_unfinished(path: &Path) -> Result<(), StoreError> {
+    let is_unfinished = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "generating");
+    for snapshot in files(path)?.iter().filter(|path| is_unfinished(path)) {
+        fs::remove_file(snapshot).map_err(failed("remove", snapshot))?;
+    }
+    Ok(())
+}
+
 /// Opens sled. The caller has the lock on the whole store, so whoever holds sled's own lock is an I/O thread of a
 /// store that this process has just closed, and about to let go.
 fn opened(config: &sled::Config, path: &Path) -> Result<Db, StoreError> {
@@ -360,7 +369,7 @@ mod tests {
     fn a_panic_in_the_index_breaks_the_store_and_not_the_process() {
         let directory = tempfile::tempdir().unwrap();
         let health = Arc::new(Health::default());
-        let index = Index::open(directory.path().join("index"), 1 << 20, Arc::clone(&health)).unwrap();
+        let index = Index::open(directory.path().to_owned(), 1 << 20, Arc::clone(&health)).unwrap();
         let failed: Result<(), StoreError> = index.guarded(|_| panic!("a page is unreadable"));
         assert!(matches!(failed, Err(StoreError::Broken)));
         assert!(matches!(index.tails(), Err(StoreError::Broken)));
@@ -371,7 +380,7 @@ mod tests {
     fn an_error_of_the_index_breaks_the_store() {
         let directory = tempfile::tempdir().unwrap();
         let health = Arc::new(Health::default());
-        let index = Index::open(directory.path().join("index"), 1 << 20, health).unwrap();
+        let index = Index::open(directory.path().to_owned(), 1 << 20, health).unwrap();
         let failed: Result<(), StoreError> =
             index.guarded(|_| Err(sled::Error::ReportableBug("lost".into())));
         assert!(matches!(failed, Err(StoreError::Broken)));

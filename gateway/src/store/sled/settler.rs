@@ -10,14 +10,12 @@ use std::{
     time::Duration,
 };
 
-use super::parts::Parts;
+use super::{index::TOGETHER, parts::Parts};
 
 /// From what is first in memory alone to its way to the disk.
 const PAUSE: Duration = Duration::from_secs(1);
-/// With so many rows in memory alone there is no pause: some hundred kilobytes with sled's copies.
-const ROWS: usize = 1_000;
-/// With so many the disk is too slow for what comes, or the thread hangs: commits wait for it then, and who looks after
-/// the store's thread sees it wait.
+/// With so many rows in memory alone the disk is too slow for what comes, or the thread hangs: commits wait for it then,
+/// and who looks after the store's thread sees it wait.
 const MOST: usize = 4_000;
 
 /// The thread, and how it is told.
@@ -54,7 +52,7 @@ impl Settler {
     /// So many rows are in memory alone now. Gives whether there may be more.
     pub(super) fn note(&self, rows: usize) -> bool {
         let before = mem::replace(&mut self.told.what().rows, rows);
-        if before == 0 || (before < ROWS && rows >= ROWS) {
+        if before == 0 || (before < TOGETHER && rows >= TOGETHER) {
             self.told.changed.notify_one();
         }
         rows < MOST
@@ -76,7 +74,8 @@ impl Told {
     fn wait(&self) -> bool {
         let idle = |what: &mut What| what.rows == 0 && !what.closing;
         let what = self.changed.wait_while(self.what(), idle).unwrap_or_else(PoisonError::into_inner);
-        let paused = self.changed.wait_timeout_while(what, PAUSE, |what| what.rows < ROWS && !what.closing);
+        let paused =
+            self.changed.wait_timeout_while(what, PAUSE, |what| what.rows < TOGETHER && !what.closing);
         let (mut what, _) = paused.unwrap_or_else(PoisonError::into_inner);
         what.rows = 0;
         !what.closing

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    index::Index,
+    index::{Index, TOGETHER},
     ledger::Ledger,
     parts::Parts,
     record::{GROUP, Kind, Label, Record},
@@ -114,9 +114,6 @@ impl fmt::Display for Survey {
         Ok(())
     }
 }
-
-/// With so many rows of groups that are taken in one after the other, they go to the disk.
-const TOGETHER: usize = 1_000;
 
 /// Reads segments into an index.
 pub(super) struct Surveyor<'a> {

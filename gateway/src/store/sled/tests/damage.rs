@@ -43,6 +43,19 @@ async fn a_torn_end_is_cut_off_at_start_and_never_read() {
     assert_eq!(lengths, [100, 200, 300]);
 }
 
+#[tokio::test]
+async fn a_snapshot_of_the_index_that_was_not_finished_is_not_taken_for_one() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    fill(&store, [100]).await;
+    close(store).await;
+    let unfinished = root.path().join("index/snap.FFFFFFFFFFFFFFFF.generating");
+    fs::write(&unfinished, b"").unwrap();
+    let store = open(root.path());
+    assert!(!unfinished.exists());
+    assert_eq!(contract::all(&store, STREAM, 0, 1000).await.len(), 1);
+}
+
 /// As a power cut leaves a group whose first octets never came to the disk, behind one that the index has not yet.
 #[tokio::test]
 async fn a_group_without_its_beginning_spoils_none_before_it() {

@@ -17,7 +17,7 @@ enum Pending {
 }
 
 /// A file, whatever its name is now.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Inode {
     durable: Vec<u8>,
     pending: Vec<Pending>,
@@ -51,6 +51,7 @@ pub(super) enum Survives<'a> {
 pub(super) type Ignores = fn(&Path) -> bool;
 
 /// A folder on a disk, as its process sees it and as a power cut would leave it.
+#[derive(Debug, Clone)]
 pub(super) struct Disk {
     root: PathBuf,
     inodes: Vec<Inode>,
@@ -62,18 +63,43 @@ pub(super) struct Disk {
 }
 
 impl Disk {
-    /// The disk below `root`, which is empty and on disk.
-    pub(super) fn new(root: &Path, ignores: Ignores) -> Self {
-        let names = BTreeMap::from([(root.to_owned(), Node::Directory)]);
+    /// The disk below `root`: all that is there now is durable.
+    pub(super) fn new(root: &Path) -> Self {
+        let mut inodes = Vec::new();
+        let mut names = BTreeMap::from([(root.to_owned(), Node::Directory)]);
+        let mut unread = vec![root.to_owned()];
+        while let Some(directory) = unread.pop() {
+            for path in fs::read_dir(directory).unwrap().map(|item| item.unwrap().path()) {
+                let node = if path.is_dir() {
+                    unread.push(path.clone());
+                    Node::Directory
+                } else {
+                    let durable = fs::read(&path).unwrap();
+                    inodes.push(Inode { length: durable.len() as u64, durable, pending: Vec::new() });
+                    Node::File(inodes.len() - 1)
+                };
+                names.insert(path, node);
+            }
+        }
+        let durable = names.clone();
         Self {
             root: root.to_owned(),
-            inodes: Vec::new(),
-            durable: names.clone(),
+            inodes,
             names,
+            durable,
             pending: Vec::new(),
             done: 0,
-            ignores,
+            ignores: |_| false,
         }
+    }
+
+    /// The same disk, which only pretends to sync some paths.
+    pub(super) fn ignoring(self, ignores: Ignores) -> Self {
+        Self { ignores, ..self }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Does an operation; those elsewhere change nothing.

@@ -1,6 +1,6 @@
 //! What the store is asked to do while its system calls are watched, and what it has answered.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use super::super::*;
 use crate::store::{Advance, Once};
 
 pub(super) const OTHER: Stream = Stream::new(*b"peer 250");
-/// Tasks that push at the same time, and what each pushes.
+/// Tasks that push at the same time, and how often each pushes.
 const TASKS: u8 = 4;
 const PUSHES: u16 = 75;
 
@@ -89,16 +89,18 @@ fn push(task: u8, number: u16) -> Change {
     }
 }
 
-/// Pushes, purges and forgets in a store below `root`, and tells each answer in one write to `told`.
+/// Pushes, purges and forgets in a store below `root`, and tells each answer in one write to `told`. Each task goes on
+/// where its cursor stands.
 pub(super) async fn run(root: &Path, told: &Path) {
-    let told = Arc::new(OpenOptions::new().append(true).create(true).open(told).unwrap());
+    let told = Arc::new(File::create(told).unwrap());
     let tell = |told: &File, line: Line| (&*told).write_all(line.text().as_bytes()).unwrap();
     let store = Arc::new(open(root));
     let mut tasks = JoinSet::new();
     for task in 0..TASKS {
         let (store, told) = (store.clone(), told.clone());
         tasks.spawn(async move {
-            for number in 0..PUSHES {
+            let next = store.cursor(cursor(task)).await.unwrap().through as u16;
+            for number in next..next + PUSHES {
                 let Committed::Done { sequences } = store.commit(push(task, number)).await.unwrap() else {
                     panic!("kept before");
                 };

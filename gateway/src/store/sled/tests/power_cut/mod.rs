@@ -1,8 +1,8 @@
 //! A power cut at any moment: all that was answered is there, and nothing is there by half.
 //!
-//! A process under load is watched by strace. From its system calls the folder is made again as a disk has it that
-//! lost power: what `fsync` or `fdatasync` covered, and nothing else or some of all else. `sync_file_range` covers
-//! nothing.
+//! A process under load is watched by strace, and so is one that starts on what a power cut left. From its system calls
+//! the folder is made again as a disk has it that lost power: what `fsync` or `fdatasync` covered, and nothing else or
+//! some of all else. `sync_file_range` covers nothing.
 
 mod disk;
 mod load;
@@ -22,6 +22,9 @@ use self::trace::{Operation, Position, operations};
 use super::*;
 
 const MOMENTS: usize = 200;
+/// After how many of them a process starts again, to lose power at each moment of its start, and at how many later ones.
+const STARTS: usize = 5;
+const LATER: usize = 10;
 /// Names the folder of the load to the process that is watched.
 const FOLDER: &str = "POWER_CUT_FOLDER";
 const LOAD: &str = "store::sled::tests::power_cut::a_store_under_load_answers_every_push";
@@ -33,21 +36,6 @@ async fn a_store_under_load_answers_every_push() {
     load::run(&folder.join("store"), &folder.join("told")).await;
     let told = fs::read_to_string(folder.join("told")).unwrap();
     assert_eq!(told.lines().filter(|line| line.starts_with("pushed")).count(), 300);
-}
-
-/// The operations of one run of the load in a folder.
-fn watched(folder: &Path) -> Vec<Operation> {
-    let trace = folder.join("trace");
-    let ended = Command::new("strace")
-        .args(["-f", "-y", "-xx", "-s", "100000000", "--seccomp-bpf", "-e", trace::CALLS, "-o"])
-        .args([trace.as_path(), std::env::current_exe().unwrap().as_path()])
-        .args(["--exact", LOAD, "--test-threads=1"])
-        .env(FOLDER, folder)
-        .stdin(Stdio::null())
-        .output()
-        .expect("strace runs; install it with `apt-get install strace`");
-    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
-    operations(&fs::read(trace).unwrap())
 }
 
 /// What the process had told when the power went.
@@ -70,32 +58,70 @@ impl Told {
     }
 }
 
-/// Replays the operations, cuts the power at moments in between, and checks what is left each time. Gives what was
-/// wrong first, if something was.
-async fn cut(operations: &[Operation], folder: &Path, ignores: Ignores, seed: u64) -> Result<(), String> {
-    let mut random = StdRng::seed_from_u64(seed);
-    let mut moments: Vec<usize> = (0..MOMENTS).map(|_| random.random_range(0..=operations.len())).collect();
-    moments.sort_unstable();
-    let (mut disk, mut told) = (Disk::new(folder, ignores), Told::default());
-    let mut done = 0;
-    for moment in moments {
-        for operation in &operations[done..moment] {
-            disk.apply(operation);
-            told.take(operation, &folder.join("told"));
-        }
-        done = moment;
-        // Of an index that lies about its syncs any octets would survive: it would be no index.
-        let modes: &[bool] = if ignores(&folder.join("store/index/db")) { &[true] } else { &[true, false] };
-        for strict in modes.iter().copied() {
-            let left = tempfile::tempdir().unwrap();
-            disk.cut(left.path(), if strict { Survives::Nothing } else { Survives::Some(&mut random) });
-            let checked = check(&left.path().join("store"), &told).await;
-            checked.map_err(|wrong| {
-                format!("seed {seed}, operation {moment}, only what was synced: {strict}: {wrong}")
-            })?;
-        }
+/// What a process does to a store.
+struct Life {
+    /// What it begins with, and what was told before.
+    disk: Disk,
+    told: Told,
+    operations: Vec<Operation>,
+}
+
+impl Life {
+    /// The load, run on what is in a folder.
+    fn watched(folder: &Path, told: Told) -> Self {
+        let (disk, trace) = (Disk::new(folder), folder.join("trace"));
+        let ended = Command::new("strace")
+            .args(["-f", "-y", "-xx", "-s", "100000000", "--seccomp-bpf", "-e", trace::CALLS, "-o"])
+            .args([trace.as_path(), std::env::current_exe().unwrap().as_path()])
+            .args(["--exact", LOAD, "--test-threads=1"])
+            .env(FOLDER, folder)
+            .stdin(Stdio::null())
+            .output()
+            .expect("strace runs; install it with `apt-get install strace`");
+        assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stdout));
+        Self { disk, told, operations: operations(&fs::read(trace).unwrap()) }
     }
-    Ok(())
+
+    /// How many operations it did before it told something.
+    fn start(&self) -> usize {
+        let told = self.disk.root().join("told");
+        let tells = |operation: &Operation| matches!(operation, Operation::Write(path, ..) if *path == told);
+        self.operations.iter().position(tells).unwrap()
+    }
+
+    /// The disk, and what was told, at each of these moments.
+    fn at(&self, mut moments: Vec<usize>, ignores: Ignores) -> impl Iterator<Item = (usize, Disk, Told)> {
+        moments.sort_unstable();
+        let (mut disk, mut told) = (self.disk.clone().ignoring(ignores), self.told.clone());
+        let mut done = 0;
+        moments.into_iter().map(move |moment| {
+            for operation in &self.operations[done..moment] {
+                disk.apply(operation);
+                told.take(operation, &self.disk.root().join("told"));
+            }
+            done = moment;
+            (moment, disk.clone(), told.clone())
+        })
+    }
+
+    /// Cuts the power at these moments, and checks what is left each time. Gives what was wrong first, if something was.
+    async fn cut(&self, moments: Vec<usize>, ignores: Ignores, random: &mut StdRng) -> Result<(), String> {
+        for (moment, disk, told) in self.at(moments, ignores) {
+            // Of an index that lies about its syncs any octets would survive: it would be no index.
+            let lies = ignores(&self.disk.root().join("store/index/db"));
+            let modes: &[bool] = if lies { &[true] } else { &[true, false] };
+            for strict in modes.iter().copied() {
+                let left = tempfile::tempdir().unwrap();
+                disk.cut(left.path(), if strict { Survives::Nothing } else { Survives::Some(random) });
+                let checked = check(&left.path().join("store"), &told).await;
+                checked.map_err(|wrong| {
+                    let of = self.operations.len();
+                    format!("operation {moment} of {of}, only what was synced: {strict}: {wrong}")
+                })?;
+            }
+        }
+        Ok(())
+    }
 }
 
 async fn check(root: &Path, told: &Told) -> Result<(), String> {
@@ -180,9 +206,12 @@ async fn all_or_nothing(store: &SledStore, purging: u64, forgetting: u64) -> Res
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_answered_survives_a_power_cut_at_any_moment() {
     let folder = tempfile::tempdir().unwrap();
-    let operations = watched(folder.path());
+    let life = Life::watched(folder.path(), Told::default());
     let seed = rand::random();
-    cut(&operations, folder.path(), |_| false, seed).await.unwrap();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let moments: Vec<usize> = (0..MOMENTS).map(|_| random.random_range(0..=life.operations.len())).collect();
+    life.cut(moments.clone(), |_| false, &mut random).await.unwrap();
 
     // The same test on disks that only pretend to sync something: it sees what each sync is for.
     let ignored: [(&str, Ignores); 2] = [
@@ -190,10 +219,28 @@ async fn what_was_answered_survives_a_power_cut_at_any_moment() {
         ("the names of segments", |path| path.ends_with("segments")),
     ];
     for (what, ignores) in ignored {
-        let wrong = cut(&operations, folder.path(), ignores, seed).await;
+        let wrong = life.cut(moments.clone(), ignores, &mut random).await;
         println!("without syncs of {what}: {}", wrong.expect_err(what));
     }
     // What the index loses comes back from the segments.
     let lies: Ignores = |path| path.components().any(|part| part.as_os_str() == "index");
-    cut(&operations, folder.path(), lies, seed).await.unwrap();
+    life.cut(moments, lies, &mut random).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_power_cut_while_a_store_starts_after_a_power_cut_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let life = Life::watched(folder.path(), Told::default());
+    let seed = rand::random();
+    println!("seed {seed}");
+    let mut random = StdRng::seed_from_u64(seed);
+    let moments = (0..STARTS).map(|_| random.random_range(life.start()..=life.operations.len())).collect();
+    for (_, disk, told) in life.at(moments, |_| false) {
+        let folder = tempfile::tempdir().unwrap();
+        disk.cut(folder.path(), Survives::Some(&mut random));
+        let next = Life::watched(folder.path(), told);
+        let start = next.start();
+        let later = (0..LATER).map(|_| random.random_range(start..=next.operations.len()));
+        next.cut((0..=start).chain(later).collect(), |_| false, &mut random).await.unwrap();
+    }
 }
