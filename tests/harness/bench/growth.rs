@@ -1,6 +1,7 @@
 //! What `federation growth` measures: whether a token costs more when there are many in store, many countries, or many
 //! calls at once; how long a gateway takes to start with a backlog; and what a peer's poll costs that brings nothing.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -40,6 +41,8 @@ const MEMORY: u64 = 150_000_000;
 const POLL: f64 = 1_024.0;
 /// Polls that are counted.
 const POLLS: u32 = 200;
+/// Octets that the stores take while there are most of them.
+const ROOM: u64 = 14_000_000_000;
 /// How long tokens may take to be accepted or opened.
 const LATE: Duration = Duration::from_secs(240);
 
@@ -107,6 +110,7 @@ pub struct Start {
 pub async fn run() -> Result<Growth> {
     let began = Instant::now();
     let told = |what: &str| eprintln!("{:6.1} s  {what}", began.elapsed().as_secs_f64());
+    has_room(&std::env::temp_dir())?;
     let awake = cpu::awake();
     if let Err(cause) = &awake {
         told(&format!("the CPUs may fall asleep, so figures differ more: {cause}"));
@@ -128,6 +132,8 @@ pub async fn run() -> Result<Growth> {
     let empty = run.start_again(0).await?;
     let calls = run.calls().await?;
     all_arrived_once &= run.has_all_once().await?;
+    // Its stores leave room for those that follow.
+    drop(run);
     told("tokens in store");
     let mut run = Run::start(0).await?;
     let mut in_store = Vec::new();
@@ -156,6 +162,19 @@ pub async fn run() -> Result<Growth> {
         poll_bytes,
         all_arrived_once,
     })
+}
+
+/// Without it gateways would refuse pushes in the middle, as they are to, and nothing would go on.
+fn has_room(folder: &Path) -> Result<()> {
+    let free =
+        pki::disk::free(folder).with_context(|| format!("cannot read how full {} is", folder.display()))?;
+    let (needed, gb) = (ROOM as f64 / 1e9, free as f64 / 1e9);
+    ensure!(
+        free >= ROOM,
+        "the stores take up to {needed:.0} GB, and {gb:.1} GB are free in {}; make room there, or set TMPDIR to another folder",
+        folder.display()
+    );
+    Ok(())
 }
 
 /// Octets of a pull that finds nothing, once the connection stands.

@@ -15,7 +15,7 @@ store, with 1 to 64 pushes at once (there and back), and with 2 to 200 countries
 are down. The origin's gateway is started with nothing and with 10 million tokens that wait for a destination. Pulls that
 find nothing are counted on the line.
 
-Use a release build on a machine that does nothing else; it needs 10 GB below TMPDIR for a while, and some minutes.
+Use a release build on a machine that does nothing else; it needs 14 GB free below TMPDIR, and some minutes.
 
 Ends with 1 if a point costs more than 1.25 times what the cheapest before it in its row does, if a start takes 3 s or
 150 MB, a poll 1 KiB, or if a token was lost or doubled.";
