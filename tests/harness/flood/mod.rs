@@ -38,6 +38,8 @@ pub const TIMES: u32 = 10;
 const LEAD: Duration = Duration::from_secs(1);
 /// What a phase leaves behind is over before the next one begins.
 const REST: Duration = Duration::from_millis(500);
+/// How long it may take until somebody notices that peers are ill.
+const NOTICED: Duration = Duration::from_secs(10);
 /// The longest that a peer which is well again is left alone, and more.
 const RESTED: Duration = Duration::from_secs(60);
 /// The countries whose gateways are ill, each in its own way.
@@ -169,12 +171,18 @@ impl Scene {
 
     /// What the good ones notice while some peers are ill, and how often those made somebody wait or gave them nothing.
     async fn beside(&self, ill: &[Sick]) -> Result<(Sides, u64)> {
-        let suffered = || ill.iter().map(Sick::suffered).sum::<u64>();
+        let suffered = || ill.iter().map(Sick::suffered).collect::<Vec<u64>>();
         let before = suffered();
         ill.iter().for_each(|peer| peer.fall(true));
+        // Gateways pause before they call again whom they have lost. If none does, the summary says so.
+        let all_noticed = || suffered().iter().zip(&before).all(|(now, before)| now > before);
+        let began = Instant::now();
+        while !all_noticed() && began.elapsed() < NOTICED {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
         let sides = self.good.run(self.phase).await;
         ill.iter().for_each(|peer| peer.fall(false));
-        let suffered = suffered() - before;
+        let suffered = suffered().iter().sum::<u64>() - before.iter().sum::<u64>();
         self.all_are_well().await?;
         tokio::time::sleep(REST).await;
         Ok((sides?, suffered))

@@ -55,10 +55,11 @@ impl Index {
         remove_unfinished(&path)?;
         let config = sled::Config::new().path(&path).cache_capacity(cache_bytes).flush_every_ms(None);
         let db = opened(&config, &path)?;
+        // What sled repaired goes with the snapshot that says so: its name first.
+        sync_directory(&path)?;
         for name in files(&path)? {
             settle_file(&name)?;
         }
-        sync_directory(&path)?;
         let data = path.join("db");
         let data = File::open(&data).map_err(failed("open", &data))?;
         let (settled, fresh, settling) = (RwLock::default(), RwLock::default(), Mutex::default());
@@ -300,14 +301,23 @@ fn free_replaced(rows: usize) {
     }
 }
 
-/// Removes a snapshot that a start has not written to its end. Nobody relies on it, and sled 0.34 takes it for a whole one:
-/// the index would not open.
+/// Removes a snapshot that a start has not written to its end: sled 0.34 takes it for a whole one, and the index would not
+/// open. One that is whole and lacks its last name stays, as sled may have used room again that the one before it needs.
 fn remove_unfinished(path: &Path) -> Result<(), StoreError> {
-    let is_unfinished = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "generating");
-    for snapshot in files(path)?.iter().filter(|path| is_unfinished(path)) {
-        fs::remove_file(snapshot).map_err(failed("remove", snapshot))?;
+    let has_first_name = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "generating");
+    for snapshot in files(path)?.iter().filter(|path| has_first_name(path)) {
+        if !is_whole(&fs::read(snapshot).map_err(failed("read", snapshot))?) {
+            fs::remove_file(snapshot).map_err(failed("remove", snapshot))?;
+        }
     }
     Ok(())
+}
+
+/// Whether these are a snapshot of sled 0.34: what it says, eight octets of its length, four of its CRC-32.
+fn is_whole(snapshot: &[u8]) -> bool {
+    let Some((said, sum)) = snapshot.split_last_chunk::<4>() else { return false };
+    let Some((said, _length)) = said.split_last_chunk::<8>() else { return false };
+    !said.is_empty() && crc32fast::hash(said) == u32::from_le_bytes(*sum)
 }
 
 /// Opens sled. The caller has the lock on the whole store, so whoever holds sled's own lock is an I/O thread of a
@@ -385,5 +395,23 @@ mod tests {
             index.guarded(|_| Err(sled::Error::ReportableBug("lost".into())));
         assert!(matches!(failed, Err(StoreError::Broken)));
         assert!(matches!(index.once_before(1, 1), Err(StoreError::Broken)));
+    }
+
+    #[test]
+    fn a_snapshot_of_sled_is_whole_with_all_of_its_octets_and_no_others() {
+        let directory = tempfile::tempdir().unwrap();
+        for _ in 0..2 {
+            let index = Index::open(directory.path().to_owned(), 1 << 20, Arc::default()).unwrap();
+            let mut rows = Rows::default();
+            rows.insert(b"key", b"value");
+            index.apply(rows).unwrap();
+        }
+        let is_snapshot = |path: &PathBuf| path.to_string_lossy().contains("/snap.");
+        let snapshot = files(directory.path()).unwrap().into_iter().find(is_snapshot).unwrap();
+        let whole = fs::read(snapshot).unwrap();
+        assert!(is_whole(&whole));
+        assert!((0..whole.len()).all(|length| !is_whole(&whole[..length])));
+        let altered = [&[whole[0] ^ 1], &whole[1..]].concat();
+        assert!(!is_whole(&altered));
     }
 }

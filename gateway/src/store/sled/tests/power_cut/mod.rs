@@ -113,7 +113,7 @@ impl Life {
             for strict in modes.iter().copied() {
                 let left = tempfile::tempdir().unwrap();
                 disk.cut(left.path(), if strict { Survives::Nothing } else { Survives::Some(random) });
-                let checked = check(&left.path().join("store"), &told).await;
+                let checked = check(&left.path().join("store"), &told, lies).await;
                 checked.map_err(|wrong| {
                     let of = self.operations.len();
                     format!("operation {moment} of {of}, only what was synced: {strict}: {wrong}")
@@ -124,9 +124,12 @@ impl Life {
     }
 }
 
-async fn check(root: &Path, told: &Told) -> Result<(), String> {
+async fn check(root: &Path, told: &Told, may_rebuild: bool) -> Result<(), String> {
     let opened = SledStore::open_or_rebuild(root, SMALL, "cut").map_err(|error| error.to_string())?;
-    let store = opened.0;
+    let (store, rebuilt) = opened;
+    if rebuilt.is_some() && !may_rebuild {
+        return Err("the index did not open".to_owned());
+    }
     let purging =
         told.greatest(|line| if let Line::Purging { through } = line { Some(*through) } else { None });
     let purged =
