@@ -61,14 +61,6 @@ impl Lost {
     }
 }
 
-/// Whether an entry is damaged and may still come back.
-#[must_use]
-pub fn may_be_mended(node: &Node, stream: Stream, sequence: u64) -> bool {
-    let is_damaged =
-        node.store.upkeep().is_some_and(|upkeep| upkeep.damaged().borrow().contains_key(&(stream, sequence)));
-    is_damaged && !node.lost.has(stream, sequence)
-}
-
 /// Names and counts what is found, until the stop. What of our outboxes is damaged is with us alone.
 pub async fn run(node: Arc<Node>, stop: CancellationToken) {
     let Some(mut damaged) = node.store.upkeep().map(|upkeep| upkeep.damaged()) else {

@@ -12,7 +12,6 @@ use tonic::{Request, Response, Status};
 use tracing::info;
 
 use super::inbox;
-use crate::damage;
 use crate::names;
 use crate::node::Node;
 use crate::page::{self, PageError, PageRequest};
@@ -87,7 +86,7 @@ impl Delivery {
     ) -> Result<Vec<wire::Delivered>, DeliverError> {
         let entries = match page::page(&self.node, names::inbox(authority), request).await {
             Err(PageError::Damaged { after, oldest }) => {
-                return Err(self.damaged(names::inbox(authority), after, oldest));
+                return Err(self.damaged(names::inbox(authority), after, oldest).await);
             }
             entries => entries?,
         };
@@ -98,12 +97,32 @@ impl Delivery {
         entries.into_iter().map(delivered).collect()
     }
 
-    // An adapter steps over nothing that may still come.
-    fn damaged(&self, stream: Stream, after: u64, oldest: u64) -> DeliverError {
-        let may_come = |position: &u64| damage::may_be_mended(&self.node, stream, *position);
-        match (after + 1..oldest).find(may_come) {
-            Some(position) => DeliverError::Refilling { position },
-            None => PageError::Damaged { after, oldest }.into(),
+    // An adapter steps over nothing that may still come, or has come between the read that failed and this one.
+    async fn damaged(&self, stream: Stream, after: u64, oldest: u64) -> DeliverError {
+        match self.open_between(stream, after, oldest).await {
+            Ok(Some(position)) => DeliverError::Refilling { position },
+            Ok(None) => PageError::Damaged { after, oldest }.into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// The first position behind `after` and before `oldest` that is there and was not given up.
+    async fn open_between(
+        &self,
+        stream: Stream,
+        mut after: u64,
+        oldest: u64,
+    ) -> Result<Option<u64>, StoreError> {
+        loop {
+            let found = match self.node.store.after(stream, after, 1).await {
+                Err(StoreError::Damaged { sequence, .. }) if self.node.lost.has(stream, sequence) => {
+                    after = sequence;
+                    continue;
+                }
+                Err(StoreError::Damaged { sequence, .. }) => Some(sequence),
+                page => page?.first().map(|entry| entry.sequence),
+            };
+            return Ok(found.filter(|position| *position < oldest));
         }
     }
 
@@ -215,5 +234,60 @@ impl wire::delivery_server::Delivery for Delivery {
             info!(%authority, "key list published");
         }
         Ok(Response::new(wire::PublishKeysReply {}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::fixture;
+    use crate::store::{Append, Numbered, Tail};
+
+    /// More in all than a store keeps in memory beside the disk.
+    const SIZES: [usize; 4] = [100, 6 << 20, 6 << 20, 6 << 20];
+
+    async fn fill(node: &Node, stream: Stream) {
+        for size in SIZES {
+            let number = Arc::new(|tail: Tail| Numbered {
+                head: Bytes::new(),
+                link: [u8::try_from(tail.last).unwrap(); 32],
+            });
+            let appends = vec![Append { stream, number, body: vec![7; size].into() }];
+            node.store.commit(Change { appends, ..Change::default() }).await.unwrap();
+        }
+    }
+
+    fn damage_the_first(node: &Node) {
+        let path = node.config.store.folder().unwrap().join("segments/0000000001.seg");
+        let mut octets = fs::read(&path).unwrap();
+        let at = octets.windows(100).position(|found| found == [7; 100]).unwrap();
+        octets[at] ^= 1;
+        fs::write(path, octets).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_adapter_steps_over_what_was_given_up_and_over_nothing_else() {
+        let fixture = fixture::node();
+        let (node, authority) = (&fixture.node, fixture.traffic().pusher);
+        let (stream, delivery) = (names::inbox(authority), Delivery::new(node.clone()));
+        fill(node, stream).await;
+        damage_the_first(node);
+        let ask = PageRequest { after: 0, max_bytes: 1, wait_ms: 0 };
+        let refused = delivery.page(authority, ask).await;
+        assert!(matches!(refused, Err(DeliverError::Refilling { position: 1 })), "{refused:?}");
+
+        let damaged = node.store.upkeep().unwrap().damaged().borrow()[&(stream, 1)].clone();
+        node.lost.give_up(node, &damaged, "nobody has it");
+        let refused = delivery.page(authority, ask).await;
+        let expected = PageError::Damaged { after: 0, oldest: 2 }.to_string();
+        assert_eq!(refused.unwrap_err().to_string(), expected);
+
+        // The second was damaged when the page was read, and has been mended since.
+        let refused = delivery.damaged(stream, 0, 3).await;
+        assert!(matches!(refused, DeliverError::Refilling { position: 2 }), "{refused:?}");
     }
 }
