@@ -101,7 +101,10 @@ impl Intake {
 
     /// Goes back to position 0, because the gateway's numbers begin anew. What is known of the origins stays.
     pub fn rewind(&self) -> Result<(), BackendError> {
-        self.desk().state.rewind()
+        let desk = self.desk();
+        // What was committed at the old positions is told by them.
+        self.settle(&desk)?;
+        desk.state.rewind()
     }
 
     /// Takes delivered batches and the mark through which they go, durably and each batch once.
