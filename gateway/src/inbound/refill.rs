@@ -175,10 +175,18 @@ impl Refill {
     ) -> Result<Option<VerifiedBatch>, RefillError> {
         let around = self.around(damaged).await?;
         let trust = self.node.trust_list();
-        let origins = trust.countries().filter(|country| country.status == Status::Active);
         let mut failure = None;
-        for origin in origins.map(|country| country.code) {
+        for (origin, status) in trust.countries().map(|country| (country.code, country.status)) {
             let pulled = self.node.store.cursor(names::pulled(origin)).await?.through;
+            match status {
+                Status::Active => {}
+                // It keeps what it has, and may come back.
+                Status::Suspended if pulled > 0 => {
+                    failure = Some(PullError::NotActive.into());
+                    continue;
+                }
+                Status::Suspended | Status::Revoked => continue,
+            }
             let (before, behind) = around.get(&origin).copied().unwrap_or((0, u64::MAX));
             let next = attempt.next.entry(origin).or_insert(before + 1);
             match self.look(origin, (next, pulled.min(behind - 1)), damaged.link).await {
