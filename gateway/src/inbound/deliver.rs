@@ -161,7 +161,11 @@ impl Delivery {
         let mut advances = vec![Advance { cursor, from, to }];
         let taken = self.taken(authority, from.through, position).await?;
         for (origin, to) in &taken {
-            advances.push(inbox::advance(&self.node, names::delivered(*origin, authority), *to).await?);
+            let advance = inbox::advance(&self.node, names::delivered(*origin, authority), *to).await?;
+            // A batch that comes again, as after a store was made anew, takes back nothing that the origin was told.
+            if advance.from.through < to.through {
+                advances.push(advance);
+            }
         }
         self.node.store.commit(Change { at: self.node.clock.now(), advances, ..Change::default() }).await?;
         self.node.metrics.delivered(authority, position - from.through);
@@ -209,6 +213,8 @@ impl wire::delivery_server::Delivery for Delivery {
         let wire::DeliveryPullRequest { after, max_bytes, wait_ms, manifest_hash } = request.into_inner();
         self.check_history(authority, after, &manifest_hash).await?;
         let delivered = self.page(authority, PageRequest { after, max_bytes, wait_ms }).await?;
+        // The number may have been given to another batch while the adapter waited.
+        self.check_history(authority, after, &manifest_hash).await?;
         Ok(Response::new(wire::DeliveryPullReply { delivered }))
     }
 
@@ -242,6 +248,9 @@ mod tests {
     use std::fs;
 
     use bytes::Bytes;
+    use pki::sign::sha256;
+    use proto::batch::BatchHeader;
+    use proto::ids::{BatchId, Sequence};
 
     use super::*;
     use crate::fixture;
@@ -289,5 +298,45 @@ mod tests {
         // The second was damaged when the page was read, and has been mended since.
         let refused = delivery.damaged(stream, 0, 3).await;
         assert!(matches!(refused, DeliverError::Refilling { position: 2 }), "{refused:?}");
+    }
+
+    /// France's batch of this sequence for an authority, as it is kept. Nobody looks at what it is sealed with any more.
+    fn kept(destination: Authority, sequence: u64) -> Bytes {
+        let header = BatchHeader {
+            origin: CountryCode::new(250).unwrap(),
+            destination,
+            key: [7; 8].into(),
+            id: BatchId::random(),
+            sealed_at: 1,
+        };
+        let manifest = Manifest {
+            header,
+            sequence: Sequence::new(sequence).unwrap(),
+            previous: [4; 32],
+            sealed_hash: sha256(b""),
+            sealed_len: 0,
+            enc: Bytes::from_static(&[9; 32]),
+        };
+        let (manifest, signature) = (manifest.octets().into(), [1; 64]);
+        SignedBatch { manifest, signature, signing_key: [7; 8].into(), sealed: Bytes::new() }.head()
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_comes_again_takes_back_nothing_that_its_origin_was_told() {
+        let fixture = fixture::node();
+        let (node, authority) = (&fixture.node, fixture.traffic().pusher);
+        let delivery = Delivery::new(node.clone());
+        for sequence in [12, 13, 11, 12] {
+            let numbered = Numbered { head: kept(authority, sequence), link: [1; 32] };
+            let number = Arc::new(move |_: Tail| numbered.clone());
+            let appends = vec![Append { stream: names::inbox(authority), number, body: Bytes::new() }];
+            node.store.commit(Change { appends, ..Change::default() }).await.unwrap();
+        }
+        let told = names::delivered(CountryCode::new(250).unwrap(), authority);
+        for (position, through) in [(1, 12), (2, 13), (3, 13), (4, 13)] {
+            delivery.acknowledge(authority, position).await.unwrap();
+            assert_eq!(node.store.cursor(told).await.unwrap().through, through);
+            assert_eq!(node.store.cursor(names::position(authority)).await.unwrap().through, position);
+        }
     }
 }
