@@ -88,17 +88,30 @@ pub async fn key_lists(store: &dyn Upkeep, authorities: &[Authority]) -> Result<
 }
 
 /// Puts the cursors of origins back to before the first batch that is missing in an inbox. What comes twice is known
-/// to adapters by its id.
+/// to adapters by its origin and sequence.
+///
+/// An adapter remembers the last sequence of each origin alone: behind a hole it would take what follows, and for a
+/// repetition what comes again. So of an inbox with a hole nothing stays that no adapter has acknowledged. All of it
+/// comes again, as its origins keep it until a day after its delivery; if one of them is not among the `active`, what is
+/// left stays.
 pub async fn inboxes(
     store: &dyn Upkeep,
     countries: &BTreeSet<CountryCode>,
+    active: &BTreeSet<CountryCode>,
 ) -> Result<Vec<Inbox>, StoreError> {
     let authorities: Vec<Authority> =
         store.streams().await?.into_iter().filter_map(names::inbox_authority).collect();
-    let mut back: BTreeMap<CountryCode, Cursor> = BTreeMap::new();
+    let (mut back, mut dropped) = (BTreeMap::<CountryCode, Cursor>::new(), Vec::new());
     for authority in &authorities {
-        for (country, whole) in whole_through(store, *authority, countries).await? {
-            let first = back.entry(country).or_insert(whole);
+        let open = Open::read(store, *authority).await?;
+        let comes_again = open.has_hole() && open.origins.keys().all(|origin| active.contains(origin));
+        if comes_again {
+            dropped.push((names::inbox(*authority), open.last));
+        }
+        for country in countries {
+            let whole = open.whole_through(*country, comes_again, store).await?;
+            let Some(whole) = whole else { continue };
+            let first = back.entry(*country).or_insert(whole);
             if whole.through < first.through {
                 *first = whole;
             }
@@ -118,55 +131,79 @@ pub async fn inboxes(
         store.restore(pieces).await?;
         inboxes.push(Inbox { country, from: to.through + 1 });
     }
+    // Not before it is sure to come again.
+    for (stream, through) in dropped {
+        store.purge(stream, through).await?;
+    }
     Ok(inboxes)
 }
 
-/// How far each origin's batches are whole in an inbox, for those of which some may be missing.
-async fn whole_through(
-    store: &dyn Upkeep,
+/// What is there of an inbox behind what its adapter has acknowledged.
+struct Open {
     authority: Authority,
-    countries: &BTreeSet<CountryCode>,
-) -> Result<BTreeMap<CountryCode, Cursor>, StoreError> {
-    let stream = names::inbox(authority);
-    let tail = *store.tail(stream).borrow();
-    let mut seen: BTreeMap<CountryCode, Cursor> = BTreeMap::new();
-    let mut before_hole = None;
-    let mut last = store.oldest(stream).await?.map_or(tail.last, |(first, _)| first - 1);
-    loop {
-        let page = match store.after(stream, last, STEP_BYTES).await {
-            // It is in its place, and is fetched again when it is read.
-            Err(StoreError::Damaged { sequence, .. }) => {
-                last = sequence;
-                continue;
+    /// The end of the inbox.
+    last: u64,
+    /// The last batch of each origin.
+    origins: BTreeMap<CountryCode, Cursor>,
+    /// The same before the first hole, if there is one.
+    before_hole: Option<BTreeMap<CountryCode, Cursor>>,
+}
+
+impl Open {
+    async fn read(store: &dyn Upkeep, authority: Authority) -> Result<Self, StoreError> {
+        let stream = names::inbox(authority);
+        let last = store.tail(stream).borrow().last;
+        let mut open = Self { authority, last, origins: BTreeMap::new(), before_hole: None };
+        let mut at = store.cursor(names::position(authority)).await?.through.min(last);
+        loop {
+            let page = match store.after(stream, at, STEP_BYTES).await {
+                // It is in its place, and is fetched again when it is read.
+                Err(StoreError::Damaged { sequence, .. }) => {
+                    open.step(&mut at, sequence);
+                    continue;
+                }
+                page => page?,
+            };
+            if page.is_empty() {
+                break;
             }
-            page => page?,
-        };
-        for entry in &page {
-            if entry.sequence != last + 1 && before_hole.is_none() {
-                before_hole = Some(seen.clone());
-            }
-            last = entry.sequence;
-            if let Some((origin, cursor)) = origin(entry) {
-                seen.insert(origin, cursor);
+            for entry in &page {
+                open.step(&mut at, entry.sequence);
+                open.origins.extend(origin(entry));
             }
         }
-        if page.is_empty() {
-            break;
-        }
+        open.step(&mut at, last + 1);
+        Ok(open)
     }
-    let has_hole = before_hole.is_some() || last < tail.last;
-    let seen = before_hole.unwrap_or(seen);
-    let mut whole = BTreeMap::new();
-    for country in countries {
-        let stored = store.cursor(names::stored(*country, authority)).await?;
-        let delivered = store.cursor(names::delivered(*country, authority)).await?;
-        let through = seen.get(country).copied().unwrap_or(delivered);
-        if stored.through > 0 && (has_hole || through.through < stored.through) {
-            let link = if through.through == 0 { [0; 32] } else { through.link };
-            whole.insert(*country, Cursor { link, ..through });
+
+    fn step(&mut self, at: &mut u64, to: u64) {
+        if to != *at + 1 && self.before_hole.is_none() {
+            self.before_hole = Some(self.origins.clone());
         }
+        *at = to;
     }
-    Ok(whole)
+
+    fn has_hole(&self) -> bool {
+        self.before_hole.is_some()
+    }
+
+    /// How far a country's batches are whole, if some may be missing; without those behind the last acknowledged one if
+    /// they all come again.
+    async fn whole_through(
+        &self,
+        country: CountryCode,
+        comes_again: bool,
+        store: &dyn Upkeep,
+    ) -> Result<Option<Cursor>, StoreError> {
+        let stored = store.cursor(names::stored(country, self.authority)).await?;
+        let delivered = store.cursor(names::delivered(country, self.authority)).await?;
+        let whole = self.before_hole.as_ref().unwrap_or(&self.origins);
+        let through = whole.get(&country).filter(|_| !comes_again).copied().unwrap_or(delivered);
+        let has_sent = stored.through > 0 || self.origins.contains_key(&country);
+        let is_missing = has_sent && (self.has_hole() || through.through < stored.through);
+        let link = if through.through == 0 { [0; 32] } else { through.link };
+        Ok(is_missing.then_some(Cursor { link, ..through }))
+    }
 }
 
 /// Whose batch an entry is, and where its stream stands behind it.

@@ -236,6 +236,30 @@ async fn a_store_that_lost_something_does_not_start_and_is_made_anew_on_request(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_store_lost_of_an_inbox_comes_again_and_so_does_what_follows_it() {
+    for lost in [0, 1] {
+        let federation = Federation::builder().start().await.unwrap();
+        let (france, adapter) = (Node::gateway(250), Node::adapter("250/0"));
+        let (place, mut sent) = (gateway(&federation, 250), Vec::new());
+        federation.kill_now(adapter).await.unwrap();
+        for batches in [1.0, 2.0, 3.0] {
+            sent.extend(push(&federation, TOKENS).await);
+            let labels = [("direction", "in"), ("peer", "826")];
+            counted(&federation, 250, "exchange_batches_total", &labels, batches).await;
+        }
+        federation.kill_now(france).await.unwrap();
+        let (head, length) = batches(&place.store, b'i')[lost];
+        flip(&place.store, head + length + 100);
+        fs::remove_dir_all(place.store.join("index")).unwrap();
+        let (code, said) = store_command(&["rebuild", "--accept-losses"], &place.config);
+        assert!(code == 0 && said.contains("pulled again from their origins"), "{code}: {said}");
+        federation.restart(france).await.unwrap();
+        federation.restart(adapter).await.unwrap();
+        all_arrive_once(&federation, authority("250/0"), &sent).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn after_the_loss_of_a_whole_store_numbers_go_on_behind_all_that_peers_have() {
     let federation = Federation::builder().start().await.unwrap();
     let uk = Node::gateway(826);

@@ -12,7 +12,7 @@ use gateway::store::sled::SledStore;
 use gateway::store::sled::rebuild::{self, Losses};
 use gateway::store::sled::survey::{Missing, Survey};
 use gateway::{embedded, names, recover, witness};
-use pki::trust::TrustKeeper;
+use pki::trust::{Status, TrustKeeper};
 use proto::batch::Stage;
 use proto::ids::CountryCode;
 
@@ -63,7 +63,9 @@ async fn recover(config: &Config, proven: &BTreeMap<CountryCode, u64>, clock: &C
         trust.countries().flat_map(|country| country.authorities.keys().copied()).collect();
     let store = SledStore::open(&super::folder(config)?, embedded::options(config))?;
     let outboxes = recover::outboxes(&store, &countries, proven).await?;
-    let inboxes = recover::inboxes(&store, &countries).await?;
+    let active = trust.countries().filter(|country| country.status == Status::Active);
+    let active = active.map(|country| country.code).collect();
+    let inboxes = recover::inboxes(&store, &countries, &active).await?;
     recover::key_lists(&store, &authorities).await?;
     store.close().await?;
     let mut table = table(&["country", "our last known number", "goes on with", "pulled again from"]);
