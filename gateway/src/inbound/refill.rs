@@ -116,6 +116,10 @@ impl Refill {
 
     /// Brings one batch back, or gives it up; false if it is to be tried again.
     async fn mend(&mut self, damaged: &Damaged) -> bool {
+        // Another replica may have mended it since it was found, or it was purged.
+        if self.node.store.find(damaged.stream, damaged.sequence).await.is_ok() {
+            return true;
+        }
         let mut attempt = self.attempts.remove(&(damaged.stream, damaged.sequence)).unwrap_or_default();
         let since = attempt.since;
         let fetch = timeout(LONGEST, panics::contained(self.fetch(damaged, &mut attempt))).await;

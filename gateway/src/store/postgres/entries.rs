@@ -116,6 +116,8 @@ impl Entries {
         let name = stream.octets();
         let rows = self.database.ask(statement, &[&name.as_slice(), &wide(sequence)]).await?;
         if let Some(Ok(entry)) = rows.first().map(|row| rows::entry(row, stream)) {
+            // Whoever mended it may be another process.
+            self.damage.forget(stream, sequence, sequence);
             return Ok(Some(entry));
         }
         let Some((at, link, head)) = self.remains(stream, sequence, &what).await? else { return Ok(None) };

@@ -100,7 +100,9 @@ async fn what_is_mended_is_read_by_every_replica_and_goes_with_its_purge() {
     fill(&store, |n| vec![n]).await;
     let whole = contract::all(&*store, STREAM, 0, 10_000).await;
     sql(&database, "UPDATE exchange.entry SET body = '\\xff' WHERE sequence IN (4, 5)");
-    assert!(store.find(STREAM, 4).await.is_err() && store.find(STREAM, 5).await.is_err());
+    for store in [&store, &other] {
+        assert!(store.find(STREAM, 4).await.is_err() && store.find(STREAM, 5).await.is_err());
+    }
     let damaged = store.damaged().borrow()[&(STREAM, 4)].clone();
     assert_eq!((damaged.at, damaged.link), (86_400, whole[3].link));
     assert_eq!(damaged.head.as_ref(), Some(&whole[3].head));
@@ -112,6 +114,7 @@ async fn what_is_mended_is_read_by_every_replica_and_goes_with_its_purge() {
     for store in [&store, &other] {
         assert_eq!(contract::all(&**store, STREAM, 0, 10_000).await, whole);
         assert_eq!(store.find(STREAM, 4).await.unwrap().as_ref(), Some(&whole[3]));
+        assert_eq!(known(store), [].into(), "whoever reads it notices");
     }
     // What was mended may be damaged as well.
     sql(&database, "UPDATE exchange.mended SET body = '\\xfe' WHERE sequence = 4");
