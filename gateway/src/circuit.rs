@@ -11,6 +11,8 @@ use crate::backoff::Backoff;
 const MOST_FAILURES: u32 = 5;
 /// How long one call may try before another may: longer than any call's deadline.
 const TRIAL: Duration = Duration::from_secs(60);
+/// Who comes while one tries asks again after this time: mostly the trial is over in less.
+const SOON: Duration = Duration::from_millis(500);
 
 /// The circuit to one peer.
 #[derive(Debug, Default)]
@@ -56,7 +58,8 @@ impl Circuit {
     pub fn ask(&mut self, now: Instant) -> Result<(), Duration> {
         match self.state {
             State::Closed => Ok(()),
-            State::HalfOpen(until) | State::Open(until) if now < until => Err(until - now),
+            State::Open(until) if now < until => Err(until - now),
+            State::HalfOpen(until) if now < until => Err(SOON.min(until - now)),
             State::HalfOpen(_) | State::Open(_) => {
                 self.state = State::HalfOpen(now + TRIAL);
                 Ok(())
@@ -108,7 +111,9 @@ mod tests {
         now += Backoff::LONGEST;
         assert_eq!(circuit.ask(now), Ok(()), "its time is over: one may try");
         assert_eq!(circuit.state().number(), 1);
-        assert_eq!(circuit.ask(now), Err(TRIAL), "and nobody else");
+        assert_eq!(circuit.ask(now), Err(SOON), "and nobody else, who comes again soon");
+        let almost = TRIAL - SOON / 2;
+        assert_eq!(circuit.ask(now + almost), Err(SOON / 2));
         assert_eq!(circuit.ask(now + TRIAL), Ok(()), "unless that call was never heard of again");
         circuit.succeeded();
         assert_eq!((circuit.state(), circuit.ask(now)), (State::Closed, Ok(())));

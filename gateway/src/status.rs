@@ -28,7 +28,7 @@ use crate::store::StoreError;
 /// Who gives the reasons.
 const DOMAIN: &str = "exchange.v1";
 /// When a full store is worth another try.
-const RETRY_FULL: Duration = Duration::from_secs(30);
+const RETRY_FULL: Duration = Duration::from_secs(10);
 /// When a batch that is fetched again may be there.
 const RETRY_REFILL: Duration = Duration::from_secs(2);
 

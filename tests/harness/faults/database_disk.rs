@@ -27,7 +27,7 @@ pub(super) async fn strike(scene: &mut Scene) -> Result<Struck> {
         return Ok(impossible);
     }
     let cluster = scene.cluster.clone().context("the gateways are over PostgreSQL")?;
-    // Adapters would wait for half a minute after each refusal, as they are asked to.
+    // Adapters would wait for ten seconds after each refusal, as they are asked to.
     scene.traffic.flow(Flow::Nobody);
     let all: Vec<_> = scene.federation.adapters().map(|adapter| adapter.authority).collect();
     let is_quiet = |traffic: &super::traffic::Traffic| !all.iter().any(|one| traffic.has_waiting(*one));

@@ -105,7 +105,7 @@ pub(super) async fn of_a_gateway(scene: &mut Scene) -> Result<Struck> {
         return Ok(impossible);
     }
     let (node, victoria) = (Node::gateway(36), authority("36/2"));
-    // Its adapter would wait for half a minute after each refusal, as it is asked to.
+    // Its adapter would wait for ten seconds after each refusal, as it is asked to.
     scene.traffic.flow(Flow::But(victoria));
     ensure!(scene.until(SOON, |traffic| !traffic.has_waiting(victoria)).await?, "{victoria} has open files");
     let place = scene.federation.country(country(36))?.gateway.clone();
