@@ -253,6 +253,8 @@ async fn what_a_store_lost_of_an_inbox_comes_again_and_so_does_what_follows_it()
         fs::remove_dir_all(place.store.join("index")).unwrap();
         let (code, said) = store_command(&["rebuild", "--accept-losses"], &place.config);
         assert!(code == 0 && said.contains("pulled again from their origins"), "{code}: {said}");
+        let (code, said) = store_command(&["verify"], &place.config);
+        assert_eq!(code, 0, "{said}");
         federation.restart(france).await.unwrap();
         federation.restart(adapter).await.unwrap();
         all_arrive_once(&federation, authority("250/0"), &sent).await;
