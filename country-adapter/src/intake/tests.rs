@@ -445,29 +445,6 @@ async fn a_batch_that_the_disk_refuses_again_and_again_costs_its_quota_once_and_
     assert_eq!((place.posted(ListKind::Contacts).len(), intake.counters.snapshot().events), (1, 1));
 }
 
-#[tokio::test]
-async fn whoever_goes_back_to_the_beginning_still_hands_over_what_was_committed() {
-    let place = Place::new().await;
-    let batch = batch(&place, 1, &[place.made(1).octets()]);
-    for steps in 0_isize.. {
-        for folder in ["state", "delivered"] {
-            let _ = std::fs::remove_dir_all(place.world.path(folder));
-        }
-        let (has_failed, disk) = Disk::failing_once_after(steps);
-        let Ok(intake) = place.intake(disk, Approach::Hybrid) else { continue };
-        let _ = accept(&intake, &batch);
-        intake.rewind().or_else(|_| intake.rewind()).unwrap();
-        accept(&intake, &batch).or_else(|_| accept(&intake, &batch)).unwrap();
-        assert_eq!(place.handed_over(), 1, "step {steps} failed");
-        let posted = place.posted(ListKind::Contacts);
-        assert_eq!(posted.into_values().collect::<Vec<_>>(), [1], "step {steps} failed");
-        if !has_failed() {
-            assert!(steps > 15, "{steps} steps cannot be all");
-            return;
-        }
-    }
-}
-
 /// Somebody ill was at a venue of 826/1.
 fn somewhere(day: Day) -> Vec<u8> {
     visit(day, [0; 4], None)

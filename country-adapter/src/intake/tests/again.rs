@@ -71,3 +71,26 @@ async fn a_visit_adds_no_more_than_its_minutes_can() {
         assert_eq!(refusals(&intake), refused);
     }
 }
+
+#[tokio::test]
+async fn whoever_goes_back_to_the_beginning_still_hands_over_what_was_committed() {
+    let place = Place::new().await;
+    let batch = batch(&place, 1, &[place.made(1).octets()]);
+    for steps in 0_isize.. {
+        for folder in ["state", "delivered"] {
+            let _ = std::fs::remove_dir_all(place.world.path(folder));
+        }
+        let (has_failed, disk) = Disk::failing_once_after(steps);
+        let Ok(intake) = place.intake(disk, Approach::Hybrid) else { continue };
+        let _ = accept(&intake, &batch);
+        intake.rewind().or_else(|_| intake.rewind()).unwrap();
+        accept(&intake, &batch).or_else(|_| accept(&intake, &batch)).unwrap();
+        assert_eq!(place.handed_over(), 1, "step {steps} failed");
+        let posted = place.posted(ListKind::Contacts);
+        assert_eq!(posted.into_values().collect::<Vec<_>>(), [1], "step {steps} failed");
+        if !has_failed() {
+            assert!(steps > 15, "{steps} steps cannot be all");
+            return;
+        }
+    }
+}
