@@ -348,6 +348,30 @@ fn a_push_that_comes_again_after_its_id_was_forgotten_is_too_old() {
     assert!(account.forgotten > 0, "{account:?}");
 }
 
+/// Its own gateway gave it up when it came back: it had not heard that the adapter took it, and tells the origin nothing.
+#[test]
+fn a_batch_that_was_taken_and_given_up_before_the_gateway_heard_of_it_has_no_receipt() {
+    let account = goes_well(
+        "countries 3
+        push 826/1 x47 mix 9829
+        pull 826 826
+        kill 826 before 2
+        turn 21600
+        push 826/0 x3 mix 20476
+        receive 826/0",
+    );
+    assert!(account.accepted > 0, "{account:?}");
+}
+
+#[test]
+fn clocks_that_were_all_set_back_come_to_the_time_of_the_newest_key_list_again() {
+    goes_well(
+        "countries 2
+        back 826
+        back 250",
+    );
+}
+
 fn soak(minutes: &str) -> tokio::process::Command {
     let federation = Binaries::find().unwrap().federation;
     let mut command = tokio::process::Command::new(federation);

@@ -1,7 +1,7 @@
 //! What has happened, as far as it can be seen from outside of the gateways: what was pushed and answered, what lies
 //! in which stream since when, what was taken, acknowledged and purged. Says what each of them must then be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proto::day::Day;
 use proto::ids::{Authority, KeyId};
@@ -61,6 +61,8 @@ pub(super) struct Stream<T> {
     pub(super) purged: u64,
     /// Up to which number the reader had acknowledged, since when.
     acknowledged: Vec<(u64, u64)>,
+    /// Those that were purged before anybody acknowledged them. Nobody can tell any more whose they were.
+    given_up: BTreeSet<u64>,
 }
 
 /// One entry.
@@ -181,7 +183,7 @@ impl Ledger {
 
 impl<T> Default for Stream<T> {
     fn default() -> Self {
-        Self { entries: Vec::new(), purged: 0, acknowledged: Vec::new() }
+        Self { entries: Vec::new(), purged: 0, acknowledged: Vec::new(), given_up: BTreeSet::new() }
     }
 }
 
@@ -224,9 +226,17 @@ impl<T> Stream<T> {
                 let days = latest.saturating_sub(at) / (24 * HOUR);
                 return Err(format!("entry {number} was purged after {days} days, acknowledged {known:?}"));
             }
+            if known.is_none() {
+                self.given_up.insert(number);
+            }
         }
         self.purged = self.purged.max(first.saturating_sub(1));
         Ok(())
+    }
+
+    /// Whether an entry went before it was acknowledged.
+    pub(super) fn was_given_up(&self, number: u64) -> bool {
+        self.given_up.contains(&number)
     }
 
     /// The first entry that should be gone by now and is not.

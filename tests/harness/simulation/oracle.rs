@@ -206,8 +206,10 @@ impl World {
         let is_done = |number: u64| {
             let Some(Entry { what, .. }) = outbox.entry(number) else { return false };
             let Some(position) = what.position else { return false };
-            let taken = self.ledger.inboxes[&what.to].entry(position).and_then(|entry| entry.what.taken);
-            stage == Stage::Stored || taken.is_some()
+            let inbox = &self.ledger.inboxes[&what.to];
+            let taken = inbox.entry(position).and_then(|entry| entry.what.taken);
+            // What its gateway gave up before it heard that it was taken, it can tell no origin of.
+            stage == Stage::Stored || (taken.is_some() && !inbox.was_given_up(position))
         };
         debug_assert_eq!(by, way.1);
         let all_done = match stage {
