@@ -1,13 +1,14 @@
 //! Pushes that wait for the disk go there together: sealed to one batch for each destination, in one commit.
 //!
-//! A push that comes alone is sealed at once. Those that come while others are sealed and written wait until these
-//! are done, and then go all together: small pushes cost little under load, and wait for nobody without it.
+//! A push that comes alone is sealed at once. Those that come while others are sealed wait until these go to the
+//! disk, and are then sealed all together while the disk works: small pushes cost little under load, and wait for
+//! nobody without it.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{self, Arc, PoisonError};
 
 use proto::wire;
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::{Mutex, MutexGuard, OwnedSemaphorePermit, oneshot};
 use tracing::{Instrument, info};
 
 use super::ingest::PushError;
@@ -43,9 +44,11 @@ pub enum Kept {
 /// Where pushes wait.
 pub struct Gather {
     node: Arc<Node>,
-    waiting: Mutex<Vec<Waiting>>,
-    /// One group at a time is sealed and written: the more wait meanwhile, the less a batch costs each of them.
-    turn: tokio::sync::Mutex<()>,
+    waiting: sync::Mutex<Vec<Waiting>>,
+    /// One group at a time is sealed, until it is the one that is written: the more wait meanwhile, the less a batch
+    /// costs each of them.
+    sealing: Mutex<()>,
+    writing: Mutex<()>,
 }
 
 struct Waiting {
@@ -59,7 +62,8 @@ impl Gather {
     /// Gathers for this node.
     #[must_use]
     pub fn new(node: Arc<Node>) -> Arc<Self> {
-        Arc::new(Self { node, waiting: Mutex::default(), turn: tokio::sync::Mutex::default() })
+        let (waiting, sealing, writing) = Default::default();
+        Arc::new(Self { node, waiting, sealing, writing })
     }
 
     /// Keeps a push, with those that wait beside it. It is kept also if the caller goes.
@@ -72,18 +76,18 @@ impl Gather {
         answered.await.map_err(|_| PushError::Internal)?
     }
 
-    fn waiting(&self) -> MutexGuard<'_, Vec<Waiting>> {
+    fn waiting(&self) -> sync::MutexGuard<'_, Vec<Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn turn(&self) {
-        let _turn = self.turn.lock().await;
+        let sealing = self.sealing.lock().await;
         let group = self.group();
         if group.is_empty() {
             return;
         }
         let pushes: Vec<_> = group.iter().map(|waiting| waiting.push.clone()).collect();
-        let kept = self.keep_all(&pushes).await;
+        let kept = self.keep_all(&pushes, Some(sealing)).await;
         for (Waiting { answer, room, .. }, kept) in group.into_iter().zip(kept) {
             // Whoever has gone asks again some time, and then gets the answer that is kept.
             drop((answer.send(kept), room));
@@ -103,8 +107,12 @@ impl Gather {
     }
 
     /// Keeps pushes together or, if one of them may stand in the way of the others, each half of them by itself.
-    async fn keep_all(&self, pushes: &[Arc<Ready>]) -> Vec<Result<Kept, PushError>> {
-        match self.keep_together(pushes).await {
+    async fn keep_all(
+        &self,
+        pushes: &[Arc<Ready>],
+        sealing: Option<MutexGuard<'_, ()>>,
+    ) -> Vec<Result<Kept, PushError>> {
+        match self.keep_together(pushes, sealing).await {
             Ok(None) => pushes.iter().map(|push| Ok(Kept::Now(push.reply.clone()))).collect(),
             Ok(Some(before)) if pushes.len() == 1 => vec![Ok(Kept::Before(before))],
             Err(failed) if pushes.len() == 1 => vec![Err(failed)],
@@ -113,15 +121,19 @@ impl Gather {
             }
             Ok(Some(_)) | Err(_) => {
                 let (one, other) = pushes.split_at(pushes.len() / 2);
-                let mut kept = Box::pin(self.keep_all(one)).await;
-                kept.extend(Box::pin(self.keep_all(other)).await);
+                let mut kept = Box::pin(self.keep_all(one, None)).await;
+                kept.extend(Box::pin(self.keep_all(other, None)).await);
                 kept
             }
         }
     }
 
     /// Nothing if all are kept now; else what was answered to one of them that was kept before, and none is.
-    async fn keep_together(&self, pushes: &[Arc<Ready>]) -> Result<Option<Answered>, PushError> {
+    async fn keep_together(
+        &self,
+        pushes: &[Arc<Ready>],
+        sealing: Option<MutexGuard<'_, ()>>,
+    ) -> Result<Option<Answered>, PushError> {
         let (node, work) = (self.node.clone(), pushes.to_vec());
         // Off the runtime's threads: sealing takes up to some milliseconds.
         let seal = move || {
@@ -132,6 +144,9 @@ impl Gather {
         let sealed = tokio::task::spawn_blocking(move || span.in_scope(seal)).await;
         let batches = sealed.map_err(|_| PushError::Internal)??;
         let sizes: Vec<_> = batches.iter().map(|batch| (batch.country, batch.sealed.len())).collect();
+        let _writing = self.writing.lock().await;
+        // The next group is sealed while this one is written.
+        drop(sealing);
         let before = outbox::keep(&self.node, pushes, batches).await?;
         if before.is_none() {
             self.node.metrics.sealed(&sizes);
@@ -154,7 +169,7 @@ mod tests {
     use proto::ids::Authority;
     use proto::push::Push;
     use tokio::sync::Semaphore;
-    use tokio::task::JoinSet;
+    use tokio::task::JoinHandle;
 
     use super::*;
     use crate::fixture::{self, Fixture};
@@ -204,24 +219,39 @@ mod tests {
             self.ready_for("250/0", &self.key)
         }
 
-        /// Keeps pushes that all come while others are sealed and written. Gives what becomes of each.
-        async fn keep(&self, pushes: Vec<Ready>) -> Vec<Result<Kept, PushError>> {
-            let busy = self.gather.turn.lock().await;
-            let (mut calls, number) = (JoinSet::new(), pushes.len());
-            for (place, push) in pushes.into_iter().enumerate() {
-                let (gather, room) = (self.gather.clone(), self.room.clone().acquire_owned().await.unwrap());
-                calls.spawn(async move { (place, gather.keep(push, room).await) });
-                // One behind the other, so that their order is known.
-                while self.gather.waiting().len() <= place {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
+        /// Begins to keep a push.
+        fn begin(&self, push: Ready) -> JoinHandle<Result<Kept, PushError>> {
+            let (gather, room) = (self.gather.clone(), self.room.clone().try_acquire_owned().unwrap());
+            tokio::spawn(async move { gather.keep(push, room).await })
+        }
+
+        /// Begins to keep pushes while others are sealed: one behind the other, so that their order is known.
+        async fn queue(&self, pushes: Vec<Ready>) -> Vec<JoinHandle<Result<Kept, PushError>>> {
+            let mut begun = Vec::new();
+            for push in pushes {
+                begun.push(self.begin(push));
+                self.until(|gather| gather.waiting().len() == begun.len()).await;
             }
-            assert_eq!(self.gather.waiting().len(), number);
+            begun
+        }
+
+        async fn until(&self, so: impl Fn(&Gather) -> bool) {
+            while !so(&self.gather) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+
+        /// Keeps pushes that all come while others are sealed. Gives what becomes of each.
+        async fn keep(&self, pushes: Vec<Ready>) -> Vec<Result<Kept, PushError>> {
+            let busy = self.gather.sealing.lock().await;
+            let begun = self.queue(pushes).await;
             drop(busy);
-            let mut kept = calls.join_all().await;
-            kept.sort_by_key(|(place, _)| *place);
+            let mut kept = Vec::new();
+            for begun in begun {
+                kept.push(begun.await.unwrap());
+            }
             assert_eq!(self.room.available_permits(), 100);
-            kept.into_iter().map(|(_, kept)| kept).collect()
+            kept
         }
 
         async fn batches_for(&self, country: u16) -> u64 {
@@ -248,6 +278,22 @@ mod tests {
         for id in ids {
             assert!(world.fixture.node.store.once(&id).await.unwrap().is_some(), "each has its answer");
         }
+    }
+
+    #[tokio::test]
+    async fn one_group_is_sealed_while_another_is_written_and_what_comes_then_goes_together() {
+        let world = World::new();
+        let disk = world.gather.writing.lock().await;
+        let first = world.begin(world.ready());
+        // Whoever seals has taken along what waited.
+        world.until(|gather| gather.sealing.try_lock().is_err() && gather.waiting().is_empty()).await;
+        let behind = world.queue(vec![world.ready(), world.ready()]).await;
+        assert_eq!(world.batches_for(250).await, 0);
+        drop(disk);
+        for kept in [first].into_iter().chain(behind) {
+            assert!(matches!(kept.await.unwrap(), Ok(Kept::Now(_))));
+        }
+        assert_eq!(world.batches_for(250).await, 2);
     }
 
     #[tokio::test]
