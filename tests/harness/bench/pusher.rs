@@ -1,4 +1,5 @@
-//! The origin's adapter: makes reports out of nothing, and seals and pushes them as the real one does.
+//! The origin's adapter: seals and pushes as the real one does. What a backend hands over is made out of nothing, so
+//! that as little as can be of the cores goes into what no country does.
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,9 +9,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use country_adapter::Clock;
 use country_adapter::gateway::{CallError, Gateway};
-use country_adapter::publish::{Ingress, Sealer};
-use pki::seal::PublicKey;
+use country_adapter::publish::Ingress;
+use pki::seal::{self, PublicKey};
 use proto::ids::Authority;
+use proto::push::Draft;
 use proto::verdict::Verdict;
 use proto::wire;
 use tokio::sync::watch;
@@ -197,23 +199,20 @@ impl Pusher {
     }
 
     fn sealed(&self, number: u64, key: &PublicKey) -> Result<wire::PushRequest> {
-        let mut requests = Vec::with_capacity(1);
-        let mut sink = |push: country_adapter::publish::PendingPush| {
-            requests.push(push.request);
-            Ok(())
-        };
-        let mut sealer = Sealer::new(key, self.authority, &mut sink);
-        let mut casts = self.molds.iter().map(Mold::cast).collect::<Result<Vec<_>>>()?;
-        let several = casts.len();
+        let (mut draft, mut molds) = (Draft::default(), self.molds.clone());
+        let several = molds.len();
         for place in 0..self.push {
             let name = Name { push: number, place: u32::try_from(place)? };
-            let report = casts[place % several].report(name)?;
-            sealer.add(name.place, &report)?;
+            let (header, report) = molds[place % several].report(name);
+            ensure!(
+                draft.has_room(report.len()),
+                "{} reports of this length are more than a push takes",
+                self.push
+            );
+            draft.add(&header, report)?;
         }
-        sealer.finish()?;
-        let request = requests.pop().context("reports were sealed")?;
-        ensure!(requests.is_empty(), "{} reports of this length are more than a push takes", self.push);
-        Ok(request)
+        let (headers, body) = draft.into_parts();
+        Ok(seal::seal_push(key, self.authority, headers, body)?)
     }
 
     async fn answered(&self, request: wire::PushRequest) -> Result<wire::PushReply> {

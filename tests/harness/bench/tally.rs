@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use country_adapter::receive::ReadBatch;
+use foldhash::fast::RandomState;
 
 use super::message::{Account, Arrival};
 use super::tokens::{self, Name};
@@ -23,7 +24,7 @@ pub(super) struct Tally {
 struct Seen {
     account: Account,
     /// A bit for each token of a push.
-    pushes: HashMap<u64, Box<[u64]>>,
+    pushes: HashMap<u64, Box<[u64]>, RandomState>,
     /// While it is written down.
     arrivals: Option<Vec<Arrival>>,
 }

@@ -2,18 +2,19 @@
 
 use std::ops::RangeInclusive;
 
-use anyhow::{Context, Result, bail, ensure};
-use country_adapter::work::EncodedReport;
+use anyhow::{Context, Result, ensure};
 use proto::day::Day;
+use proto::header::EnvelopeHeader;
 use proto::ids::Authority;
-use proto::report::{self, Report, Token};
+use proto::report::Report;
 
 use crate::reports::Contact;
 
 /// The first payload code of operators' own: its tokens may have any length.
 const OWN: u8 = 0x08;
-/// Octets of a report that are not its token.
+/// Octets of a report that are not its token, and those of them that stand before it.
 const AROUND: usize = 29;
+const BEFORE: usize = 27;
 /// Octets of a name: the push's number, and the place in it.
 const NAME: usize = 12;
 
@@ -29,13 +30,11 @@ pub(super) struct Name {
     pub(super) place: u32,
 }
 
-/// A report for one authority, of the length that all are to have.
-pub(super) struct Mold(Vec<u8>);
-
-/// Makes reports out of a mold.
-pub(super) struct Cast<'a> {
-    contact: report::Contact<'a>,
-    token: Vec<u8>,
+/// A report for one authority, of the length that all are to have. A name makes it another one.
+#[derive(Clone)]
+pub(super) struct Mold {
+    header: EnvelopeHeader,
+    octets: Vec<u8>,
 }
 
 impl Mold {
@@ -46,28 +45,17 @@ impl Mold {
         let mut contact = Contact::simple(to, &token, day);
         contact.header[0] = OWN;
         let octets = contact.octets();
-        ensure!(
-            octets.len() == bytes && Report::decode(&octets).is_ok(),
-            "the report is not as it should be"
-        );
-        Ok(Self(octets))
+        ensure!(octets.len() == bytes, "a report has {} octets in place of {bytes}", octets.len());
+        let header = Report::decode(&octets)?.header();
+        Ok(Self { header, octets })
     }
 
-    /// For the reports of a push.
-    pub(super) fn cast(&self) -> Result<Cast<'_>> {
-        let Report::Contact(contact) = Report::decode(&self.0)? else { bail!("the report is no contact") };
-        Ok(Cast { contact, token: contact.token.octets().to_vec() })
-    }
-}
-
-impl Cast<'_> {
-    /// The report with this name.
-    pub(super) fn report(&mut self, name: Name) -> Result<EncodedReport> {
-        let (push, place) = self.token[..NAME].split_at_mut(8);
+    /// The report with this name, and its header.
+    pub(super) fn report(&mut self, name: Name) -> (EnvelopeHeader, &[u8]) {
+        let (push, place) = self.octets[BEFORE..][..NAME].split_at_mut(8);
         push.copy_from_slice(&name.push.to_be_bytes());
         place.copy_from_slice(&name.place.to_be_bytes());
-        let token = Token::new(self.contact.token.header(), &self.token)?;
-        Ok(EncodedReport::new(&Report::Contact(report::Contact { token, ..self.contact })))
+        (self.header, &self.octets)
     }
 }
 
@@ -88,11 +76,11 @@ mod tests {
     #[test]
     fn a_report_has_its_length_and_tells_its_name() {
         for bytes in [60, 200, 500, *BYTES.start(), *BYTES.end()] {
-            let mold = Mold::new(authority("250/0"), bytes, today()).unwrap();
+            let mut mold = Mold::new(authority("250/0"), bytes, today()).unwrap();
             let told = Name { push: 1 << 40, place: 4_999 };
-            let report = mold.cast().unwrap().report(told).unwrap();
-            assert_eq!(report.octets().len(), bytes);
-            assert_eq!(name(&Report::decode(report.octets()).unwrap()), Some(told));
+            let (header, octets) = mold.report(told);
+            let report = Report::decode(octets).unwrap();
+            assert_eq!((octets.len(), report.header(), name(&report)), (bytes, header, Some(told)));
         }
         assert!(Mold::new(authority("250/0"), BYTES.end() + 1, today()).is_err());
     }
