@@ -236,11 +236,10 @@ impl World {
 
     /// All clocks show the same again: the latest that one ever showed, as nobody takes what seems to come from the future.
     pub(super) fn align(&mut self) {
-        let clocks: BTreeMap<u16, u64> =
-            self.doors.iter().map(|(code, door)| (*code, door.clock.now())).collect();
         let latest = self.latest.values().copied().max().unwrap_or_default();
-        for (code, now) in clocks {
-            self.turn_one(code, i64::try_from(latest - now).unwrap_or_default());
+        for code in self.codes() {
+            let behind = latest.saturating_sub(self.now(code));
+            self.turn_one(code, i64::try_from(behind).unwrap_or_default());
         }
     }
 
