@@ -107,6 +107,8 @@ impl Gather {
     }
 
     /// Keeps pushes together or, if one of them may stand in the way of the others, each half of them by itself.
+    ///
+    /// The turn to seal ends with the first try: halves are few, and are sealed beside the group that follows.
     async fn keep_all(
         &self,
         pushes: &[Arc<Ready>],
@@ -144,10 +146,11 @@ impl Gather {
         let sealed = tokio::task::spawn_blocking(move || span.in_scope(seal)).await;
         let batches = sealed.map_err(|_| PushError::Internal)??;
         let sizes: Vec<_> = batches.iter().map(|batch| (batch.country, batch.sealed.len())).collect();
-        let _writing = self.writing.lock().await;
+        let writing = self.writing.lock().await;
         // The next group is sealed while this one is written.
         drop(sealing);
         let before = outbox::keep(&self.node, pushes, batches).await?;
+        drop(writing);
         if before.is_none() {
             self.node.metrics.sealed(&sizes);
             info!(pushes = pushes.len(), batches = sizes.len(), "batches kept");
