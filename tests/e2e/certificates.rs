@@ -26,8 +26,7 @@ async fn is_shut_out(doors: &Doors, certificate: &NodeCertificate, (reason, aler
     let counted = format!(
         "exchange_handshakes_failed_total{{listener=\"peers\",reason=\"{reason}\",alert=\"{alert}\"}}"
     );
-    let metrics = doors.metrics(826).await;
-    assert!(metrics.contains(&counted), "{counted} is not in {metrics}");
+    doors.shows(826, &counted).await;
 }
 
 fn french(doors: &Doors, issued: OffsetDateTime) -> NodeCertificate {
@@ -73,7 +72,7 @@ async fn a_caller_without_a_certificate_is_shut_out() {
     let line = pki::dial::channel(&address, Arc::new(tls)).unwrap();
     let refused = ExchangeClient::new(line).pull(PULL).await.expect_err("shut out");
     assert!(matches!(refused.code(), Code::Unavailable | Code::Unknown | Code::Cancelled), "{refused:?}");
-    assert!(doors.metrics(826).await.contains("reason=\"no_certificate\""));
+    doors.shows(826, "reason=\"no_certificate\"").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

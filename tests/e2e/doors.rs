@@ -303,6 +303,19 @@ impl Doors {
         stream.read_to_string(&mut text).await.unwrap();
         text
     }
+
+    /// Waits until a gateway's metrics show this. Whoever was refused may know so before it is counted.
+    pub(crate) async fn shows(&self, code: u16, what: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let metrics = self.metrics(code).await;
+            if metrics.contains(what) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{what} is not in {metrics}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
 }
 
 impl Door {

@@ -162,13 +162,7 @@ async fn a_peer_that_brings_more_than_its_quota_is_pulled_more_slowly_and_nothin
     let small = peers.replacen("kibibytes_per_second = 65536", "kibibytes_per_second = 8192", 1);
     assert_ne!(small, peers);
     doors.start_as(826, &format!("{backends}[quota.peer]{small}")).await;
-    let counted = "exchange_over_quota_total{caller=\"250\",what=\"octets stored\"}";
-    let told = async {
-        while !doors.metrics(826).await.contains(counted) {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, told).await.expect("the pause is counted");
+    doors.shows(826, "exchange_over_quota_total{caller=\"250\",what=\"octets stored\"}").await;
     let of_all = |text: &str| harness::admin::metric(text, "exchange_batches_total", &[("direction", "in")]);
     let arrived = async {
         while of_all(&doors.metrics(826).await) < pushes as f64 {

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
-use crate::doors::{Doors, PATIENCE};
+use crate::doors::Doors;
 
 /// What ails a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,14 +82,6 @@ async fn times(doors: &Doors, numbers: std::ops::Range<u8>) -> Vec<Duration> {
     times
 }
 
-async fn metric(doors: &Doors, line: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while !doors.metrics(826).await.contains(line) {
-        assert!(Instant::now() < deadline, "no {line} in {}", doors.metrics(826).await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
 // `federation flood` prints how much p99 differs; here the bound is wide, so that a busy machine fails nothing.
 #[tokio::test(flavor = "multi_thread")]
 async fn sick_peers_of_every_kind_delay_nobody_else() {
@@ -117,16 +109,16 @@ async fn a_peer_that_fails_in_a_row_is_left_alone_and_found_again() {
     let mut doors = Doors::closed(&["826/0", "826/1", "250/0"]);
     let sick = stand_in(&doors, 250, Ailment::NoHttp).await;
     doors.start(826).await;
-    metric(&doors, "exchange_circuit_state{peer=\"250\"} 2").await;
-    metric(&doors, "exchange_circuits_opened_total{peer=\"250\"}").await;
-    metric(&doors, "exchange_retries_total{peer=\"250\",call=\"pull\"}").await;
+    doors.shows(826, "exchange_circuit_state{peer=\"250\"} 2").await;
+    doors.shows(826, "exchange_circuits_opened_total{peer=\"250\"}").await;
+    doors.shows(826, "exchange_retries_total{peer=\"250\",call=\"pull\"}").await;
     sick.abort();
     // Its port is free when the task has ended.
     let port = doors.port(250);
     crate::doors::until("the port is free", || std::net::TcpListener::bind(("127.0.0.1", port)).is_ok())
         .await;
     doors.start(250).await;
-    metric(&doors, "exchange_circuit_state{peer=\"250\"} 0").await;
+    doors.shows(826, "exchange_circuit_state{peer=\"250\"} 0").await;
     doors.publish_keys().await;
     assert_eq!(doors.push("826/1", &[("250/0", 1)]).await, [Verdict::Accepted]);
     doors.delivered("250/0", 1).await;
