@@ -7,7 +7,7 @@ use std::time::Duration;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
-use pki::tls::{self, PeerCertificate};
+use pki::tls::{self, Line, PeerCertificate};
 use proto::ids::CountryCode;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -161,10 +161,10 @@ impl Acceptor {
         self.serve(stream, certificate, stop).await;
     }
 
-    async fn handshake(&self, stream: TcpStream) -> Option<(TlsStream<TcpStream>, Arc<PeerCertificate>)> {
-        stream.set_nodelay(true).ok()?;
+    async fn handshake(&self, stream: TcpStream) -> Option<(TlsStream<Line>, Arc<PeerCertificate>)> {
+        let line = tls::line(stream).ok()?;
         let config = self.config.borrow().clone();
-        let stream = match TlsAcceptor::from(config).accept(stream).await {
+        let stream = match TlsAcceptor::from(config).accept(line).await {
             Ok(stream) => stream,
             Err(cause) => {
                 let failure = Failure::of(&cause);
@@ -180,7 +180,7 @@ impl Acceptor {
 
     async fn serve(
         &self,
-        stream: TlsStream<TcpStream>,
+        stream: TlsStream<Line>,
         certificate: Arc<PeerCertificate>,
         stop: CancellationToken,
     ) {

@@ -10,7 +10,10 @@ use rustls_pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 use tonic::transport::{Channel, Endpoint, Uri};
+
+use crate::tls::{Line, line};
 
 /// Flow-control windows that keep a long line full: one stream, and the connection.
 const STREAM_WINDOW: u32 = 4 * 1024 * 1024;
@@ -47,18 +50,14 @@ pub fn channel(endpoint: &str, tls: Arc<ClientConfig>) -> Result<Channel, tonic:
     })))
 }
 
-async fn connect(
-    uri: Uri,
-    tls: TlsConnector,
-) -> io::Result<TokioIo<tokio_rustls::client::TlsStream<TcpStream>>> {
+async fn connect(uri: Uri, tls: TlsConnector) -> io::Result<TokioIo<TlsStream<Line>>> {
     let invalid =
         |what: &str| io::Error::new(io::ErrorKind::InvalidInput, format!("the endpoint has no {what}"));
     let host = uri.host().ok_or_else(|| invalid("host"))?.trim_matches(['[', ']']);
     let port = uri.port_u16().ok_or_else(|| invalid("port"))?;
     let name = ServerName::try_from(host.to_owned()).map_err(|_| invalid("valid host name"))?;
-    let tcp = TcpStream::connect((host, port)).await?;
-    tcp.set_nodelay(true)?;
-    Ok(TokioIo::new(tls.connect(name, tcp).await?))
+    let line = line(TcpStream::connect((host, port)).await?)?;
+    Ok(TokioIo::new(tls.connect(name, line).await?))
 }
 
 fn took_too_long() -> io::Error {

@@ -3,6 +3,7 @@
 //! A caller's country and role are what its certificate's name AND its chain say: the name picks the country, and
 //! only that country's own certificate authority, pinned in the trust list, may have signed it (invariant 4).
 
+mod line;
 mod name;
 mod verifiers;
 
@@ -16,6 +17,7 @@ use rustls::server::danger::ClientCertVerifier;
 use rustls::{ClientConfig, ServerConfig, version};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, UnixTime};
 
+pub use line::{Line, line};
 pub(crate) use name::canonical_serial;
 pub use name::{BadCertificate, Identity, NotAdmitted, PeerCertificate, Role, not_after};
 use verifiers::{ClientVerifier, ServerVerifier};
