@@ -94,10 +94,14 @@ impl Ingest {
         let opening = self.opening.clone().acquire_owned().await.map_err(|_| PushError::Internal)?;
         drop(waits);
         let (id, digest) = (outbox::once_id(pusher, &push.id), digest(&push, pusher));
-        if let Some(before) = self.node.store.once(&id).await? {
-            return earlier(digest, &before);
-        }
-        let (sorted, room) = self.sort(pusher, push, (room, opening)).await?;
+        let (sorted, room) = match self.sort(pusher, push, (room, opening)).await {
+            Ok(sorted) => sorted,
+            // One that was kept before is answered as it was then, though its key may be retired by now.
+            Err(refused) => {
+                let before = self.node.store.once(&id).await?;
+                return before.map_or(Err(refused), |before| earlier(digest, &before));
+            }
+        };
         let (verdicts, reply) = (sorted.verdicts.clone(), outbox::reply(&sorted));
         match self.gather.keep(Ready { sorted, reply, id, digest }, room).await? {
             Kept::Before(before) => earlier(digest, &before),
@@ -236,6 +240,26 @@ mod tests {
         draft.add(&header, &[7; 40]).unwrap();
         let (headers, body) = draft.into_parts();
         Push::parse(seal_push(node.ingress.all()[0].public(), pusher, headers, body).unwrap()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_push_that_was_kept_is_answered_as_it_was_then_though_it_opens_no_more() {
+        let fixture = fixture::node();
+        let (ingest, pusher) = (Ingest::new(fixture.node.clone()), "826/1".parse().unwrap());
+        let unopenable = |mut push: Push| {
+            let mut sealed = push.sealed.to_vec();
+            sealed[0] ^= 1;
+            push.sealed = sealed.into();
+            push
+        };
+        let (kept, new) = (push(&fixture.node, pusher), push(&fixture.node, pusher));
+        let answer = ingest.accept(pusher, kept.clone()).await.unwrap();
+        assert_eq!(ingest.accept(pusher, unopenable(kept.clone())).await.unwrap(), answer);
+        let refused = ingest.accept(pusher, unopenable(new.clone())).await;
+        assert!(matches!(refused, Err(PushError::Refused(sort::Refused::DoesNotOpen(_)))), "{refused:?}");
+        let mut other = new;
+        other.id = kept.id;
+        assert!(matches!(ingest.accept(pusher, other).await, Err(PushError::IdReused)));
     }
 
     #[tokio::test]
