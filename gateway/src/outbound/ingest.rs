@@ -22,7 +22,7 @@ use super::route::Routes;
 use super::sort::{self, Desk, Sorted};
 use crate::node::Node;
 use crate::status;
-use crate::store::{Answered, StoreError};
+use crate::store::{Answered, OnceId, StoreError};
 
 /// How long the gateway's own list of ingress keys is good for, in seconds: adapters ask again well before.
 const INGRESS_LIST_SECONDS: u64 = 7 * 86_400;
@@ -94,24 +94,35 @@ impl Ingest {
         let opening = self.opening.clone().acquire_owned().await.map_err(|_| PushError::Internal)?;
         drop(waits);
         let (id, digest) = (outbox::once_id(pusher, &push.id), digest(&push, pusher));
-        let (sorted, room) = match self.sort(pusher, push, (room, opening)).await {
-            Ok(sorted) => sorted,
-            // One that was kept before is answered as it was then, though its key may be retired by now.
-            Err(refused) => {
+        match self.keep(pusher, push, (id.clone(), digest), (room, opening)).await {
+            Ok(Kept::Now(reply)) => Ok(reply),
+            Ok(Kept::Before(before)) => earlier(digest, &before),
+            // One that was kept before is answered as it was then, whatever stands in its way: its key may be retired by
+            // now, or the store full.
+            Err(failed) => {
                 let before = self.node.store.once(&id).await?;
-                return before.map_or(Err(refused), |before| earlier(digest, &before));
-            }
-        };
-        let (verdicts, reply) = (sorted.verdicts.clone(), outbox::reply(&sorted));
-        match self.gather.keep(Ready { sorted, reply, id, digest }, room).await? {
-            Kept::Before(before) => earlier(digest, &before),
-            Kept::Now(reply) => {
-                self.node.metrics.pushed(&verdicts);
-                let accepted = verdicts.iter().filter(|verdict| **verdict == Verdict::Accepted).count();
-                info!(envelopes = verdicts.len(), accepted, "push kept");
-                Ok(reply)
+                before.map_or(Err(failed), |before| earlier(digest, &before))
             }
         }
+    }
+
+    /// Opens, checks and keeps a push, if it is new.
+    async fn keep(
+        &self,
+        pusher: Authority,
+        push: Push,
+        (id, digest): (OnceId, [u8; 32]),
+        permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
+    ) -> Result<Kept, PushError> {
+        let (sorted, room) = self.sort(pusher, push, permits).await?;
+        let (verdicts, reply) = (sorted.verdicts.clone(), outbox::reply(&sorted));
+        let kept = self.gather.keep(Ready { sorted, reply, id, digest }, room).await?;
+        if matches!(kept, Kept::Now(_)) {
+            self.node.metrics.pushed(&verdicts);
+            let accepted = verdicts.iter().filter(|verdict| **verdict == Verdict::Accepted).count();
+            info!(envelopes = verdicts.len(), accepted, "push kept");
+        }
+        Ok(kept)
     }
 
     /// Off the runtime's threads: opening takes up to some milliseconds.
