@@ -150,7 +150,7 @@ impl From<PushError> for Status {
     fn from(failed: PushError) -> Self {
         let message = failed.to_string();
         match failed {
-            PushError::AnswerDamaged => status(Code::AlreadyExists, "ANSWER_DAMAGED", message),
+            PushError::AnswerDamaged { .. } => status(Code::AlreadyExists, "ANSWER_DAMAGED", message),
             PushError::IdReused => status(Code::AlreadyExists, "PUSH_ID_REUSED", message),
             PushError::Refused(Refused::UnknownIngressKey(_)) => {
                 status(Code::FailedPrecondition, "UNKNOWN_INGRESS_KEY", message)

@@ -55,7 +55,10 @@ pub enum PushError {
     #[error(
         "this push was kept before and goes out, but its answer is damaged; do not publish its reports again"
     )]
-    AnswerDamaged,
+    AnswerDamaged {
+        /// Where it lies, for the log.
+        place: String,
+    },
     /// The store.
     #[error(transparent)]
     Store(StoreError),
@@ -68,10 +71,7 @@ impl From<StoreError> for PushError {
     fn from(failed: StoreError) -> Self {
         match failed {
             // Reading an earlier answer is all that a push reads of what was kept.
-            StoreError::Corrupt { what } => {
-                error!(place = what, "the kept answer of a push is damaged; its adapter sets the push aside");
-                Self::AnswerDamaged
-            }
+            StoreError::Corrupt { what } => Self::AnswerDamaged { place: what },
             failed => Self::Store(failed),
         }
     }
@@ -97,6 +97,7 @@ impl Ingest {
         match self.keep(pusher, push, (id.clone(), digest), (room, opening)).await {
             Ok(Kept::Now(reply)) => Ok(reply),
             Ok(Kept::Before(before)) => earlier(digest, &before),
+            Err(PushError::AnswerDamaged { place }) => Err(PushError::AnswerDamaged { place }),
             // One that was kept before is answered as it was then, whatever stands in its way: its key may be retired by
             // now, or the store full.
             Err(failed) => {
@@ -181,8 +182,10 @@ impl wire::ingest_server::Ingest for Ingest {
         self.node.counted(&pusher, self.node.backends.reports(pusher, push.envelopes()))?;
         self.node.counted(&pusher, self.node.backends.octets(pusher, push.sealed.len()))?;
         let span = info_span!("push", %pusher, id = %push.id);
-        let reply = self.accept(pusher, push).instrument(span).await;
-        if matches!(reply, Err(PushError::AnswerDamaged)) {
+        let reply = self.accept(pusher, push).instrument(span.clone()).await;
+        if let Err(PushError::AnswerDamaged { place }) = &reply {
+            let _push = span.enter();
+            error!(place, "the kept answer of a push is damaged; its adapter sets the push aside");
             self.node.metrics.damaged("answer");
         }
         Ok(Response::new(reply?))
@@ -241,8 +244,12 @@ mod tests {
     use proto::header::EnvelopeHeader;
     use proto::push::Draft;
 
+    use tokio_util::sync::CancellationToken;
+
     use super::*;
+    use crate::clock::Clock;
     use crate::fixture;
+    use crate::prepare::prepare;
 
     /// A push of one report that is none: that is a verdict, too.
     fn push(node: &Node, pusher: Authority) -> Push {
@@ -274,6 +281,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_push_that_was_kept_is_answered_as_it_was_then_though_the_disk_is_full_by_now() {
+        let (_folder, mut config) = fixture::config(None, |config| config);
+        let pusher = "826/1".parse().unwrap();
+        let node = async |config| {
+            let prepared = prepare(config, Clock::default(), CancellationToken::new()).await;
+            Arc::new(prepared.unwrap().0)
+        };
+        let before = node(config.clone()).await;
+        let (kept, new) = (push(&before, pusher), push(&before, pusher));
+        let answer = Ingest::new(before.clone()).accept(pusher, kept.clone()).await.unwrap();
+        before.store.close().await.unwrap();
+        drop(before);
+        config.limits.free_disk_bytes = u64::MAX;
+        let full = Ingest::new(node(config).await);
+        let refused = full.accept(pusher, new).await;
+        assert!(matches!(refused, Err(PushError::Store(StoreError::Full { .. }))), "{refused:?}");
+        assert_eq!(full.accept(pusher, kept).await.unwrap(), answer);
+    }
+
+    #[tokio::test]
     async fn a_push_whose_kept_answer_is_damaged_is_told_so_for_good() {
         let fixture = fixture::node();
         let (ingest, pusher) = (Ingest::new(fixture.node.clone()), "826/1".parse().unwrap());
@@ -288,7 +315,7 @@ mod tests {
         octets[at + id.octets().len()] ^= 1;
         fs::write(&segment, octets).unwrap();
         let refused = ingest.accept(pusher, bad).await;
-        assert!(matches!(refused, Err(PushError::AnswerDamaged)), "{refused:?}");
+        assert!(matches!(refused, Err(PushError::AnswerDamaged { .. })), "{refused:?}");
         let status = Status::from(refused.unwrap_err());
         assert_eq!(
             (status.code(), &*status::reason(&status)),
