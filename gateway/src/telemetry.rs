@@ -173,8 +173,12 @@ impl Metrics {
     /// Counts a push that was kept.
     pub fn pushed(&self, verdicts: &[Verdict]) {
         self.pushes.inc();
+        let mut counts = [0; Verdict::ALL.len() + 1];
+        for verdict in verdicts {
+            counts[usize::from(verdict.number())] += 1;
+        }
         for verdict in Verdict::ALL {
-            let count = verdicts.iter().filter(|given| **given == verdict).count() as u64;
+            let count = counts[usize::from(verdict.number())];
             if count > 0 {
                 self.envelopes.get_or_create(&labels::Verdict { verdict: verdict.name() }).inc_by(count);
             }
