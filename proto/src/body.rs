@@ -61,6 +61,7 @@ impl<'a> Reports<'a> {
         Self { reader: Reader::new("batch body", body), padding: Padding::Zeros, done: false }
     }
 
+    #[inline]
     fn read(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         if self.reader.is_done() || self.is_padding()? {
             return Ok(None);
@@ -71,6 +72,7 @@ impl<'a> Reports<'a> {
     }
 
     // No report is empty, so a length of zero begins the padding.
+    #[inline]
     fn is_padding(&self) -> Result<bool, Malformed> {
         let rest = self.reader.rest();
         if self.padding == Padding::None || rest.iter().take(2).any(|octet| *octet != 0) {
@@ -86,6 +88,7 @@ impl<'a> Reports<'a> {
 impl<'a> Iterator for Reports<'a> {
     type Item = Result<&'a [u8], Malformed>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.done {
             return None;
@@ -96,6 +99,7 @@ impl<'a> Iterator for Reports<'a> {
     }
 }
 
+#[inline]
 fn check_report(report: &[u8]) -> Result<(), Malformed> {
     if report.is_empty() || report.len() > limits::REPORT_LEN {
         return Err(Malformed::Bounds {

@@ -38,6 +38,7 @@ impl EnvelopeHeader {
         Ok(header)
     }
 
+    #[inline]
     pub(crate) fn read(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let code = reader.u8()?;
         let authority = match registry::assignment(code)? {

@@ -3,6 +3,9 @@
 use crate::malformed::Malformed;
 
 /// What is left of some octets from outside, and what they are called in errors.
+///
+/// These functions, and those that read a report with them, are inlined: a `Result` with a [`Malformed`] is handed over
+/// in memory, which takes longer than to read a field.
 pub struct Reader<'a> {
     what: &'static str,
     rest: &'a [u8],
@@ -11,11 +14,13 @@ pub struct Reader<'a> {
 impl<'a> Reader<'a> {
     /// Begins at the first octet of `what`.
     #[must_use]
+    #[inline]
     pub fn new(what: &'static str, octets: &'a [u8]) -> Self {
         Self { what, rest: octets }
     }
 
     /// The next `len` octets.
+    #[inline]
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
         let (taken, rest) = self
             .rest
@@ -26,22 +31,26 @@ impl<'a> Reader<'a> {
     }
 
     /// The next `N` octets.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
         let taken = self.take(N)?;
         Ok(<[u8; N]>::try_from(taken).expect("take gives as many octets as were asked for"))
     }
 
     /// The next octet.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, Malformed> {
         self.array::<1>().map(|[octet]| octet)
     }
 
     /// The next two octets.
+    #[inline]
     pub fn u16(&mut self) -> Result<u16, Malformed> {
         self.array().map(u16::from_be_bytes)
     }
 
     /// The next four octets.
+    #[inline]
     pub fn u32(&mut self) -> Result<u32, Malformed> {
         self.array().map(u32::from_be_bytes)
     }
@@ -52,6 +61,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A `u16` length and as many octets.
+    #[inline]
     pub fn framed(&mut self) -> Result<&'a [u8], Malformed> {
         let len = self.u16()?;
         self.take(usize::from(len))
@@ -59,17 +69,20 @@ impl<'a> Reader<'a> {
 
     /// Whether everything was read.
     #[must_use]
+    #[inline]
     pub fn is_done(&self) -> bool {
         self.rest.is_empty()
     }
 
     /// What was not read yet.
     #[must_use]
+    #[inline]
     pub fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
     /// Nothing may be left.
+    #[inline]
     pub fn finish(self) -> Result<(), Malformed> {
         if self.is_done() {
             return Ok(());

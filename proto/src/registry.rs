@@ -79,6 +79,7 @@ const FAMILIES: [RangeInclusive<u8>; 8] =
     [0x10..=0x17, 0x20..=0x27, 0x30..=0x37, 0x80..=0x87, 0x88..=0x8f, 0x90..=0x97, 0x98..=0x9f, 0xa0..=0xa7];
 
 /// Finds what a code means.
+#[inline]
 pub fn assignment(code: u8) -> Result<&'static Assignment, Malformed> {
     ASSIGNMENTS.iter().find(|assigned| assigned.codes.contains(&code)).ok_or_else(|| {
         let known = FAMILIES.iter().any(|family| family.contains(&code));
@@ -92,6 +93,7 @@ pub fn assignment(code: u8) -> Result<&'static Assignment, Malformed> {
 impl Assignment {
     /// Whether the four routing octets are one opaque number instead of country and state.
     #[must_use]
+    #[inline]
     pub fn is_opaque(&self) -> bool {
         self.family == Family::CustomOpaque
     }
@@ -106,6 +108,7 @@ impl Assignment {
     }
 
     /// Checks the token inside a report in the same way.
+    #[inline]
     pub fn check_token(&self, token: &[u8]) -> Result<(), Malformed> {
         check_length("token", token.len(), &self.token)?;
         match self.family {
@@ -115,6 +118,7 @@ impl Assignment {
     }
 }
 
+#[inline]
 fn check_length(field: &'static str, is: usize, allowed: &RangeInclusive<usize>) -> Result<(), Malformed> {
     if allowed.contains(&is) {
         return Ok(());
@@ -123,6 +127,7 @@ fn check_length(field: &'static str, is: usize, allowed: &RangeInclusive<usize>)
 }
 
 // Phones of the reference libraries advertise zeros once their 2,000 days are over; they name nobody.
+#[inline]
 fn check_identifier(identifier: &[u8]) -> Result<(), Malformed> {
     if identifier.iter().all(|octet| *octet == 0) {
         return Err(Malformed::AllZero { field: "contact identifier" });

@@ -47,6 +47,7 @@ pub enum Leaving {
 
 impl<'a> ExtendedData<'a> {
     /// Checks every section: whole, not empty, once each, of its code's type. Allocates nothing.
+    #[inline]
     pub fn parse(octets: &'a [u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new("extended data", octets);
         let mut seen = CodeSet::default();
@@ -69,6 +70,7 @@ impl<'a> ExtendedData<'a> {
 
     /// The sections in their order.
     #[must_use]
+    #[inline]
     pub fn sections(&self) -> Sections<'a> {
         Sections(Reader::new("extended data", self.0))
     }
@@ -96,6 +98,7 @@ impl<'a> ExtendedData<'a> {
     }
 
     /// The same data if all of it may go to this recipient; [`Malformed::Forbidden`] names the first that may not.
+    #[inline]
     pub fn leaving(self, to: Recipient) -> Result<LeavingData<'a>, Malformed> {
         match self.sections().find(|section| !leaving(section.code).permits(to)) {
             None => Ok(LeavingData(self)),
@@ -131,6 +134,7 @@ impl<'a> LeavingData<'a> {
 }
 
 impl<'a> Section<'a> {
+    #[inline]
     fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let (code, len) = (reader.u8()?, reader.u8()?);
         let refused = |reason| Malformed::Section { code, reason };
@@ -148,6 +152,7 @@ impl<'a> Section<'a> {
         out.extend_from_slice(self.value);
     }
 
+    #[inline]
     fn check(&self) -> Result<(), Malformed> {
         match layout(self.code) {
             Layout::Octets { allowed, must } if !allowed.contains(&self.value.len()) => {
@@ -194,6 +199,7 @@ pub struct Sections<'a>(Reader<'a>);
 impl<'a> Iterator for Sections<'a> {
     type Item = Section<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Section<'a>> {
         // Parsed once already: an error here is the end.
         Section::read(&mut self.0).ok()

@@ -41,6 +41,7 @@ pub struct Token<'a> {
 
 impl<'a> Token<'a> {
     /// Checks the octets against the registry's bounds for the header's payload code.
+    #[inline]
     pub fn new(header: EnvelopeHeader, octets: &'a [u8]) -> Result<Self, Malformed> {
         header.assignment().check_token(octets)?;
         Ok(Self { header, octets })
@@ -66,6 +67,7 @@ impl fmt::Debug for Token<'_> {
 }
 
 impl<'a> Contact<'a> {
+    #[inline]
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let header = EnvelopeHeader::read(reader)?;
         let day = Day::new(reader.u16()?);

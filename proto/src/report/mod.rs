@@ -56,6 +56,7 @@ impl<'a> Report<'a> {
     const DIAGNOSIS_KEY: u8 = 2;
 
     /// Reads a whole report of at most 2,048 octets.
+    #[inline]
     pub fn decode(octets: &'a [u8]) -> Result<Self, Malformed> {
         if octets.len() > limits::REPORT_LEN {
             let (least, most) = (1, limits::REPORT_LEN);
@@ -67,6 +68,7 @@ impl<'a> Report<'a> {
         Ok(report)
     }
 
+    #[inline]
     fn read(reader: &mut Reader<'a>) -> Result<Self, Malformed> {
         let (kind, version) = (reader.u8()?, reader.u8()?);
         if !(Self::CONTACT..=Self::DIAGNOSIS_KEY).contains(&kind) {
