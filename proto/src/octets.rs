@@ -22,10 +22,8 @@ impl<'a> Reader<'a> {
     /// The next `len` octets.
     #[inline]
     pub fn take(&mut self, len: usize) -> Result<&'a [u8], Malformed> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(Malformed::Truncated { what: self.what, missing: len.saturating_sub(self.rest.len()) })?;
+        let short = || Malformed::Truncated { what: self.what, missing: len.saturating_sub(self.rest.len()) };
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or_else(short)?;
         self.rest = rest;
         Ok(taken)
     }

@@ -110,8 +110,9 @@ pub fn sort(push: &Push, pusher: Authority, desk: &Desk<'_>) -> Result<Sorted, R
     let text = key.open_push(push, pusher).map_err(Refused::DoesNotOpen)?;
     let mut sorting = Sorting::new(desk, pusher, push.envelopes());
     let (mut reports, mut end) = (Reports::of_push(&text), 0);
+    let short = || Err(Malformed::Truncated { what: "push body", missing: 1 });
     for header in push.headers() {
-        let report = reports.next().unwrap_or(Err(Malformed::Truncated { what: "push body", missing: 1 }));
+        let report = reports.next().unwrap_or_else(short);
         let report = report.map_err(|reason| Refused::Mismatch { reason })?;
         end += body::framed_len(report.len());
         sorting.add(header, report, end - report.len()..end)?;
