@@ -173,6 +173,7 @@ impl Metrics {
     /// Counts a push that was kept.
     pub fn pushed(&self, verdicts: &[Verdict]) {
         self.pushes.inc();
+        // By their numbers, which begin at 1.
         let mut counts = [0; Verdict::ALL.len() + 1];
         for verdict in verdicts {
             counts[usize::from(verdict.number())] += 1;

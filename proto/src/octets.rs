@@ -4,7 +4,7 @@ use crate::malformed::Malformed;
 
 /// What is left of some octets from outside, and what they are called in errors.
 ///
-/// These functions, and those that read a report with them, are inlined: a `Result` with a [`Malformed`] is handed over
+/// Its functions, and those that read a report with them, are inlined: a `Result` with a [`Malformed`] is handed over
 /// in memory, which takes longer than to read a field.
 pub struct Reader<'a> {
     what: &'static str,

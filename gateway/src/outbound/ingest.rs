@@ -243,7 +243,6 @@ mod tests {
     use pki::seal::seal_push;
     use proto::header::EnvelopeHeader;
     use proto::push::Draft;
-
     use tokio_util::sync::CancellationToken;
 
     use super::*;
