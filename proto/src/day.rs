@@ -54,7 +54,7 @@ impl Day {
     fn of_civil(civil: Civil) -> Option<Self> {
         // Years begin in March here, so that a leap day is the last of its year.
         let year = if civil.month <= 2 { civil.year.checked_sub(1)? } else { civil.year };
-        let day_of_year = (153 * ((civil.month + 9) % 12) + 2) / 5 + civil.day - 1;
+        let day_of_year = (153 * ((civil.month + 9) % 12) + 2) / 5 + civil.day.checked_sub(1)?;
         let since_zero = year * 365 + year / 4 - year / 100 + year / 400 + day_of_year;
         let day = u16::try_from(since_zero.checked_sub(Civil::DAYS_BEFORE_1970)?).ok().map(Self)?;
         // Reading it back catches the 31st of a month with 30 days, month 13 and day 0.
@@ -150,12 +150,27 @@ mod tests {
     }
 
     #[test]
+    fn of_all_that_has_the_form_of_a_date_only_what_reads_back_is_one() {
+        for (year, month, day) in [0, 1969, 1970, 2024, 2149, 9999]
+            .into_iter()
+            .flat_map(|year| (0..100).flat_map(move |month| (0..100).map(move |day| (year, month, day))))
+        {
+            let text = format!("{year:04}-{month:02}-{day:02}");
+            if let Ok(parsed) = text.parse::<Day>() {
+                assert_eq!(parsed.to_string(), text);
+            }
+        }
+    }
+
+    #[test]
     fn a_date_that_no_calendar_has_is_refused() {
         for text in [
             "2026-02-29",
             "2026-13-01",
             "2026-00-10",
             "2026-01-00",
+            "2026-03-00",
+            "2026-15-00",
             "2026-04-31",
             "1969-12-31",
             "2149-06-07",
