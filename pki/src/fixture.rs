@@ -23,6 +23,7 @@ use crate::ca::{self, CertificateAuthority, Issued, Order};
 use crate::csr::{self, Request};
 use crate::keyfile::{Algorithm, KeyFile, Protection};
 use crate::pubfile::PublicFile;
+use crate::seal::{PrivateKey, PublicKey, Suite};
 use crate::secret::Secret;
 use crate::sign::SigningKey;
 use crate::tls::{NodeCertificate, Role};
@@ -205,6 +206,15 @@ pub fn report(authority: Authority, octets: usize, number: u64) -> (EnvelopeHead
     Report::Contact(contact).encode(&mut out);
     assert_eq!(out.len(), octets);
     (header, out)
+}
+
+/// A key to which nothing can be sealed, as no list has one: its part for X25519 is a point of small order.
+#[must_use]
+pub fn unsealable_key() -> PublicKey {
+    let key = PrivateKey::parse(Suite::XWing, &PrivateKey::generate(Suite::XWing)).unwrap();
+    let mut octets = key.public().octets().to_vec();
+    octets[1_184..].fill(0);
+    PublicKey::unchecked(Suite::XWing, &octets).unwrap()
 }
 
 fn country(folder: &Path, code: CountryCode) -> Country {

@@ -185,13 +185,6 @@ mod tests {
         PrivateKey::parse(suite, &PrivateKey::generate(suite)).unwrap().public().clone()
     }
 
-    /// Parses, and nothing can be sealed to it: its part for X25519 is a point of small order.
-    fn bad_key() -> PublicKey {
-        let mut octets = key().octets().to_vec();
-        octets[1_184..].fill(0);
-        PublicKey::parse(Suite::XWing, &octets).unwrap()
-    }
-
     struct World {
         fixture: Fixture,
         gather: Arc<Gather>,
@@ -325,7 +318,7 @@ mod tests {
     #[tokio::test]
     async fn a_push_that_cannot_be_sealed_fails_alone() {
         let world = World::new();
-        let bad = world.ready_for("826/1", &bad_key());
+        let bad = world.ready_for("826/1", &pki::fixture::unsealable_key());
         let kept = world.keep(vec![world.ready(), bad, world.ready()]).await;
         assert!(matches!(kept[..], [Ok(Kept::Now(_)), Err(PushError::Refused(_)), Ok(Kept::Now(_))]));
         assert_eq!((world.batches_for(250).await, world.batches_for(826).await), (2, 0));

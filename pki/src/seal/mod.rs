@@ -121,8 +121,16 @@ enum Public {
 }
 
 impl PublicKey {
-    /// Takes the octets that RFC 9180's `SerializePublicKey` gives: 1,216, 65 or 32 of them.
+    /// Takes the octets that RFC 9180's `SerializePublicKey` gives: 1,216, 65 or 32 of them. Refuses a key to which
+    /// nothing can be sealed, such as a point of small order (section 7.1.4): one in force would hold up each push that
+    /// has something for it.
     pub fn parse(suite: Suite, octets: &[u8]) -> Result<Self, SealError> {
+        let key = Self::unchecked(suite, octets)?;
+        key.seal(&[], &[], &mut Vec::new()).map_err(|_| SealError::Key(suite))?;
+        Ok(key)
+    }
+
+    pub(crate) fn unchecked(suite: Suite, octets: &[u8]) -> Result<Self, SealError> {
         let wrong = |_| SealError::Key(suite);
         let key = match suite {
             Suite::XWing => Public::XWing(Box::new(Deserializable::from_bytes(octets).map_err(wrong)?)),
@@ -202,7 +210,7 @@ impl PrivateKey {
                 (Private::X25519(key), public)
             }
         };
-        Ok(Self { public: PublicKey::parse(suite, &public)?, key })
+        Ok(Self { public: PublicKey::unchecked(suite, &public)?, key })
     }
 
     /// A fresh key's octets, for a key file.

@@ -88,6 +88,16 @@ fn a_key_of_the_wrong_length_is_refused() {
     assert_eq!(PublicKey::parse(Suite::P256, &off_curve).err(), Some(SealError::Key(Suite::P256)));
 }
 
+#[test]
+fn a_key_to_which_nothing_can_be_sealed_is_refused() {
+    for suite in [Suite::XWing, Suite::X25519] {
+        let mut octets = key(suite).public().octets().to_vec();
+        let x25519 = octets.len() - 32;
+        octets[x25519..].fill(0);
+        assert_eq!(PublicKey::parse(suite, &octets).err(), Some(SealError::Key(suite)));
+    }
+}
+
 // Invariant 1: the header is the AAD.
 #[test]
 fn an_edited_route_cannot_be_opened() {
