@@ -204,7 +204,7 @@ impl Pull {
         let origin = trust.country(self.origin).filter(|country| country.status == Status::Active);
         let origin = origin.ok_or(PullError::NotActive)?;
         let (own, now) = (self.node.country, self.node.clock.now());
-        let mut verified = Vec::with_capacity(batches.len());
+        let mut verified = Vec::new();
         for batch in batches {
             let expected = Expected { origin, own, trust, cursor, now };
             let parsed = SignedBatch::parse(batch.clone()).map_err(Refused::Malformed);
