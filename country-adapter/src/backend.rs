@@ -95,6 +95,9 @@ pub enum BackendError {
         /// Why.
         source: io::Error,
     },
+    /// A defect of this software that a piece of work sets off.
+    #[error("a defect of this software was set off; the log says where, please report it")]
+    Defect,
     /// A state file that this software did not write so.
     #[error("{path} is damaged: {reason}; restore it from a backup, or move it away to begin anew")]
     Damaged {

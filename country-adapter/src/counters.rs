@@ -82,12 +82,16 @@ impl Counters {
         self.answered(envelopes);
     }
 
-    pub(crate) fn rejected_here(&self) {
-        add(&self.rejected_here, 1);
+    pub(crate) fn rejected_here(&self, reports: u64) {
+        add(&self.rejected_here, reports);
     }
 
     pub(crate) fn finished(&self) {
         add(&self.works, 1);
+    }
+
+    pub(crate) fn has_backlog(&self, envelopes: usize) {
+        self.backlog.store(count(envelopes), Ordering::Relaxed);
     }
 
     pub(crate) fn sealed(&self, envelopes: usize) {

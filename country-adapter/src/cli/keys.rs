@@ -112,7 +112,11 @@ fn import(config: &Config, options: &Import) -> anyhow::Result<ExitCode> {
         Spool::open(&config.state, Disk::default(), clock).context("run this as the user of the adapter")?;
     let id = name(&octets, &options.visited);
     spool.stage(id, &leaving)?;
-    spool.publish(id)?;
+    let files = usize::from(!leaving.due.is_empty()) + leaving.held.len();
+    ensure!(
+        spool.publish(id)? == files,
+        "the adapter has started meanwhile and cleared this away; give the command again"
+    );
     println!(
         "{} keys give {} reports; {waiting} of them wait until their keys are out of use",
         keys.len(),

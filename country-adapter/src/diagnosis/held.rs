@@ -57,11 +57,11 @@ impl Held {
         staged(&self.aside, name)?.iter().try_for_each(|file| self.disk.remove(&self.aside.join(file)))
     }
 
-    /// Shows what stands aside under a name; it may have been shown before.
-    pub fn publish(&self, name: &str) -> Result<(), DiskError> {
-        staged(&self.aside, name)?
-            .iter()
-            .try_for_each(|file| self.disk.rename(&self.aside.join(file), &self.dir.join(file)))
+    /// Shows what stands aside under a name; it may have been shown before. Gives the number of files that it has shown.
+    pub fn publish(&self, name: &str) -> Result<usize, DiskError> {
+        let files = staged(&self.aside, name)?;
+        files.iter().try_for_each(|file| self.disk.rename(&self.aside.join(file), &self.dir.join(file)))?;
+        Ok(files.len())
     }
 
     /// Whether something is held under a name.

@@ -463,8 +463,46 @@ async fn what_a_suspended_country_should_have_is_pushed_again_and_other_refusals
     assert!(cases.spool.release(now + 3_610).unwrap());
     let again = place.world.lines("state/spool").remove(0).1;
     assert_eq!(again, [spooled[1].clone(), spooled[3].clone()]);
-    cases.spool.forget(now + 14 * 86_400).unwrap();
-    assert_eq!(place.world.lines("state/spool/answers").len(), 1);
-    cases.spool.forget(now + 16 * 86_400).unwrap();
-    assert!(place.world.lines("state/spool/answers").is_empty());
+    std::fs::write(place.world.path("state/spool/failed/case.ndjson"), "{}\n").unwrap();
+    for (days, kept) in [(14, 1), (16, 0)] {
+        cases.spool.forget(now + days * 86_400).unwrap();
+        for folder in ["state/spool/answers", "state/spool/failed"] {
+            assert_eq!(place.world.lines(folder).len(), kept, "{folder} after {days} days");
+        }
+    }
+}
+
+#[tokio::test]
+async fn whichever_step_fails_what_a_suspended_country_should_have_is_pushed_again_once() {
+    use proto::verdict::Verdict::{Accepted, Suspended};
+    let verdicts = answers(&[Accepted, Suspended, Accepted, Suspended, Accepted]);
+    for steps in 0.. {
+        let place = Place::new().await;
+        place.take(&place.code(Degree::First), &place.upload()).unwrap();
+        let (has_failed, disk) = Disk::failing_once_after(steps);
+        let cases = place.open(disk.clone()).or_else(|_| place.open(disk.clone())).unwrap();
+        let spool = cases.spool.clone();
+        let sources =
+            crate::publish::Sources::new(spool.clone(), place.world.backend(Disk::default()).unwrap());
+        let work = sources.outgoing().or_else(|_| sources.outgoing()).unwrap();
+        let work = work.or_else(|| spool.claimed().into_iter().next()).unwrap();
+        for _ in 0..2 {
+            if sources.answer(&work, &mut verdicts.iter()).is_ok()
+                && sources.finish(&work, crate::work::Outcome::Answered).is_ok()
+            {
+                break;
+            }
+            // By the next try it is a second later.
+            place.world.clock.turn(1);
+        }
+        let later = place.world.clock.now() + 3_610;
+        spool.release(later).or_else(|_| spool.release(later)).unwrap();
+        let again: Vec<_> =
+            place.world.lines("state/spool").into_iter().flat_map(|(_, lines)| lines).collect();
+        assert_eq!(again.len(), 2, "step {steps} failed");
+        if !has_failed() {
+            assert!(steps > 10, "{steps} steps cannot be all");
+            return;
+        }
+    }
 }

@@ -14,22 +14,28 @@ use crate::work::{Answer, Outcome, WorkName};
 pub(super) struct Answers {
     lines: BTreeMap<u32, Answer>,
     outcome: Outcome,
+    /// The number of the push in which each line was answered last.
+    last: BTreeMap<u32, u32>,
+    answered: BTreeSet<u32>,
 }
 
 impl Answers {
     /// Reads all replies in the order in which their pushes were made.
     pub(super) fn read(pending: &Pending, work: &WorkName) -> Result<Self, BackendError> {
         let lines = pending.local(work)?.into_iter().map(|answer| (answer.line, answer)).collect();
-        let mut answers = Self { lines, outcome: Outcome::Answered };
+        let mut answers =
+            Self { lines, outcome: Outcome::Answered, last: BTreeMap::new(), answered: BTreeSet::new() };
         for number in pending.pushes(work)? {
             if let Some(reply) = pending.reply(work, number)? {
-                answers.add(&pending.push(work, number)?, &reply);
+                answers.add(number, &pending.push(work, number)?, &reply);
             }
         }
         Ok(answers)
     }
 
-    fn add(&mut self, push: &PendingPush, reply: &Reply) {
+    fn add(&mut self, number: u32, push: &PendingPush, reply: &Reply) {
+        self.answered.insert(number);
+        self.last.extend(push.lines.iter().map(|line| (*line, number)));
         let id = hex::encode(&push.request.push_id);
         let headers = push.request.headers.chunks(EnvelopeHeader::LEN);
         for (index, (line, header)) in (0_u32..).zip(push.lines.iter().zip(headers)) {
@@ -54,6 +60,12 @@ impl Answers {
     pub(super) fn without_key(&self) -> BTreeSet<u32> {
         let waits = |answer: &&Answer| answer.verdict == Verdict::NoKeyYet.name();
         self.lines.values().filter(waits).map(|answer| answer.line).collect()
+    }
+
+    /// Pushes of which every line was answered again in a later one: nothing more is to be had of them.
+    pub(super) fn superseded(&self) -> impl Iterator<Item = u32> {
+        let needed: BTreeSet<u32> = self.last.values().copied().collect();
+        self.answered.iter().copied().filter(move |number| !needed.contains(number))
     }
 
     /// All answers, by line.

@@ -1,7 +1,7 @@
 //! Backend -> report -> seal -> push: a loop that takes one piece of work after the other.
 //!
-//! Pieces that wait for a destination's key stand aside meanwhile. A gateway that is down is asked again
-//! until it answers. A piece whose file cannot be read is tried again while others go on, and set aside after some
+//! Pieces that wait for a destination's key stand aside meanwhile, and take turns with new work. A gateway that is down
+//! is asked again until it answers. A piece whose file cannot be read is tried again while others go on, and set aside after some
 //! tries.
 
 mod answers;
@@ -14,6 +14,8 @@ mod spool;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod waiting_tests;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -45,6 +47,10 @@ const UNREADABLE: u32 = 8;
 pub struct Queue {
     publisher: Arc<Publisher>,
     pieces: Vec<Piece>,
+    /// Whether new work comes before a piece that has waited.
+    is_new_works_turn: bool,
+    /// Whether a claim has failed, which may have moved its file all the same.
+    is_claim_uncertain: bool,
 }
 
 struct Piece {
@@ -114,29 +120,47 @@ impl Queue {
     pub async fn resume(publisher: Arc<Publisher>) -> Result<Self, BackendError> {
         let this = publisher.clone();
         let left = blocking(move || {
+            this.count_backlog()?;
             let sealed = this.pending.works()?;
-            for work in &sealed {
-                this.counters.sealed(this.pending.unanswered_envelopes(work)?);
-            }
             Ok::<_, BackendError>(this.backend.claimed()?.into_iter().chain(sealed).collect::<BTreeSet<_>>())
         });
         let pieces = left.await?.into_iter().map(Piece::new).collect();
-        Ok(Self { publisher, pieces })
+        Ok(Self { publisher, pieces, is_new_works_turn: false, is_claim_uncertain: false })
     }
 
-    /// Goes on with the first piece that is due, or claims the next one.
+    /// Goes on with a piece that is due, or claims the next one.
     pub async fn step(&mut self) -> Result<Step, PublishError> {
-        let now = Instant::now();
-        if let Some(at) = self.pieces.iter().position(|piece| piece.due <= now) {
+        if let Some(at) = self.pieces.iter().position(|piece| piece.rounds == 0) {
             return self.go_on(at).await;
+        }
+        // However many pieces wait for a country that has no keys, the others' work goes out between them.
+        self.is_new_works_turn = !self.is_new_works_turn;
+        if self.is_new_works_turn && self.claim().await? {
+            return Ok(Step::Busy);
+        }
+        let now = Instant::now();
+        let waited_longest = (0..self.pieces.len()).min_by_key(|at| self.pieces[*at].due);
+        match waited_longest.filter(|at| self.pieces[*at].due <= now) {
+            Some(at) => self.go_on(at).await,
+            None if !self.is_new_works_turn && self.claim().await? => Ok(Step::Busy),
+            None => Ok(Step::Idle(waited_longest.map(|at| self.pieces[at].due))),
+        }
+    }
+
+    /// Claims the next piece of work; whether there was one.
+    async fn claim(&mut self) -> Result<bool, PublishError> {
+        if std::mem::replace(&mut self.is_claim_uncertain, true) {
+            let this = self.publisher.clone();
+            let claimed = blocking(move || this.backend.claimed()).await?;
+            let lost = claimed.into_iter().filter(|work| self.pieces.iter().all(|piece| piece.work != *work));
+            let lost: Vec<_> = lost.map(Piece::new).collect();
+            self.pieces.extend(lost);
         }
         let this = self.publisher.clone();
         let claimed = blocking(move || this.backend.outgoing()).await?;
-        match claimed {
-            Some(work) => self.pieces.push(Piece::new(work)),
-            None => return Ok(Step::Idle(self.pieces.iter().map(|piece| piece.due).min())),
-        }
-        Ok(Step::Busy)
+        self.is_claim_uncertain = false;
+        self.pieces.extend(claimed.map(Piece::new));
+        Ok(self.pieces.last().is_some_and(|piece| piece.rounds == 0))
     }
 
     async fn go_on(&mut self, at: usize) -> Result<Step, PublishError> {
@@ -156,6 +180,9 @@ impl Queue {
             Err(error) => {
                 error!(work = %piece.work, error = %outage::chain(&error), "stands aside for now");
                 piece.wait();
+                // What has failed may have been done all the same.
+                let this = self.publisher.clone();
+                blocking(move || this.count_backlog()).await?;
             }
         }
         Ok(Step::Busy)
@@ -168,16 +195,17 @@ impl Piece {
     }
 
     async fn go_on(&mut self, publisher: &Arc<Publisher>) -> Result<Progress, PublishError> {
-        if self.next == Next::PushAgain {
+        if std::mem::replace(&mut self.next, Next::Advance) == Next::PushAgain {
+            // Whatever becomes of it: what it has kept must go out before anything is sealed once more.
             publisher.push_again(&self.work).await?;
-            self.next = Next::Advance;
         }
         publisher.advance(&self.work).await
     }
 
-    /// Counts a failure; whether the piece's file will never be read.
+    /// Counts a failure; whether the piece's file will never be read, or always sets off a defect.
     fn is_lost(&mut self, error: &PublishError) -> bool {
-        let unreadable = matches!(error, PublishError::Backend(BackendError::Unreadable { .. }));
+        let unreadable =
+            matches!(error, PublishError::Backend(BackendError::Unreadable { .. } | BackendError::Defect));
         self.unreadable = if unreadable { self.unreadable + 1 } else { 0 };
         self.unreadable >= UNREADABLE
     }

@@ -125,6 +125,25 @@ impl Pending {
         self.disk.replace(&self.path(work).join(push_file(number)), PRIVATE, &push.octets())
     }
 
+    /// Removes answered pushes of which nobody needs the answers any more.
+    pub(super) fn forget_pushes(
+        &self,
+        work: &WorkName,
+        answered: impl Iterator<Item = u32>,
+    ) -> Result<(), DiskError> {
+        let folder = self.path(work);
+        for number in answered {
+            self.disk.remove(&folder.join(push_file(number)))?;
+        }
+        // A push that comes back without its reply would be sent once more.
+        self.disk.sync_dir(&folder)?;
+        let pushes = self.pushes(work)?;
+        let replies = self.numbers(work, ".reply")?.into_iter();
+        replies
+            .filter(|number| !pushes.contains(number))
+            .try_for_each(|number| self.disk.remove(&folder.join(reply_file(number))))
+    }
+
     /// What the gateway said of a push, if it was asked.
     pub(super) fn reply(&self, work: &WorkName, number: u32) -> Result<Option<Reply>, BackendError> {
         let path = self.path(work).join(reply_file(number));

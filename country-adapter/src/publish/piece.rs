@@ -4,6 +4,7 @@
 //! gateway sees the same push id with the same octets until it has answered.
 
 use std::collections::BTreeSet;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -122,21 +123,33 @@ impl Publisher {
         self.off(work, move |this, work| this.close_unread(work, &reason)).await
     }
 
+    /// Counts anew what waits for an answer.
+    pub(super) fn count_backlog(&self) -> Result<(), BackendError> {
+        let works = self.pending.works()?;
+        let envelopes =
+            works.iter().map(|work| self.pending.unanswered_envelopes(work)).sum::<Result<_, _>>()?;
+        self.counters.has_backlog(envelopes);
+        Ok(())
+    }
+
     async fn off<T: Send + 'static>(
         self: &Arc<Self>,
         work: &WorkName,
         step: impl FnOnce(&Self, &WorkName) -> Result<T, BackendError> + Send + 'static,
     ) -> Result<T, BackendError> {
         let (this, work) = (self.clone(), work.clone());
-        blocking(move || step(&this, &work)).await
+        // A defect that a piece sets off is that piece's alone: the others go on.
+        let contained = move || panic::catch_unwind(AssertUnwindSafe(|| step(&this, &work)));
+        blocking(contained).await.unwrap_or(Err(BackendError::Defect))
     }
 
     /// Reads the piece and keeps its pushes and its local verdicts, all at once.
     fn seal(&self, work: &WorkName, key: &PublicKey) -> Result<(), BackendError> {
         // Both sinks write to the draft, but never at the same time.
         let draft = std::cell::RefCell::new(self.pending.begin(work)?);
+        let (mut envelopes, mut rejected_here) = (0, 0);
         let mut sink = |push: PendingPush| {
-            self.counters.sealed(push.lines.len());
+            envelopes += push.lines.len();
             Ok(draft.borrow_mut().push(&push)?)
         };
         let mut sealer = Sealer::new(key, self.authority, &mut sink);
@@ -146,7 +159,7 @@ impl Publisher {
             match outgoing.report.and_then(|report| gate.check(&report).map(|()| report)) {
                 Ok(report) => sealer.add(line, &report),
                 Err(rejected) => {
-                    self.counters.rejected_here();
+                    rejected_here += 1;
                     draft.borrow_mut().local(&Answer::local(line, rejected));
                     Ok(())
                 }
@@ -154,12 +167,17 @@ impl Publisher {
         })?;
         sealer.finish()?;
         let pushes = draft.into_inner().commit()?;
+        // Not before: what fails on its way is sealed once more.
+        self.counters.sealed(envelopes);
+        self.counters.rejected_here(rejected_here);
         info!(%work, pushes, "sealed");
         Ok(())
     }
 
     fn seal_without_key(&self, work: &WorkName, key: &PublicKey) -> Result<(), BackendError> {
-        let lines = Answers::read(&self.pending, work)?.without_key();
+        let answers = Answers::read(&self.pending, work)?;
+        self.pending.forget_pushes(work, answers.superseded())?;
+        let lines = answers.without_key();
         let mut number = self.pending.pushes(work)?.last().map_or(0, |last| last + 1);
         self.seal_lines(work, key, &lines, &mut |push| {
             self.pending.put_push(work, number, &push)?;
@@ -183,10 +201,29 @@ impl Publisher {
         {
             return Ok(self.pending.put_push(work, number, push)?);
         }
-        self.counters.refused(lines.len());
         let message =
             "the gateway has changed its keys, and the working file has changed since it was claimed".into();
-        Ok(self.pending.put_reply(work, number, &Reply::Refused { message })?)
+        self.keep_reply(work, number, lines.len(), &Reply::Refused { message })
+    }
+
+    fn keep_reply(
+        &self,
+        work: &WorkName,
+        number: u32,
+        envelopes: usize,
+        reply: &Reply,
+    ) -> Result<(), BackendError> {
+        self.pending.put_reply(work, number, reply)?;
+        // Not before: what is not kept is asked for once more.
+        match reply {
+            Reply::Answered { verdicts, .. } => {
+                let verdicts = verdicts.iter().filter_map(|number| Verdict::from_number(*number));
+                verdicts.for_each(|verdict| self.counters.verdict(verdict));
+                self.counters.answered(envelopes);
+            }
+            Reply::Refused { .. } => self.counters.refused(envelopes),
+        }
+        Ok(())
     }
 
     fn seal_lines(
@@ -221,7 +258,7 @@ impl Publisher {
                 None => return failure.map_or(Ok(()), Err),
                 Some(Ok(Err(error))) if failure.is_none() || error.is_the_gateways() => failure = Some(error),
                 Some(Ok(_)) => {}
-                Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
+                Some(Err(error)) => panic::resume_unwind(error.into_panic()),
             }
         }
     }
@@ -231,7 +268,7 @@ impl Publisher {
         let push = self.off(work, move |this, work| this.pending.push(work, number)).await?;
         let envelopes = push.lines.len();
         let reply = match self.gateway.push(push.request).await {
-            Ok(reply) => self.reply(reply, envelopes)?,
+            Ok(reply) => read_reply(reply, envelopes)?,
             Err(CallError::UnknownIngressKey) => {
                 self.ingress.forget();
                 let key = self.ingress.key().await?;
@@ -240,36 +277,19 @@ impl Publisher {
             }
             Err(refused @ CallError::Refused { .. }) => {
                 error!(%work, push = number, error = %refused, "push refused");
-                self.counters.refused(envelopes);
                 Reply::Refused { message: refused.to_string() }
             }
             Err(again) => return Err(again.into()),
         };
-        Ok(self.off(work, move |this, work| Ok(this.pending.put_reply(work, number, &reply)?)).await?)
-    }
-
-    fn reply(&self, reply: wire::PushReply, envelopes: usize) -> Result<Reply, CallError> {
-        let verdicts: Option<Vec<Verdict>> =
-            reply.verdicts.iter().map(|number| Verdict::from_number(*number)).collect();
-        let verdicts = verdicts.filter(|verdicts| verdicts.len() == envelopes);
-        let verdicts = verdicts.ok_or_else(|| CallError::Again {
-            code: tonic::Code::Internal,
-            reason: String::new(),
-            message: "the answer does not have one known verdict for each envelope".into(),
-            pause: Duration::ZERO,
-        })?;
-        verdicts.iter().for_each(|verdict| self.counters.verdict(*verdict));
-        self.counters.answered(envelopes);
-        let problems = reply.problems.into_iter().map(|problem| (problem.index, problem.message));
-        Ok(Reply::Answered { verdicts: reply.verdicts.to_vec(), problems: problems.collect() })
+        Ok(self.off(work, move |this, work| this.keep_reply(work, number, envelopes, &reply)).await?)
     }
 
     fn close_unread(&self, work: &WorkName, reason: &str) -> Result<(), BackendError> {
         if self.pending.holds(work) {
             for number in self.pending.unanswered(work)? {
-                self.counters.refused(self.pending.push(work, number)?.lines.len());
+                let envelopes = self.pending.push(work, number)?.lines.len();
                 let message = format!("the gateway must be sent it anew, and {reason}");
-                self.pending.put_reply(work, number, &Reply::Refused { message })?;
+                self.keep_reply(work, number, envelopes, &Reply::Refused { message })?;
             }
             let answers = Answers::read(&self.pending, work)?;
             self.backend.answer(work, &mut answers.all())?;
@@ -292,4 +312,18 @@ impl Publisher {
         }
         Ok(())
     }
+}
+
+fn read_reply(reply: wire::PushReply, envelopes: usize) -> Result<Reply, CallError> {
+    let is_known = |number: &u8| Verdict::from_number(*number).is_some();
+    if reply.verdicts.len() != envelopes || !reply.verdicts.iter().all(is_known) {
+        return Err(CallError::Again {
+            code: tonic::Code::Internal,
+            reason: String::new(),
+            message: "the answer does not have one known verdict for each envelope".into(),
+            pause: Duration::ZERO,
+        });
+    }
+    let problems = reply.problems.into_iter().map(|problem| (problem.index, problem.message));
+    Ok(Reply::Answered { verdicts: reply.verdicts.to_vec(), problems: problems.collect() })
 }

@@ -69,13 +69,14 @@ impl Spool {
         self.disk.sync_dir(&self.dir.join(".incoming"))
     }
 
-    /// Shows what was written aside; it may have been shown before.
-    pub fn publish(&self, id: UploadId) -> Result<(), DiskError> {
+    /// Shows what was written aside; it may have been shown before. Gives the number of files that it has shown.
+    pub fn publish(&self, id: UploadId) -> Result<usize, DiskError> {
         let aside = self.aside(id);
-        if durable::is_there(&aside)? {
+        let is_due = durable::is_there(&aside)?;
+        if is_due {
             self.disk.rename(&aside, &self.dir.join(format!("case-{id}{ENDING}")))?;
         }
-        self.held.publish(&id.to_string())
+        Ok(usize::from(is_due) + self.held.publish(&id.to_string())?)
     }
 
     /// Shows what is held and whose time has come; whether there was any.
@@ -90,14 +91,15 @@ impl Spool {
         self.held.discard_all()
     }
 
-    /// Removes answers that are older than any report that could be sent again.
+    /// Removes answers, and pieces that were set aside, which are older than any report that could be sent again.
     pub fn forget(&self, now: u64) -> Result<(), DiskError> {
-        let answers = self.dir.join("answers");
-        for name in durable::names(&answers)? {
-            let modified = fs::metadata(answers.join(&name)).and_then(|file| file.modified()).ok();
-            let since = modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
-            if since.is_some_and(|since| since.as_secs() + KEPT < now) {
-                self.disk.remove(&answers.join(&name))?;
+        for folder in ["answers", "failed"].map(|folder| self.dir.join(folder)) {
+            for name in durable::names(&folder)? {
+                let modified = fs::metadata(folder.join(&name)).and_then(|file| file.modified()).ok();
+                let since = modified.and_then(|modified| modified.duration_since(UNIX_EPOCH).ok());
+                if since.is_some_and(|since| since.as_secs() + KEPT < now) {
+                    self.disk.remove(&folder.join(&name))?;
+                }
             }
         }
         Ok(())
@@ -153,8 +155,10 @@ impl Spool {
         let json = lines.map(|(_, line)| JsonReport::parse(line)).collect::<Result<Vec<_>, _>>();
         let json = json.map_err(&damaged)?;
         let reports = json.iter().map(JsonReport::report).collect::<Result<Vec<_>, _>>().map_err(&damaged)?;
+        // Of an attempt that failed, under an earlier time.
+        self.held.discard(&name)?;
         self.held.stage(&name, self.clock.now() + AGAIN, reports.into_iter())?;
-        Ok(self.held.publish(&name)?)
+        Ok(self.held.publish(&name).map(drop)?)
     }
 
     fn aside(&self, id: UploadId) -> PathBuf {

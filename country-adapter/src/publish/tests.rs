@@ -5,9 +5,9 @@ use tonic::Code;
 
 use super::*;
 use crate::durable::Disk;
-use crate::testing::{World, line, line_for};
+use crate::testing::{DEFECT, World, line, line_for};
 
-fn lines(world: &World, numbers: std::ops::Range<u32>) -> Vec<String> {
+pub(super) fn lines(world: &World, numbers: std::ops::Range<u32>) -> Vec<String> {
     numbers.map(|number| line(number, &world.clock).to_string()).collect()
 }
 
@@ -29,7 +29,7 @@ async fn publish_all(world: &World, disk: Disk) -> Result<(), PublishError> {
 }
 
 /// Every report is at the gateway once, the file is answered once line by line and put away, and nothing is left.
-fn assert_published_once(world: &World, reports: usize, place: &str) {
+pub(super) fn assert_published_once(world: &World, reports: usize, place: &str) {
     let accepted = world.remote.state().accepted.clone();
     let different: BTreeSet<_> = accepted.iter().collect();
     assert_eq!((accepted.len(), different.len()), (reports, reports), "{place}");
@@ -302,6 +302,18 @@ async fn a_claimed_file_that_can_never_be_read_is_set_aside_after_some_tries() {
     until_gone(&mut queue).await;
     assert_eq!(crate::durable::names(&world.path("outgoing/failed")).unwrap(), ["a.ndjson"]);
     assert!(crate::durable::names(&world.path("outgoing/.working")).unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_piece_that_sets_off_a_defect_is_set_aside_and_holds_up_no_other() {
+    let world = World::start().await;
+    world.drop_file("a.ndjson", &[line(DEFECT, &world.clock).to_string()]);
+    world.drop_file("b.ndjson", &lines(&world, 0..2));
+    let mut queue = Queue::resume(world.publisher(Disk::default()).unwrap()).await.unwrap();
+    while queue.step().await.unwrap() == Step::Busy {}
+    assert_eq!((world.remote.state().accepted.len(), world.lines("outgoing/published").len()), (2, 1));
+    until_gone(&mut queue).await;
+    assert_eq!(world.lines("outgoing/failed").len(), 1);
 }
 
 #[tokio::test]

@@ -52,7 +52,11 @@ impl Outbound {
 
     /// Files that were claimed and are not put away.
     pub(super) fn claimed(&self) -> Result<Vec<WorkName>, DiskError> {
-        let names = durable::names(&self.dir.join(".working"))?;
+        let working = self.dir.join(".working");
+        let names = durable::names(&working)?;
+        // A claim may have failed on its way: nothing is sealed of a file that could come back under its old name.
+        self.disk.sync_dir(&working)?;
+        self.disk.sync_dir(&self.dir)?;
         Ok(names.iter().filter_map(|name| WorkName::new(name.strip_suffix(ENDING)?)).collect())
     }
 
@@ -116,6 +120,8 @@ impl Outbound {
                 Line::Text(text) => line::parse(text, self.profile),
                 Line::TooLong => Err(too_long()),
             };
+            #[cfg(test)]
+            report.iter().for_each(|report| crate::testing::set_off(report.octets()));
             visit(Outgoing { line: number, report })?;
         }
         Ok(())
