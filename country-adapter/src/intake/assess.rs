@@ -69,8 +69,10 @@ pub enum Refused {
     KeyInUse,
     /// An ill person's key that another country than the sender's is said to have confirmed.
     OtherIssuer,
-    /// It takes back an ill person's key that its country has not sent.
+    /// It takes back an ill person's key that its country has not sent, or not yet.
     NothingToRevoke,
+    /// An ill person's key that its country has taken back before it came.
+    TakenBack,
     /// Counted already within 15 days.
     AlreadySeen,
     /// More than one country's reports or tokens of a day.
@@ -79,7 +81,7 @@ pub enum Refused {
 
 impl Refused {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::UnknownKey,
         Self::NotOpened,
         Self::MalformedToken,
@@ -92,6 +94,7 @@ impl Refused {
         Self::KeyInUse,
         Self::OtherIssuer,
         Self::NothingToRevoke,
+        Self::TakenBack,
         Self::AlreadySeen,
         Self::OverQuota,
     ];
@@ -118,6 +121,7 @@ impl Refused {
             Self::KeyInUse => "key_in_use",
             Self::OtherIssuer => "other_issuer",
             Self::NothingToRevoke => "nothing_to_revoke",
+            Self::TakenBack => "taken_back",
             Self::AlreadySeen => "already_seen",
             Self::OverQuota => "over_quota",
         }
@@ -213,21 +217,25 @@ impl Event<'_> {
     }
 }
 
-/// What is to be done with the name of a key, which says who sent it.
-pub(super) enum Sent {
-    /// It is sent: remember by whom.
-    Remember(ConfirmationToken),
-    /// It is taken back: whoever has not sent it may not. Phones would no longer be warned by it.
-    Look(ConfirmationToken),
+/// What is remembered of a key, under names that say who sent it: nobody takes back another's, so that phones would no
+/// longer be warned by it. A revocation may come before its key, since reports go out shuffled.
+pub(super) struct OfKey {
+    /// That it was sent.
+    pub(super) sent: ConfirmationToken,
+    /// That it was taken back before.
+    pub(super) taken_back: ConfirmationToken,
+    /// Whether this takes it back.
+    pub(super) is_revocation: bool,
 }
 
 impl Event<'_> {
-    /// For a key: which one it is, of its sender.
-    pub(super) fn sent(&self, source: Source) -> Option<Sent> {
+    /// For a key: what is remembered of it.
+    pub(super) fn of_key(&self, source: Source) -> Option<OfKey> {
         let Self::Key(key) = self else { return None };
         let origin = source.origin().number().to_be_bytes();
-        let name = name(&[b"sent", &origin[..], &[key.key.code()], key.key.octets()].concat());
-        Some(if key.report_type == ReportType::Revoked { Sent::Look(name) } else { Sent::Remember(name) })
+        let named = |what: &[u8]| name(&[what, &origin, &[key.key.code()], key.key.octets()].concat());
+        let is_revocation = key.report_type == ReportType::Revoked;
+        Some(OfKey { sent: named(b"sent"), taken_back: named(b"taken back"), is_revocation })
     }
 }
 

@@ -37,7 +37,7 @@ use crate::durable::Disk;
 use crate::phones::case_code::Degree;
 use crate::receive::ReadBatch;
 use crate::steady::SteadyClock;
-use assess::{Moment, Sent};
+use assess::{Moment, OfKey};
 pub use quota::Quotas;
 use quota::{Allowed, Used};
 use seen::{Claims, Seen};
@@ -107,8 +107,14 @@ impl Intake {
         desk.state.rewind()
     }
 
-    /// Takes delivered batches and the mark through which they go, durably and each batch once.
-    pub fn accept(&self, through: Mark, batches: &[ReadBatch<'_>]) -> Result<Accepted, BackendError> {
+    /// Takes delivered batches and the mark through which they go, durably and each batch once. `before` is called when
+    /// all is assessed and nothing committed: what it fails to keep comes again.
+    pub fn accept(
+        &self,
+        through: Mark,
+        batches: &[ReadBatch<'_>],
+        before: impl FnOnce(&Accepted) -> Result<(), DiskError>,
+    ) -> Result<Accepted, BackendError> {
         let mut desk = self.desk();
         self.settle(&desk)?;
         let mut cursor = desk.state.cursor()?;
@@ -135,6 +141,7 @@ impl Intake {
             pieces.push(piece);
         }
         cursor.at = through;
+        before(&accepted)?;
         desk.seen.settle()?;
         desk.state.put(&cursor)?;
         // Before this nothing has happened: what comes again is counted once.
@@ -217,15 +224,18 @@ impl Intake {
         for (report, opened) in reports.iter().zip(opened) {
             let claim = claims.next(report);
             let assessed = self.rules.assess(*report, opened, (source, moment)).and_then(|event| {
-                let (token, day) = event.counts_once(source);
-                match event.sent(source) {
-                    Some(Sent::Look(key)) if !seen.has((key, source.degree())) => {
+                let ((token, day), degree) = (event.counts_once(source), source.degree());
+                if let Some(OfKey { sent, taken_back, is_revocation }) = event.of_key(source) {
+                    if is_revocation && !seen.has((sent, degree)) {
+                        seen.claim((taken_back, degree), day, claim);
                         return Err(Refused::NothingToRevoke);
                     }
-                    Some(Sent::Remember(key)) => drop(seen.claim((key, source.degree()), day, claim)),
-                    _ => {}
+                    if !is_revocation && seen.has((taken_back, degree)) {
+                        return Err(Refused::TakenBack);
+                    }
+                    seen.claim((sent, degree), day, claim);
                 }
-                let is_new = seen.claim((token, source.degree()), day, claim);
+                let is_new = seen.claim((token, degree), day, claim);
                 if is_new { Ok(event) } else { Err(Refused::AlreadySeen) }
             });
             match assessed {

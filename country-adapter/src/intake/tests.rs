@@ -365,14 +365,18 @@ async fn who_was_only_exposed_gives_advice_without_a_score() {
 
 /// A batch from France at a position, opened.
 fn batch(place: &Place, position: u64, reports: &[Vec<u8>]) -> OpenedBatch {
-    let trust = place.world.federation.trust_list();
-    let verified = verify(position, place.world.batch(position, reports), &trust, World::own()).unwrap();
+    batch_from(250, place, position, reports)
+}
+
+fn batch_from(country: u16, place: &Place, position: u64, reports: &[Vec<u8>]) -> OpenedBatch {
+    let (trust, batch) = (place.world.federation.trust_list(), place.world.plan_from(country, position));
+    let verified = verify(position, batch.seal(reports), &trust, World::own()).unwrap();
     OpenedBatch::open(&verified, &place.world.keys.hpke, World::own()).unwrap()
 }
 
 fn accept(intake: &Intake, batch: &OpenedBatch) -> Result<Accepted, BackendError> {
     let through = Mark { position: batch.position(), manifest_hash: None };
-    intake.accept(through, &[batch.read()])
+    intake.accept(through, &[batch.read()], |_| Ok(()))
 }
 
 fn over_quota(accepted: Result<Accepted, BackendError>) -> usize {

@@ -196,7 +196,7 @@ impl Receiver {
         self.counters.gap(oldest - after - 1);
         let intake = self.intake.clone();
         let through = Mark { position: oldest - 1, manifest_hash: None };
-        blocking(move || intake.accept(through, &[])).await?;
+        blocking(move || intake.accept(through, &[], |_| Ok(()))).await?;
         Ok(())
     }
 
@@ -240,12 +240,8 @@ impl Receiver {
                 Err(refused) => self.keep_refused(*position, batch, &refused)?,
             }
         }
-        let accepted = self.intake.accept(through, &read)?;
-        for (position, batch) in &sealed {
-            if let Some(reports) = accepted.over_quota.get(position) {
-                self.keep_over_quota(*position, batch, *reports)?;
-            }
-        }
+        let accepted =
+            self.intake.accept(through, &read, |accepted| self.keep_over_quota(&sealed, accepted))?;
         self.counters.accepted(&accepted);
         log(through.position, &accepted);
         Ok(())
@@ -277,13 +273,16 @@ impl Receiver {
     /// What is over the quota may be true: an operator can look at it.
     fn keep_over_quota(
         &self,
-        position: u64,
-        batch: &wire::SignedBatch,
-        reports: usize,
+        batches: &[(u64, wire::SignedBatch)],
+        accepted: &Accepted,
     ) -> Result<(), DiskError> {
-        error!(position, reports, "a country has used its quota of the day; kept in quarantine");
-        let reason = format!("{reports} reports of this batch were over their country's quota of a day");
-        self.set_aside(position, batch, &reason)
+        for (position, batch) in batches {
+            let Some(reports) = accepted.over_quota.get(position) else { continue };
+            error!(position, reports, "a country has used its quota of the day; kept in quarantine");
+            let reason = format!("{reports} reports of this batch were over their country's quota of a day");
+            self.set_aside(*position, batch, &reason)?;
+        }
+        Ok(())
     }
 
     fn set_aside(&self, position: u64, batch: &wire::SignedBatch, reason: &str) -> Result<(), DiskError> {

@@ -81,14 +81,31 @@ async fn a_key_is_taken_back_only_by_who_sent_it() {
     let place = Place::new().await;
     let day = place.world.clock.today().minus(2);
     let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
-    let revoked = key(ReportType::Revoked, day);
-    accept(&intake, &batch(&place, 1, std::slice::from_ref(&revoked))).unwrap();
+    let (others, revoked) = (key_of("276/0", ReportType::Revoked, day), key(ReportType::Revoked, day));
+    accept(&intake, &batch_from(276, &place, 1, std::slice::from_ref(&others))).unwrap();
     assert_eq!(refusals(&intake), BTreeMap::from([("nothing_to_revoke", 1)]));
     accept(&intake, &batch(&place, 2, &[key(ReportType::ConfirmedTest, day)])).unwrap();
-    accept(&intake, &batch(&place, 3, std::slice::from_ref(&revoked))).unwrap();
-    assert_eq!(refusals(&intake), BTreeMap::from([("nothing_to_revoke", 1)]));
+    accept(&intake, &batch_from(276, &place, 3, std::slice::from_ref(&others))).unwrap();
+    assert_eq!(refusals(&intake), BTreeMap::from([("nothing_to_revoke", 2)]));
+    accept(&intake, &batch(&place, 4, std::slice::from_ref(&revoked))).unwrap();
+    assert_eq!(refusals(&intake), BTreeMap::from([("nothing_to_revoke", 2)]));
     drop(intake);
     let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
-    accept(&intake, &batch(&place, 4, std::slice::from_ref(&revoked))).unwrap();
+    accept(&intake, &batch(&place, 5, std::slice::from_ref(&revoked))).unwrap();
     assert_eq!(refusals(&intake), BTreeMap::from([("already_seen", 1)]), "it is known after a restart too");
+}
+
+#[tokio::test]
+async fn a_key_that_was_taken_back_before_it_came_warns_nobody() {
+    let place = Place::new().await;
+    let day = place.world.clock.today().minus(2);
+    let (confirmed, revoked) = (key(ReportType::ConfirmedTest, day), key(ReportType::Revoked, day));
+    let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
+    accept(&intake, &batch(&place, 1, &[revoked, confirmed.clone()])).unwrap();
+    assert_eq!(refusals(&intake), BTreeMap::from([("nothing_to_revoke", 1), ("taken_back", 1)]));
+    drop(intake);
+    let intake = place.intake(Disk::default(), Approach::Decentralised).unwrap();
+    accept(&intake, &batch(&place, 2, &[confirmed])).unwrap();
+    assert_eq!(refusals(&intake), BTreeMap::from([("taken_back", 1)]));
+    assert!(place.posted(ListKind::DailyKeys).is_empty());
 }

@@ -145,6 +145,25 @@ async fn only_batches_over_the_quota_are_set_aside_and_not_their_neighbours() {
 }
 
 #[tokio::test]
+async fn killed_between_any_two_steps_what_is_over_the_quota_is_kept_for_a_person() {
+    let world = World::start().await;
+    let flood: Vec<_> = (0..1_110).map(|number| report(number, &world.clock)).collect();
+    for steps in 0_isize.. {
+        world.reset();
+        world.remote.deliver([world.batch(1, &flood)]);
+        let disk = Disk::dying_after(steps);
+        let killed = receive_all(&world, disk.clone()).await;
+        let receiver = receive_all(&world, Disk::default()).await.unwrap();
+        let kept = receiver.quarantine.list().unwrap();
+        assert_eq!((tokens(&world).len(), kept.len()), (1_100, 1), "killed after step {steps}");
+        if killed.is_ok() && !disk.is_dead() {
+            assert!(steps > 10, "{steps} steps cannot be all");
+            return;
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_batch_that_can_be_opened_after_all_is_taken_again_once_and_another_stays() {
     let world = World::start().await;
     let foreign = PrivateKey::parse(Suite::X25519, &PrivateKey::generate(Suite::X25519)).unwrap();
