@@ -112,6 +112,13 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
         Err(problem) => return Ok(invalid([*problem])),
         Ok(file) => file,
     };
+    // An adapter that takes reports and hands them to nobody would not be noticed.
+    let contradictions = file.config.contradictions();
+    if !contradictions.is_empty() {
+        return Ok(invalid(
+            contradictions.into_iter().map(|(key, wrong, help)| file.problem(key, wrong, help)),
+        ));
+    }
     console::log_to_stderr(&file.config.log);
     panics::watch();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
@@ -121,7 +128,10 @@ fn run(path: &Path) -> anyhow::Result<ExitCode> {
         Adapter::open(file.config.clone(), Clock::default())
     };
     let adapter = match adapter {
-        Err(error) => return Ok(invalid([cannot_start(&file, &error)])),
+        Err(error) => {
+            let code = invalid([cannot_start(&file, &error)]);
+            return Ok(if error.is_passing() { ExitCode::from(FAILED) } else { code });
+        }
         Ok(adapter) => adapter,
     };
     runtime.block_on(until_signal(adapter))?;

@@ -39,6 +39,19 @@ fn an_invalid_configuration_ends_with_3_and_shows_the_line() {
 }
 
 #[test]
+fn a_configuration_that_hands_reports_to_nobody_does_not_run() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("adapter.toml");
+    let example = include_str!("../../deploy/country-adapter.example.toml");
+    let lines = example.lines().filter(|line| !line.starts_with("delivered"));
+    std::fs::write(&path, lines.collect::<Vec<_>>().join("\n")).unwrap();
+    let output = country_adapter(&["run", path.to_str().unwrap()]);
+    let shown = error_of(&output);
+    assert_eq!(output.status.code(), Some(3), "{shown}");
+    assert!(shown.contains("`delivered` is missing") && shown.contains("name the folder"), "{shown}");
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_named_with_the_words_of_the_operating_system() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("adapter.toml");

@@ -87,6 +87,16 @@ pub enum OpenError {
 }
 
 impl OpenError {
+    /// Whether it may be over by the next start without a change of the configuration, as a full disk may.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::InUse { .. } | Self::Disk(_) | Self::Intake(BackendError::Disk(_)) => true,
+            Self::Trust(KeeperError::Disk(cause)) => matches!(cause, DiskError::Write { .. }),
+            _ => false,
+        }
+    }
+
     /// The key of the configuration that it comes from.
     #[must_use]
     pub fn key(&self) -> &'static str {

@@ -41,10 +41,10 @@ pub struct OutOfTime {
 }
 
 impl<'a> Stripped<'a> {
-    /// A contact without what stays.
+    /// A contact without what may not go to whoever answers for its token.
     #[must_use]
-    pub fn new(contact: &'a UploadedContact<'a>) -> Self {
-        let mut extended = contact.extended.forwardable(Recipient::Issuer);
+    pub fn new(contact: &'a UploadedContact<'a>, recipient: Recipient) -> Self {
+        let mut extended = contact.extended.forwardable(recipient);
         for (code, reading) in [(RSSI, contact.readings.rssi), (POWER, contact.readings.power)] {
             if let Some(reading) = reading.and_then(whole)
                 && contact.extended.value(code).is_none()
@@ -84,13 +84,16 @@ impl<'a> Parted<'a> {
         let mut seen = HashSet::new();
         let (mut domestic, mut foreign) = (Vec::new(), Vec::new());
         for (place, contact) in (1..).zip(&upload.contacts) {
-            let stripped = Stripped::new(contact);
             DateOut::check(contact.day, today).map_err(out_of_time(Place::Contact(place)))?;
             let header = contact.token.header();
             if !seen.insert((header.octets(), contact.token.octets(), contact.day, contact.start)) {
                 continue;
             }
-            let answering = trust.answering(header.authority()).map(|(_, authority)| authority);
+            let issuer = header.authority();
+            let answering = trust.answering(issuer).map(|(_, authority)| authority);
+            // A national authority that answers for a state without one has not issued the token.
+            let recipient = if answering == Some(issuer) { Recipient::Issuer } else { Recipient::Other };
+            let stripped = Stripped::new(contact, recipient);
             if answering == Some(own) {
                 domestic.push(stripped);
             } else {

@@ -62,6 +62,23 @@ fn a_reading_that_the_phone_reported_itself_is_not_said_twice() {
 }
 
 #[test]
+fn what_is_closed_for_the_issuer_goes_to_nobody_who_stands_in_for_it() {
+    let closed = b"\x3f\x01\x07";
+    let upload =
+        upload(["250/0", "250/7", "826/0", "826/7"].map(|issuer| contact(issuer, &[7; 16], closed)).into());
+    let trust = trust();
+    let parted = Parted::new(&upload, (own(), &trust), TODAY).unwrap();
+    let goes = |part: &[Stripped<'_>]| -> Vec<_> {
+        let octets = |contact: &Stripped<'_>| match contact.report() {
+            Report::Contact(report) => report.extended.octets().starts_with(closed),
+            Report::DiagnosisKey(_) => panic!("a contact"),
+        };
+        part.iter().map(octets).collect()
+    };
+    assert_eq!((goes(&parted.foreign), goes(&parted.domestic)), (vec![true, false], vec![true, false]));
+}
+
+#[test]
 fn contacts_are_parted_as_the_gateway_routes_and_the_same_one_counts_once() {
     let (issuers, trust) = (["826/0", "250/0", "826/7", "36/2", "250/0", "826/1"], trust());
     let upload = upload(issuers.iter().map(|issuer| contact(issuer, &[7; 16], b"")).collect());

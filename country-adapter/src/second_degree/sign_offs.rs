@@ -48,6 +48,10 @@ impl SignOffs {
         let queue = queue::folder(state);
         let log = Self { disk, folder, queue, key, lines, length, _lock: lock };
         log.check(!torn.is_empty())?;
+        if !torn.is_empty() {
+            // Before its entry is dropped, with which nobody could tell it from one that was altered.
+            log.disk.append(&path, PRIVATE, length, &[])?;
+        }
         log.finish()?;
         Ok(log)
     }

@@ -183,6 +183,18 @@ fn killed_between_any_two_steps_advice_is_given_once_if_and_only_if_it_was_signe
 }
 
 #[test]
+fn a_line_that_was_written_in_part_is_no_alteration_after_the_next_sweep_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let desk = desk(dir.path());
+    let (_, log) = (desk.signed_off().unwrap(), dir.path().join("second-degree/sign-offs.log"));
+    std::fs::write(&log, r#"{"at":17950000"#).unwrap();
+    std::fs::write(dir.path().join("second-degree/advice-1-1795000000.pending"), "x").unwrap();
+    sweep(dir.path(), NOW).unwrap();
+    assert!(desk.signed_off().unwrap().is_empty());
+    assert_eq!(std::fs::read(log).unwrap(), b"");
+}
+
+#[test]
 fn an_operators_command_that_was_stopped_stops_no_sweep() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().to_owned();
