@@ -182,6 +182,7 @@ async fn follow_countries(node: Arc<Node>, peers: Arc<Peers>, stages: Stages) {
         });
         for country in list.countries().filter(|country| is_active(country.code)) {
             running.entry(country.code).or_insert_with(|| {
+                node.metrics.follow(country.code);
                 let stop = stop.child_token();
                 let (peers, code) = (peers.clone(), country.code);
                 let work = move |node, fence| exchange(node, peers.clone(), code, fence);

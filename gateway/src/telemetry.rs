@@ -19,6 +19,7 @@ use crate::alert::Failure;
 use crate::backlog::Waiting;
 use crate::config::{LogConfig, LogFormat};
 use crate::expiry::Expiry;
+use crate::peers::Gone;
 use crate::{circuit, labels, panics, status};
 
 /// Every metric of the gateway. Labels name countries, authorities and reasons; never a token.
@@ -96,6 +97,7 @@ impl Default for Metrics {
         metrics.register_waiting();
         metrics.register_failures();
         metrics.register_process();
+        metrics.begin();
         metrics
     }
 }
@@ -168,6 +170,28 @@ impl Metrics {
         to.register_with_unit("store", help, Unit::Bytes, self.store_bytes.clone());
         let help = "When something expires that this gateway needs, seconds since 1970";
         to.register_with_unit("expiry_timestamp", help, Unit::Seconds, self.expiries.clone());
+    }
+
+    /// Shows at 0 what an alert waits for and may be told only once. A counter that first appears with its value has
+    /// not grown: an alert on its growth would miss that.
+    fn begin(&self) {
+        for verdict in Verdict::ALL {
+            self.envelopes.get_or_create(&labels::Verdict { verdict: verdict.name() }).inc_by(0);
+        }
+        for stream in ["inbox", "outbox", "answer"] {
+            self.damaged.get_or_create(&labels::Stream { stream }).inc_by(0);
+        }
+        for stream in ["inbox", "outbox"] {
+            self.lost.get_or_create(&labels::Stream { stream }).inc_by(0);
+        }
+    }
+
+    /// The same for a peer that is pulled from now on. What one of the two has lost is stepped over and told once; any
+    /// other refusal comes again with the next pull.
+    pub fn follow(&self, peer: CountryCode) {
+        for reason in [Gone::Purged.name(), Gone::Damaged.name(), "our_store_is_damaged"] {
+            self.refusals.get_or_create(&labels::Refused { peer: peer.to_string(), reason }).inc_by(0);
+        }
     }
 
     /// Counts a push that was kept.

@@ -118,3 +118,24 @@ fn what_no_longer_expires_is_no_longer_shown() {
     metrics.expiries(&[]);
     assert!(!metrics.text().contains("certificate"));
 }
+
+#[test]
+fn what_is_told_once_begins_at_zero() {
+    let metrics = Metrics::default();
+    metrics.follow(CountryCode::new(250).unwrap());
+    let text = metrics.text();
+    let of = |name: &str, label: &str, values: &[&str]| {
+        for value in values {
+            let sample = format!("exchange_{name}_total{{{label}=\"{value}\"}} 0");
+            assert!(text.lines().any(|line| line == sample), "{sample} is not in {text}");
+        }
+    };
+    of("envelopes", "verdict", &Verdict::ALL.map(Verdict::name));
+    of("batches_damaged", "stream", &["inbox", "outbox", "answer"]);
+    of("batches_lost", "stream", &["inbox", "outbox"]);
+    let told_once = ["purged", "damaged_at_origin", "our_store_is_damaged"];
+    of("batches_refused", "peer=\"250\",reason", &told_once);
+    metrics.refused(CountryCode::new(250).unwrap(), "purged");
+    metrics.follow(CountryCode::new(250).unwrap());
+    assert!(metrics.text().contains("reason=\"purged\"} 1"), "a peer that comes back keeps its count");
+}

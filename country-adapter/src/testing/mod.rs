@@ -294,6 +294,7 @@ pub(crate) fn write_config(folder: &Path, gateway: &str, alter: impl Fn(String) 
     let example = include_str!("../../../deploy/country-adapter.example.toml");
     let text = [
         ("https://127.0.0.1:7444", gateway),
+        ("127.0.0.1:7446", "127.0.0.1:0"),
         ("/var/lib/country-adapter", "state"),
         ("passphrase_file = \"adapter.passphrase\"\n", ""),
         ("\"country-2026-11.key\", \"country-2026-10.key\"", "\"country.key\""),
