@@ -3,21 +3,16 @@
 //! Changes nothing on the disk.
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use pki::disk::DiskError;
 use pki::identity::{NodeKeys, signing_key};
 use pki::keylist::KeyList;
 use pki::trust::{KeeperError, TrustKeeper, TrustList};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 use rustix::fs::{Access, access};
 
 use crate::adapter::{OpenError, check_identity, remembered};
 use crate::backends::webhook;
 use crate::config::{Config, ConfigFile, Problem};
-use crate::durable::PRIVATE_DIR;
 use crate::keys::{self, KeysError};
 use crate::outage::chain;
 use crate::phones::Certificate;
@@ -232,40 +227,9 @@ fn writable(path: &Path) -> Result<(), (String, &'static str)> {
     })
 }
 
-/// The trust list that an adapter with this configuration would follow; writes nothing into its state.
+/// The trust list that an adapter with this configuration would follow; writes nothing.
 pub fn trust_list(config: &Config, now: u64) -> Result<TrustList, KeeperError> {
-    // The keeper remembers the newest list it has seen. A check must not, so it works on a copy.
-    let folder = Scratch::new()?;
-    let copy = folder.0.join("trust");
-    let known = remembered(config);
-    if known.exists() {
-        let read = |source| DiskError::Read { path: known.clone(), source };
-        fs::copy(&known, &copy).map_err(read)?;
-    }
-    let keeper = TrustKeeper::open(&config.trust, copy, now)?;
-    let list = keeper.watch().borrow().clone();
-    Ok(TrustList::clone(&list))
-}
-
-/// A directory that is gone when it is dropped.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new() -> Result<Self, DiskError> {
-        let path = std::env::temp_dir()
-            .join(format!("country-adapter-check-{:016x}", StdRng::from_os_rng().random::<u64>()));
-        fs::DirBuilder::new()
-            .mode(PRIVATE_DIR)
-            .create(&path)
-            .map_err(|source| DiskError::Write { path: path.clone(), source })?;
-        Ok(Self(path))
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    TrustKeeper::preview(&config.trust, &remembered(config), now)
 }
 
 #[cfg(test)]

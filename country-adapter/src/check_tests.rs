@@ -139,12 +139,3 @@ fn the_whole_cause_of_an_error_is_told() {
     fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
     place.only("", "", "country.key: Is a directory");
 }
-
-#[test]
-fn checks_at_the_same_time_do_not_meet() {
-    let (one, two) = (Scratch::new().unwrap(), Scratch::new().unwrap());
-    assert_ne!(one.0, two.0);
-    let path = one.0.clone();
-    drop(one);
-    assert!(!path.exists() && two.0.exists());
-}

@@ -8,6 +8,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use pki::tls::{self, Line, PeerCertificate};
+use pki::trust::TrustList;
 use proto::ids::CountryCode;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
@@ -53,7 +54,7 @@ const OUR_RESETS: usize = 128;
 pub struct Acceptor {
     node: Arc<Node>,
     admission: Arc<Admission>,
-    config: watch::Receiver<Arc<ServerConfig>>,
+    terms: watch::Receiver<Terms>,
     /// Calls at once on one connection.
     streams: u32,
     /// Who has not shaken hands yet: the slowest goes if there are too many.
@@ -65,13 +66,23 @@ pub struct Acceptor {
     countries: Places<CountryCode>,
 }
 
+/// What a handshake goes by: a trust list, and the TLS configuration that was made of it.
+#[derive(Clone)]
+pub struct Terms {
+    trust: Arc<TrustList>,
+    tls: Arc<ServerConfig>,
+}
+
+impl Terms {
+    fn of(node: &Node, trust: Arc<TrustList>) -> Result<Self, rustls::Error> {
+        let tls = Arc::new(tls::server_config(&node.certificate, &trust)?);
+        Ok(Self { trust, tls })
+    }
+}
+
 /// A whole new TLS configuration whenever the trust list changes; a list that TLS cannot use changes nothing.
-pub fn follow_trust(
-    node: &Arc<Node>,
-    stages: &Stages,
-) -> Result<watch::Receiver<Arc<ServerConfig>>, rustls::Error> {
-    let first = tls::server_config(&node.certificate, &node.trust_list())?;
-    let (publish, config) = watch::channel(Arc::new(first));
+pub fn follow_trust(node: &Arc<Node>, stages: &Stages) -> Result<watch::Receiver<Terms>, rustls::Error> {
+    let (publish, terms) = watch::channel(Terms::of(node, node.trust_list())?);
     let (node, mut trust, stop) = (node.clone(), node.trust.clone(), node.stop.clone());
     stages.spawn("tls", stop.clone(), async move {
         loop {
@@ -80,31 +91,27 @@ pub fn follow_trust(
                 () = stop.cancelled() => return,
             }
             let list = trust.borrow_and_update().clone();
-            match tls::server_config(&node.certificate, &list) {
-                Ok(config) => {
-                    publish.send_replace(Arc::new(config));
+            let version = list.version;
+            match Terms::of(&node, list) {
+                Ok(terms) => {
+                    publish.send_replace(terms);
                 }
-                Err(cause) => error!(%cause, version = list.version, "TLS cannot use the new trust list"),
+                Err(cause) => error!(%cause, version, "TLS cannot use the new trust list"),
             }
         }
     });
-    Ok(config)
+    Ok(terms)
 }
 
 impl Acceptor {
     /// Accepts for these services.
     #[must_use]
-    pub fn new(
-        node: Arc<Node>,
-        admission: Admission,
-        streams: u32,
-        config: watch::Receiver<Arc<ServerConfig>>,
-    ) -> Self {
+    pub fn new(node: Arc<Node>, admission: Admission, streams: u32, terms: watch::Receiver<Terms>) -> Self {
         let (limit, of_one) = (node.config.limits.connections, node.config.limits.handshakes_of_one_address);
         Self {
             node,
             admission: Arc::new(admission),
-            config,
+            terms,
             streams,
             strangers: Crowd::new(STRANGERS),
             addresses: Places::new(of_one),
@@ -163,8 +170,8 @@ impl Acceptor {
 
     async fn handshake(&self, stream: TcpStream) -> Option<(TlsStream<Line>, Arc<PeerCertificate>)> {
         let line = tls::line(stream).ok()?;
-        let config = self.config.borrow().clone();
-        let stream = match TlsAcceptor::from(config).accept(line).await {
+        let terms = self.terms.borrow().clone();
+        let stream = match TlsAcceptor::from(terms.tls).accept(line).await {
             Ok(stream) => stream,
             Err(cause) => {
                 let failure = Failure::of(&cause);
@@ -174,7 +181,7 @@ impl Acceptor {
             }
         };
         let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first())?;
-        let certificate = PeerCertificate::parse(shown).ok()?;
+        let certificate = PeerCertificate::parse(shown).ok()?.verified_by(&terms.trust)?;
         Some((stream, Arc::new(certificate)))
     }
 

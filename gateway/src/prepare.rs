@@ -1,7 +1,7 @@
 //! All that is read and checked before the gateway starts, and what `gateway check` says of it.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pki::disk::DiskError;
@@ -188,13 +188,19 @@ fn read(config: &Config, now: u64) -> Result<Read, StartError> {
     let wrong = |reason: String| StartError::NotInTrustList(reason);
     let country = CountryCode::new(config.country).map_err(|cause| wrong(cause.to_string()))?;
     create_private(&config.state)?;
-    let keeper = TrustKeeper::open(&config.trust, config.state.join("trust.accepted.json"), now)?;
+    let keeper = TrustKeeper::open(&config.trust, remembered(config), now)?;
     let keys = NodeKeys::read(&config.identity)?;
     let signing = identity::signing_key(&config.signing_key, config.identity.passphrase_file.as_deref())?;
     check_identity(&keys, country)?;
     let list = keeper.watch().borrow().clone();
     check_membership(&signing, &list, country, now)?;
     Ok(Read { country, keeper, keys, signing })
+}
+
+/// Where the last accepted trust list is kept.
+#[must_use]
+pub fn remembered(config: &Config) -> PathBuf {
+    config.state.join("trust.accepted.json")
 }
 
 /// Opens the store that the configuration names.
@@ -250,7 +256,8 @@ pub fn check(config: &Config, clock: &Clock) -> Result<String, Vec<String>> {
     let keys = NodeKeys::read(&config.identity).map_err(|cause| note(&cause)).ok();
     let signing = identity::signing_key(&config.signing_key, config.identity.passphrase_file.as_deref());
     let signing = signing.map_err(|cause| note(&cause)).ok();
-    let trust = TrustKeeper::check(&config.trust, clock.now()).map_err(|cause| note(&cause)).ok();
+    let trust = TrustKeeper::preview(&config.trust, &remembered(config), clock.now());
+    let trust = trust.map_err(|cause| note(&cause)).ok();
     let country = CountryCode::new(config.country).map_err(|cause| note(&cause)).ok();
     if let (Some(keys), Some(country)) = (&keys, country)
         && let Err(cause) = check_identity(keys, country)
@@ -336,4 +343,29 @@ fn create_private(folder: &Path) -> Result<(), DiskError> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|source| DiskError::Write { path: folder.into(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use pki::fixture::Federation;
+
+    use super::*;
+    use crate::fixture;
+
+    #[test]
+    fn a_check_goes_by_the_trust_list_that_was_accepted_last_as_a_start_does() {
+        let (_folder, config) = fixture::config(None, |config| config);
+        let check = || check(&config, &Clock::default());
+        assert!(check().unwrap().contains("trust list version 1"));
+        assert!(!config.state.exists(), "a check changes nothing");
+        let others = Federation::of(&["826/0"]);
+        let accepted = others.signed(&others.draft(1)).file();
+        fs::create_dir(&config.state).unwrap();
+        fs::write(remembered(&config), &accepted).unwrap();
+        let problems = check().unwrap_err();
+        assert!(problems[0].contains("0 of the current anchors signed this list"), "{problems:?}");
+        assert_eq!(fs::read_to_string(remembered(&config)).unwrap(), accepted);
+    }
 }

@@ -35,8 +35,9 @@ impl FromStr for CountryCode {
     type Err = Malformed;
 
     fn from_str(text: &str) -> Result<Self, Malformed> {
-        let number = text.parse().map_err(|_| Malformed::Text { what: "country code", text: text.into() })?;
-        Self::new(number)
+        let wrong = || Malformed::Text { what: "country code", text: text.into() };
+        let code = Self::new(text.parse().map_err(|_| wrong())?)?;
+        spelled(code, text).ok_or_else(wrong)
     }
 }
 
@@ -133,11 +134,17 @@ impl FromStr for Authority {
         let (country, state) = text.split_once('/').ok_or_else(wrong)?;
         if country == "x" {
             let number = u32::from_str_radix(state, 16).ok().filter(|_| state.len() == 8);
-            return number.map(Self::Opaque).ok_or_else(wrong);
+            return number.and_then(|number| spelled(Self::Opaque(number), text)).ok_or_else(wrong);
         }
         let state = state.parse().map_err(|_| wrong())?;
-        Ok(Self::State(country.parse()?, StateCode::new(state)))
+        spelled(Self::State(country.parse()?, StateCode::new(state)), text).ok_or_else(wrong)
     }
+}
+
+/// A name, if the text is the one that it prints as: no sign, no leading zero, no capital. Under two spellings one
+/// would pass for two.
+fn spelled<T: fmt::Display>(name: T, text: &str) -> Option<T> {
+    (name.to_string() == text).then_some(name)
 }
 
 /// The number of a batch in its stream from one country to another: dense, from 1.
@@ -298,6 +305,18 @@ mod tests {
         ));
         assert!(matches!(Authority::parse(&[0, 0, 1, 0]), Err(Malformed::Truncated { .. })));
         assert!(matches!(Authority::parse(&[0, 0, 1, 0, 1, 0]), Err(Malformed::Trailing { .. })));
+    }
+
+    #[test]
+    fn a_name_has_one_spelling() {
+        for text in ["0826", "+826", "00826"] {
+            assert!(text.parse::<CountryCode>().is_err(), "{text}");
+        }
+        for text in
+            ["0826/1", "+826/1", "826/01", "826/+1", "826/00", "x/0000ABCD", "x/+000abcd", "X/0000abcd"]
+        {
+            assert!(text.parse::<Authority>().is_err(), "{text}");
+        }
     }
 
     #[test]

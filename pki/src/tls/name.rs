@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use proto::ids::{Authority, CountryCode};
+use rustls_pki_types::CertificateDer;
 use x509_parser::extensions::GeneralName;
 
 use crate::trust::{Country, Status, TrustList};
@@ -88,6 +89,8 @@ pub struct PeerCertificate {
     pub serial: Vec<u8>,
     /// Seconds since 1970; afterwards it counts for nothing.
     pub not_after: i64,
+    /// Who signed it, once [`PeerCertificate::verified_by`] has been told.
+    ca: Option<CertificateDer<'static>>,
 }
 
 impl PeerCertificate {
@@ -107,17 +110,30 @@ impl PeerCertificate {
         let uris: Vec<&str> = uris.collect();
         let [uri] = uris[..] else { return Err(BadCertificate::Names(uris.len())) };
         let not_after = parsed.validity().not_after.timestamp();
-        Ok(Self { identity: uri.parse()?, serial: canonical_serial(parsed.raw_serial()), not_after })
+        let serial = canonical_serial(parsed.raw_serial());
+        Ok(Self { identity: uri.parse()?, serial, not_after, ca: None })
     }
 
-    /// Whether the trust list still lets the holder in: its country is active and has not revoked the certificate.
-    /// Asked again on every call, since connections outlive lists.
+    /// Holds it to the certificate authority that its country has in the trust list of its handshake: once that one
+    /// is replaced, [`PeerCertificate::check`] fails. Nothing if the list has no such country.
+    #[must_use]
+    pub fn verified_by(self, trust: &TrustList) -> Option<Self> {
+        let ca = trust.country(self.identity.country)?.ca.clone();
+        Some(Self { ca: Some(ca), ..self })
+    }
+
+    /// Whether the trust list still lets the holder in: its country is active, has the certificate authority that it
+    /// was verified by, and has not revoked the certificate. Asked again on every call, since connections outlive lists.
     pub fn check(&self, trust: &TrustList, now: u64) -> Result<Identity, NotAdmitted> {
         if trust.expires <= now {
             return Err(NotAdmitted::ListExpired);
         }
         let country = trust.country(self.identity.country).ok_or(NotAdmitted::UnknownCountry)?;
         check_country(country, &self.serial)?;
+        // A country replaces its authority when somebody else may have the key.
+        if self.ca.as_ref().is_some_and(|ca| *ca != country.ca) {
+            return Err(NotAdmitted::Revoked);
+        }
         if i64::try_from(now).is_ok_and(|now| now > self.not_after) {
             return Err(NotAdmitted::Expired);
         }
@@ -134,8 +150,8 @@ pub enum NotAdmitted {
     /// The country is suspended or revoked.
     #[error("the certificate's country is suspended or revoked in the trust list")]
     CountryOut,
-    /// The serial number is on the country's list.
-    #[error("the certificate is revoked in the trust list")]
+    /// The serial number is on the country's list, or the authority that signed it is no longer the country's.
+    #[error("the certificate, or the authority that signed it, is revoked in the trust list")]
     Revoked,
     /// Nobody can be believed by a list whose time is over.
     #[error("the trust list of this gateway has expired; its operator must install a newer one")]
@@ -166,6 +182,8 @@ pub(super) fn check_country(country: &Country, serial: &[u8]) -> Result<(), NotA
 
 #[cfg(test)]
 mod tests {
+    use time::OffsetDateTime;
+
     use super::*;
     use crate::fixture::{Federation, now};
 
@@ -223,5 +241,25 @@ mod tests {
         assert_eq!(shown.check(&suspended, now()), Err(NotAdmitted::CountryOut));
         let alone = Federation::of(&["826/0"]).trust_list();
         assert_eq!(shown.check(&alone, now()), Err(NotAdmitted::UnknownCountry));
+    }
+
+    #[test]
+    fn a_certificate_is_out_once_its_countrys_authority_is_replaced() {
+        let federation = Federation::of(&["826/0", "250/0"]);
+        let trust = |draft: String| federation.signed(&draft).check(&federation.trusted(), now()).unwrap();
+        let (code, issued) = (CountryCode::new(250).unwrap(), OffsetDateTime::now_utc());
+        let (_, ca) = crate::ca::create(code, 10, issued).unwrap();
+        std::fs::write(federation.folder().join("250-new.crt"), ca.pem).unwrap();
+        let (list, next) = (trust(federation.draft(1)), trust(federation.draft(2)));
+        let replaced = trust(federation.draft(3).replace("250.crt", "250-new.crt"));
+        let held = |code: u16| {
+            let node = federation.country(code).certificate(Role::Gateway);
+            PeerCertificate::parse(node.leaf()).unwrap().verified_by(&list).unwrap()
+        };
+        let (french, british) = (held(250), held(826));
+        assert_eq!(french.check(&next, now()), Ok(french.identity));
+        assert_eq!(french.check(&replaced, now()), Err(NotAdmitted::Revoked));
+        assert_eq!(british.check(&replaced, now()), Ok(british.identity));
+        assert_eq!(french.verified_by(&Federation::of(&["826/0"]).trust_list()), None);
     }
 }

@@ -204,10 +204,11 @@ impl AuthorityDocument {
         country: CountryCode,
         once: &mut Once,
     ) -> Result<(Authority, AuthorityEntry), DocumentError> {
-        let place = format!("authority {}", self.authority);
         let authority: Authority = self.authority.parse().map_err(|_| {
-            wrong(format!("country {country}, {place}"), "write 826/1, or x/0000abcd for an opaque authority")
+            let place = format!("country {country}, authority {}", self.authority);
+            wrong(place, "write 826/1, or x/0000abcd for an opaque authority")
         })?;
+        let place = format!("authority {authority}");
         if let Authority::State(of, _) = authority
             && of != country
         {

@@ -1,21 +1,18 @@
 //! The trust list in force on this machine: read from a file, checked, remembered, and read again while running.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::Deserialize;
 use tokio::sync::watch;
 
+use super::memory::Memory;
+use super::signed::FILE_LEN;
 use super::{Anchors, SignedTrustList, TrustList, TrustRefused};
 use crate::disk::{self, DiskError};
 use crate::pubfile::{self, PublicFileError};
 use crate::sign::VerifyingKey;
-
-/// The longest trust list file, octets.
-const FILE_LEN: usize = 4 * 1024 * 1024;
 
 /// Where the trust list comes from, and who must have signed the first one.
 #[derive(Debug, Clone, Deserialize)]
@@ -64,10 +61,11 @@ pub enum KeeperError {
 /// Holds the list in force and hands it to all who watch.
 ///
 /// The last accepted list is kept in a file of its own, so that a restart neither falls back to an older list nor
-/// forgets anchors that came after those of the configuration.
+/// forgets anchors that came after those of the configuration. Who changes the configuration's anchors begins anew,
+/// unless they are those that the last list names.
 pub struct TrustKeeper {
     file: PathBuf,
-    remembered: PathBuf,
+    memory: Memory,
     current: watch::Sender<Arc<TrustList>>,
     last_read: Vec<u8>,
 }
@@ -76,38 +74,27 @@ impl TrustKeeper {
     /// Reads and checks the list; `remembered` is where the last accepted one is kept. `now` in seconds since 1970.
     pub fn open(config: &TrustConfig, remembered: PathBuf, now: u64) -> Result<Self, KeeperError> {
         let anchors = anchors(config)?;
+        let memory = Memory::new(remembered, &anchors);
         let octets = disk::read(&config.list, FILE_LEN)?;
-        let refused = |reason| KeeperError::Refused { path: config.list.clone(), reason };
-        let signed = SignedTrustList::parse(&octets).map_err(refused)?;
-        let list = match Self::recall(&remembered, &anchors)? {
-            Some(known) => signed.check_successor(&known, now),
-            None => signed.check(&anchors, now),
-        };
-        let list = list.map_err(refused)?;
-        disk::replace_public(&remembered, &octets)?;
+        let (signed, list) = believed(config, &octets, (memory.recall()?, &anchors), now)?;
+        memory.keep(&signed)?;
         let (current, _) = watch::channel(Arc::new(list));
-        Ok(Self { file: config.list.clone(), remembered, current, last_read: octets })
+        Ok(Self { file: config.list.clone(), memory, current, last_read: octets })
+    }
+
+    /// The list that [`TrustKeeper::open`] would begin with; writes nothing.
+    pub fn preview(config: &TrustConfig, remembered: &Path, now: u64) -> Result<TrustList, KeeperError> {
+        let anchors = anchors(config)?;
+        let memory = Memory::new(remembered.into(), &anchors);
+        let octets = disk::read(&config.list, FILE_LEN)?;
+        Ok(believed(config, &octets, (memory.recall()?, &anchors), now)?.1)
     }
 
     /// Whether the configured list would be accepted on a machine that has seen none; writes nothing.
     pub fn check(config: &TrustConfig, now: u64) -> Result<TrustList, KeeperError> {
         let anchors = anchors(config)?;
-        let signed = SignedTrustList::parse(&disk::read(&config.list, FILE_LEN)?);
-        let refused = |reason| KeeperError::Refused { path: config.list.clone(), reason };
-        signed.and_then(|signed| signed.check(&anchors, now)).map_err(refused)
-    }
-
-    // What was accepted once is believed again without its time and its signers: both were checked then.
-    fn recall(remembered: &PathBuf, anchors: &Anchors) -> Result<Option<TrustList>, KeeperError> {
-        let octets = match fs::metadata(remembered) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            _ => disk::read(remembered, FILE_LEN)?,
-        };
-        let refused = |reason| KeeperError::Refused { path: remembered.clone(), reason };
-        let list = SignedTrustList::parse(&octets).and_then(|signed| signed.recall()).map_err(refused)?;
-        // Anchors that the operator has replaced by hand begin anew.
-        let is_same = anchors.keys.iter().any(|anchor| list.anchors.keys.contains(anchor));
-        Ok(is_same.then_some(list))
+        let octets = disk::read(&config.list, FILE_LEN)?;
+        Ok(believed(config, &octets, (None, &anchors), now)?.1)
     }
 
     /// Follows the list in force.
@@ -126,13 +113,30 @@ impl TrustKeeper {
             let expired = (known.expires <= now).then_some(TrustRefused::Expired { expired: known.expires });
             return expired.map_or(Ok(None), |reason| Err(refused(reason)));
         }
-        let list = SignedTrustList::parse(&octets).and_then(|signed| signed.check_successor(&known, now));
-        let list = Arc::new(list.map_err(refused)?);
-        disk::replace_public(&self.remembered, &octets)?;
+        let signed = SignedTrustList::parse(&octets).map_err(refused)?;
+        let list = Arc::new(signed.check_successor(&known, now).map_err(refused)?);
+        self.memory.keep(&signed)?;
         self.last_read = octets;
         self.current.send_replace(list.clone());
         Ok(Some(list))
     }
+}
+
+/// The list of the configured file: by the one that was accepted before it, or else by the configuration's anchors.
+fn believed(
+    config: &TrustConfig,
+    octets: &[u8],
+    (known, anchors): (Option<TrustList>, &Anchors),
+    now: u64,
+) -> Result<(SignedTrustList, TrustList), KeeperError> {
+    let refused = |reason| KeeperError::Refused { path: config.list.clone(), reason };
+    let signed = SignedTrustList::parse(octets).map_err(refused)?;
+    let list = match known {
+        Some(known) => signed.check_successor(&known, now),
+        None => signed.check(anchors, now),
+    };
+    let list = list.map_err(refused)?;
+    Ok((signed, list))
 }
 
 fn anchors(config: &TrustConfig) -> Result<Anchors, KeeperError> {

@@ -6,6 +6,7 @@
 mod document;
 mod draft;
 mod keeper;
+mod memory;
 mod signed;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -16,7 +16,7 @@ const FORMAT: &str = "exchange/v1 trust list";
 /// The domain that goes in front of a trust list when it is signed.
 const DOMAIN: &str = FORMAT;
 /// The longest file that is read, octets.
-const FILE_LEN: usize = 4 * 1024 * 1024;
+pub(super) const FILE_LEN: usize = 4 * 1024 * 1024;
 /// How far a clock may be off before a list counts as issued in the future, in seconds.
 const CLOCK_SKEW: u64 = 300;
 
@@ -35,8 +35,9 @@ struct Signature {
     octets: [u8; 64],
 }
 
+/// The file form, of which nothing was checked.
 #[derive(Serialize, Deserialize)]
-struct File {
+pub(super) struct File {
     format: String,
     document: String,
     signatures: Vec<FileSignature>,
@@ -112,6 +113,10 @@ impl SignedTrustList {
         }
         let file: File =
             serde_json::from_slice(file).map_err(|error| TrustRefused::File(error.to_string()))?;
+        Self::of_file(&file)
+    }
+
+    pub(super) fn of_file(file: &File) -> Result<Self, TrustRefused> {
         if file.format != FORMAT {
             return Err(TrustRefused::File(format!(
                 "its format is `{}`; this software reads `{FORMAT}`",
@@ -132,16 +137,19 @@ impl SignedTrustList {
     /// The file form.
     #[must_use]
     pub fn file(&self) -> String {
+        serde_json::to_string_pretty(&self.to_file()).expect("strings always serialise") + "\n"
+    }
+
+    pub(super) fn to_file(&self) -> File {
         let signatures = self.signatures.iter().map(|signature| FileSignature {
             anchor: signature.anchor.to_string(),
             signature: hex::encode(signature.octets),
         });
-        let file = File {
+        File {
             format: FORMAT.into(),
             document: Base64::encode_string(&self.document),
             signatures: signatures.collect(),
-        };
-        serde_json::to_string_pretty(&file).expect("strings always serialise") + "\n"
+        }
     }
 
     /// The signed document as people read it.
@@ -187,9 +195,12 @@ impl SignedTrustList {
         Ok(list)
     }
 
-    /// Parses a list that this machine has accepted before. For [`super::TrustKeeper`] only.
+    /// Parses a list that this machine has accepted before, for [`SignedTrustList::check_successor`] alone.
     pub(super) fn recall(&self) -> Result<TrustList, TrustRefused> {
-        Ok(Document::parse(&self.document)?.into_list(sha256(&self.document))?)
+        let mut document = Document::parse(&self.document)?;
+        // Rules for countries may have come since, and no rule may keep a machine from its next list.
+        document.countries.clear();
+        Ok(document.into_list(sha256(&self.document))?)
     }
 
     fn check_threshold(&self, which: &'static str, anchors: &Anchors) -> Result<(), TrustRefused> {

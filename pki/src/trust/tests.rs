@@ -15,6 +15,18 @@ fn anchor() -> SigningKey {
     SigningKey::from_pkcs8(&SigningKey::generate()).unwrap()
 }
 
+/// Three anchors more, in files up to `anchor-6.pub`.
+fn more_anchors(federation: &Federation) -> Vec<SigningKey> {
+    let more = |number: u8| {
+        let key = anchor();
+        let octets = key.public().sec1().to_vec();
+        let file = crate::pubfile::PublicFile { algorithm: crate::keyfile::Algorithm::P256, octets };
+        std::fs::write(federation.folder().join(format!("anchor-{number}.pub")), file.pem()).unwrap();
+        key
+    };
+    (4..=6).map(more).collect()
+}
+
 fn country(list: &TrustList, code: u16) -> &crate::trust::Country {
     list.country(CountryCode::new(code).unwrap()).unwrap()
 }
@@ -102,12 +114,7 @@ fn an_older_version_or_another_of_the_same_number_is_refused() {
 fn new_anchors_need_the_old_and_the_new() {
     let federation = federation();
     let known = federation.trust_list();
-    let (fourth, fifth) = (anchor(), anchor());
-    for (name, key) in [("anchor-4.pub", &fourth), ("anchor-5.pub", &fifth)] {
-        let octets = key.public().sec1().to_vec();
-        let file = crate::pubfile::PublicFile { algorithm: crate::keyfile::Algorithm::P256, octets };
-        std::fs::write(federation.folder().join(name), file.pem()).unwrap();
-    }
+    let [fourth, fifth, _] = &more_anchors(&federation)[..] else { panic!("three") };
     let draft =
         federation.draft(2).replace("anchor-2.pub", "anchor-4.pub").replace("anchor-3.pub", "anchor-5.pub");
     let mut list = federation.unsigned(&draft);
@@ -117,15 +124,15 @@ fn new_anchors_need_the_old_and_the_new() {
         matches!(refused, Err(TrustRefused::Threshold { which: "new", signed: 1, needed: 2 })),
         "{refused:?}"
     );
-    list.sign(&fourth);
+    list.sign(fourth);
     let rolled = list.check_successor(&known, now()).unwrap();
     // From then on the new ones decide.
     let mut third = federation.unsigned(&draft.replace("version = 2", "version = 3"));
     third.sign(&federation.anchors[1]);
     third.sign(&federation.anchors[2]);
     assert!(third.check_successor(&rolled, now()).is_err());
-    third.sign(&fourth);
-    third.sign(&fifth);
+    third.sign(fourth);
+    third.sign(fifth);
     assert!(third.check_successor(&rolled, now()).is_ok());
 }
 
@@ -150,6 +157,8 @@ fn every_rule_of_the_document_is_kept() {
         ("authority = \"250/0\"", "authority = \"826/9\"", "it stands under country 250"),
         ("authority = \"250/0\"", "authority = \"nobody\"", "write 826/1"),
         ("authority = \"826/1\"", "authority = \"826/0\"", "authority 826/0 stands twice"),
+        ("authority = \"826/1\"", "authority = \"826/00\"", "country 826, authority 826/00: write 826/1"),
+        ("authority = \"826/1\"", "authority = \"x/0000ABCD\"", "or x/0000abcd for an opaque authority"),
         ("https://127.0.0.1:1", "http://127.0.0.1:1", "must be https://HOST:PORT"),
         ("https://127.0.0.1:1", "https://127.0.0.1", "must be https://HOST:PORT"),
         ("status = \"active\"", "status = \"absent\"", "unknown variant `absent`"),
@@ -175,18 +184,39 @@ fn a_file_that_is_no_trust_list_is_named() {
 
 mod keeper {
     use std::fs;
+    use std::path::PathBuf;
 
     use super::*;
     use crate::trust::{KeeperError, TrustConfig, TrustKeeper};
 
     fn config(federation: &Federation) -> TrustConfig {
-        let folder = federation.folder();
-        let anchors = (1..=3).map(|n| folder.join(format!("anchor-{n}.pub"))).collect();
-        TrustConfig { list: folder.join("trust.json"), anchors, threshold: 2 }
+        let anchors = (1..=3).map(|n| file(federation, n)).collect();
+        TrustConfig { list: federation.folder().join("trust.json"), anchors, threshold: 2 }
+    }
+
+    fn file(federation: &Federation, anchor: u8) -> PathBuf {
+        federation.folder().join(format!("anchor-{anchor}.pub"))
     }
 
     fn install(federation: &Federation, draft: &str) {
         fs::write(federation.folder().join("trust.json"), federation.signed(draft).file()).unwrap();
+    }
+
+    fn install_by(federation: &Federation, draft: &str, signers: &[&SigningKey]) {
+        let mut list = federation.unsigned(draft);
+        signers.iter().for_each(|anchor| list.sign(anchor));
+        fs::write(federation.folder().join("trust.json"), list.file()).unwrap();
+    }
+
+    /// A draft with the anchors 4 to 6 in place of those that are named.
+    fn renewed(federation: &Federation, version: u64, renewed: &[u8]) -> String {
+        let name = |anchor: u8| format!("anchor-{anchor}.pub");
+        let renew = |draft: String, old: &u8| draft.replace(&name(*old), &name(old + 3));
+        renewed.iter().fold(federation.draft(version), renew)
+    }
+
+    fn is_refused<T>(result: Result<T, KeeperError>, by: fn(&TrustRefused) -> bool) -> bool {
+        matches!(result, Err(KeeperError::Refused { reason, .. }) if by(&reason))
     }
 
     #[test]
@@ -209,6 +239,76 @@ mod keeper {
         // Nor after a restart.
         let reopened = TrustKeeper::open(&config(&federation), remembered, now());
         assert!(matches!(reopened, Err(KeeperError::Refused { reason: TrustRefused::Older { .. }, .. })));
+    }
+
+    #[test]
+    fn a_restart_and_a_preview_go_by_the_anchors_of_the_last_list() {
+        for changed in [&[2, 3][..], &[1, 2, 3]] {
+            let federation = federation();
+            let (old, new) = (&federation.anchors, more_anchors(&federation));
+            let new = [&new[1], &new[2]];
+            let (config, remembered) = (config(&federation), federation.folder().join("accepted"));
+            let open = || TrustKeeper::open(&config, remembered.clone(), now());
+            install(&federation, &federation.draft(1));
+            let mut keeper = open().unwrap();
+            let draft = |version| renewed(&federation, version, changed);
+            install_by(&federation, &draft(2), &[&old[0], &old[1], new[0], new[1]]);
+            assert!(keeper.reload(now()).unwrap().is_some());
+            install_by(&federation, &draft(3), &new);
+            let kept = fs::read(&remembered).unwrap();
+            assert_eq!(TrustKeeper::preview(&config, &remembered, now()).unwrap().version, 3);
+            assert_eq!(fs::read(&remembered).unwrap(), kept, "a preview writes nothing");
+            assert_eq!(open().unwrap().watch().borrow().version, 3);
+            // Those that were replaced decide nothing any more.
+            install(&federation, &federation.draft(4));
+            let is_stranger =
+                |reason: &TrustRefused| matches!(reason, TrustRefused::Threshold { which: "current", .. });
+            assert!(is_refused(open(), is_stranger));
+            assert!(is_refused(TrustKeeper::preview(&config, &remembered, now()), is_stranger));
+        }
+    }
+
+    #[test]
+    fn the_last_list_stays_when_its_anchors_are_put_into_the_configuration() {
+        let federation = federation();
+        let (old, new) = (&federation.anchors, more_anchors(&federation));
+        let (mut config, remembered) = (config(&federation), federation.folder().join("accepted"));
+        let draft = |version| renewed(&federation, version, &[1, 2, 3]);
+        install_by(&federation, &draft(2), &[&old[0], &old[1], &new[0], &new[1]]);
+        TrustKeeper::open(&config, remembered.clone(), now()).unwrap();
+        config.anchors = (4..=6).rev().map(|n| file(&federation, n)).collect();
+        install_by(&federation, &draft(1), &[&new[0], &new[1]]);
+        let reopened = TrustKeeper::open(&config, remembered, now());
+        assert!(is_refused(reopened, |reason| matches!(reason, TrustRefused::Older { found: 1, known: 2 })));
+    }
+
+    #[test]
+    fn anchors_that_the_operator_has_replaced_by_hand_begin_anew() {
+        let federation = federation();
+        let new = more_anchors(&federation);
+        let (mut config, remembered) = (config(&federation), federation.folder().join("accepted"));
+        install(&federation, &federation.draft(7));
+        TrustKeeper::open(&config, remembered.clone(), now()).unwrap();
+        // One stays: the two that are gone must not decide for that.
+        config.anchors[1..].clone_from_slice(&[5, 6].map(|n| file(&federation, n)));
+        install_by(&federation, &renewed(&federation, 1, &[2, 3]), &[&new[1], &new[2]]);
+        assert_eq!(TrustKeeper::preview(&config, &remembered, now()).unwrap().version, 1);
+        assert_eq!(TrustKeeper::open(&config, remembered, now()).unwrap().watch().borrow().version, 1);
+    }
+
+    #[test]
+    fn a_list_that_an_earlier_release_remembered_counts_by_the_rules_of_its_time() {
+        let federation = federation();
+        let (config, remembered) = (config(&federation), federation.folder().join("accepted"));
+        let mut list = federation.unsigned(&federation.draft(2));
+        list.document = list.document_text().replace("826/1", "0826/1").into_bytes();
+        fs::write(&remembered, list.file()).unwrap();
+        let open = || TrustKeeper::open(&config, remembered.clone(), now());
+        install(&federation, &federation.draft(1));
+        assert!(is_refused(open(), |reason| matches!(reason, TrustRefused::Older { found: 1, known: 2 })));
+        install(&federation, &federation.draft(3));
+        assert_eq!(open().unwrap().watch().borrow().version, 3);
+        assert_eq!(open().unwrap().watch().borrow().version, 3, "and its own file reads back");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use gateway::store::Store;
 use gateway::store::sled::SledStore;
 use gateway::store::sled::rebuild::{self, Losses};
 use gateway::store::sled::survey::{Missing, Survey};
-use gateway::{embedded, names, recover, witness};
+use gateway::{embedded, names, prepare, recover, witness};
 use pki::trust::{Status, TrustKeeper};
 use proto::batch::Stage;
 use proto::ids::CountryCode;
@@ -57,7 +57,8 @@ async fn recover(config: &Config, proven: &BTreeMap<CountryCode, u64>, clock: &C
     let not_good = |cause| {
         Broken::Other(format!("the trust list says for whom numbers were given, and it is not good: {cause}"))
     };
-    let trust = TrustKeeper::check(&config.trust, clock.now()).map_err(not_good)?;
+    let trust = TrustKeeper::preview(&config.trust, &prepare::remembered(config), clock.now());
+    let trust = trust.map_err(not_good)?;
     let countries: BTreeSet<CountryCode> = trust.countries().map(|country| country.code).collect();
     let authorities: Vec<_> =
         trust.countries().flat_map(|country| country.authorities.keys().copied()).collect();
