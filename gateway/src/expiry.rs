@@ -47,7 +47,8 @@ pub fn all(node: &Node) -> Vec<Expiry> {
     let mut all =
         vec![expiry("trust_list", us.clone(), trust.expires), expiry("certificate", us.clone(), certificate)];
     let own = trust.country(node.country).and_then(|own| own.signing_key(node.signing.public().id()));
-    all.extend(own.map(|key| expiry("signing_key", us, key.not_after)));
+    // One that was withdrawn has ended.
+    all.push(expiry("signing_key", us, own.map_or(0, |key| key.not_after)));
     for country in trust.countries().filter(|country| country.status == Status::Active) {
         let code = country.code.to_string();
         let ca = tls::not_after(&country.ca).and_then(|at| u64::try_from(at).ok());

@@ -67,6 +67,14 @@ impl Node {
         self.trust.borrow().clone()
     }
 
+    /// Whether peers believe what this gateway signs now.
+    #[must_use]
+    pub fn is_certified(&self) -> bool {
+        let trust = self.trust_list();
+        let own = trust.country(self.country).and_then(|own| own.signing_key(self.signing.public().id()));
+        own.is_some_and(|key| key.is_valid_at(self.clock.now()))
+    }
+
     /// Counts a refusal because of a quota.
     pub fn counted<T>(&self, caller: &impl Display, asked: Result<T, Exceeded>) -> Result<T, Exceeded> {
         asked.inspect_err(|exceeded| self.metrics.over_quota(caller, exceeded.what))

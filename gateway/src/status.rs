@@ -151,6 +151,7 @@ impl From<PushError> for Status {
         let message = failed.to_string();
         match failed {
             PushError::AnswerDamaged { .. } => status(Code::AlreadyExists, "ANSWER_DAMAGED", message),
+            PushError::NotCertified => status(Code::Unavailable, "NOT_CERTIFIED", message),
             PushError::IdReused => status(Code::AlreadyExists, "PUSH_ID_REUSED", message),
             PushError::Refused(Refused::UnknownIngressKey(_)) => {
                 status(Code::FailedPrecondition, "UNKNOWN_INGRESS_KEY", message)
