@@ -82,16 +82,19 @@ pub async fn page(node: &Node, stream: Stream, request: PageRequest) -> Result<V
             return Err(PageError::BeyondEnd { after, last });
         }
         if after < last {
-            let entries = match node.store.after(stream, after, request.octets()).await {
-                Err(StoreError::Damaged { sequence, .. }) => {
-                    let oldest = readable(node, stream, sequence, last).await?;
-                    return Err(PageError::Damaged { after, oldest });
-                }
-                entries => entries?,
+            let (entries, is_damaged) = match node.store.after(stream, after, request.octets()).await {
+                Err(StoreError::Damaged { sequence, .. }) => (readable(node, stream, sequence).await?, true),
+                entries => (entries?, false),
             };
+            // A store that went back gives the numbers up to our tail again: nobody may be sent behind them.
+            if entries.is_empty() && node.store.latest(stream).await?.last < last {
+                continue;
+            }
             return match dense(after, last, entries) {
                 // What is kept before it shows that no time is over.
-                Err(PageError::Purged { after, oldest }) if is_kept(node, stream, after).await? => {
+                Err(PageError::Purged { after, oldest })
+                    if is_damaged || is_kept(node, stream, after).await? =>
+                {
                     Err(PageError::Damaged { after, oldest })
                 }
                 page => page,
@@ -105,12 +108,12 @@ pub async fn page(node: &Node, stream: Stream, request: PageRequest) -> Result<V
     }
 }
 
-/// The first number behind a damaged one that can be read.
-async fn readable(node: &Node, stream: Stream, mut damaged: u64, last: u64) -> Result<u64, StoreError> {
+/// The first entry behind a damaged one that can be read, if there is one.
+async fn readable(node: &Node, stream: Stream, mut damaged: u64) -> Result<Vec<Entry>, StoreError> {
     loop {
         match node.store.after(stream, damaged, 1).await {
             Err(StoreError::Damaged { sequence, .. }) => damaged = sequence,
-            page => return Ok(page?.first().map_or(last + 1, |entry| entry.sequence)),
+            page => return page,
         }
     }
 }
@@ -132,9 +135,12 @@ mod tests {
     use std::sync::Arc;
 
     use bytes::Bytes;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::clock::Clock;
     use crate::fixture;
+    use crate::prepare::prepare;
     use crate::store::{Append, Change, Numbered, Store, Tail};
 
     const STREAM: Stream = Stream::new(*b"test    ");
@@ -189,6 +195,24 @@ mod tests {
         append(&*fixture.node.store, b"one").await;
         let refused = page(&fixture.node, STREAM, ask(2, 0)).await;
         assert!(matches!(refused, Err(PageError::BeyondEnd { after: 2, last: 1 })), "{refused:?}");
+    }
+
+    #[tokio::test]
+    async fn a_reader_is_not_sent_behind_numbers_that_a_database_which_went_back_gives_again() {
+        let database = cluster::shared().unwrap().database().unwrap();
+        let (_folder, config) = fixture::config(Some(&database), |config| config);
+        let node = prepare(config, Clock::default(), CancellationToken::new()).await.unwrap().0;
+        for body in [b"one", b"two", b"thr", b"fou", b"fiv"] {
+            append(&*node.store, body).await;
+        }
+        let lagging = "DELETE FROM exchange.entry WHERE sequence > 3; UPDATE exchange.stream SET last = 3";
+        cluster::shared().unwrap().sql(&database.name, lagging).unwrap();
+        assert!(page(&node, STREAM, ask(3, 0)).await.unwrap().is_empty());
+        let refused = page(&node, STREAM, ask(4, 0)).await;
+        assert!(matches!(refused, Err(PageError::BeyondEnd { after: 4, last: 3 })), "{refused:?}");
+        append(&*node.store, b"new").await;
+        let entries = page(&node, STREAM, ask(3, 0)).await.unwrap();
+        assert_eq!((entries[0].sequence, &entries[0].body[..]), (4, &b"new"[..]));
     }
 
     #[tokio::test]

@@ -32,6 +32,17 @@ pub async fn run(node: Arc<Node>, fence: Fence) {
 /// One look at every stream.
 pub async fn step(node: &Node, fence: Option<Fence>) -> Result<(), StoreError> {
     let now = node.clock.now();
+    // What is purged is gone for every replica, so one whose clock is wrong purges nothing.
+    if let Some(theirs) = node.store.clock().await?
+        && now.abs_diff(theirs) > HOUR
+    {
+        error!(
+            now,
+            theirs,
+            "nothing is purged: the clocks of this machine and of the database differ by more than an hour; set them"
+        );
+        return Ok(());
+    }
     let oldest = now.saturating_sub(node.config.retention.unacknowledged_days * DAY);
     for stream in node.store.streams().await? {
         // One stream that fails keeps no other from its purge.
@@ -150,9 +161,12 @@ mod tests {
     use bytes::Bytes;
     use proto::batch::Stage;
     use proto::ids::CountryCode;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::clock::Clock;
     use crate::fixture::{self, Fixture};
+    use crate::prepare::prepare;
     use crate::store::{Once, OnceId, Tail};
 
     const HOURS: i64 = 3_600;
@@ -237,6 +251,27 @@ mod tests {
         fixture.node.clock.turn(-15 * 24 * HOURS);
         step(&fixture.node, None).await.unwrap();
         assert_eq!(oldest(&fixture).await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_replica_whose_clock_is_not_the_databases_purges_nothing() {
+        let database = cluster::shared().unwrap().database().unwrap();
+        let (_folder, config) = fixture::config(Some(&database), |config| config);
+        let node = prepare(config, Clock::default(), CancellationToken::new()).await.unwrap().0;
+        let number = Arc::new(|_: Tail| Numbered { head: Bytes::new(), link: [1; 32] });
+        let stream = names::outbox(france());
+        let appends = vec![Append { stream, number, body: Bytes::from_static(b"x") }];
+        // Long ago for whoever has the right time.
+        let at = node.clock.now() - 15 * DAY;
+        node.store.commit(Change { at, appends, ..Change::default() }).await.unwrap();
+        for wrong in [-2 * HOURS, 2 * HOURS] {
+            node.clock.turn(wrong);
+            step(&node, None).await.unwrap();
+            assert!(node.store.oldest(stream).await.unwrap().is_some());
+            node.clock.turn(-wrong);
+        }
+        step(&node, None).await.unwrap();
+        assert_eq!(node.store.oldest(stream).await.unwrap(), None);
     }
 
     #[tokio::test]

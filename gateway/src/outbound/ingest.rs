@@ -59,22 +59,15 @@ pub enum PushError {
         /// Where it lies, for the log.
         place: String,
     },
+    /// What would be signed now, no peer would take, today or later.
+    #[error("the gateway's signing key is not valid in the trust list; its operator must see to that")]
+    NotCertified,
     /// The store.
     #[error(transparent)]
-    Store(StoreError),
+    Store(#[from] StoreError),
     /// A task died.
     #[error("the push could not be worked on; try again")]
     Internal,
-}
-
-impl From<StoreError> for PushError {
-    fn from(failed: StoreError) -> Self {
-        match failed {
-            // Reading an earlier answer is all that a push reads of what was kept.
-            StoreError::Corrupt { what } => Self::AnswerDamaged { place: what },
-            failed => Self::Store(failed),
-        }
-    }
 }
 
 impl Ingest {
@@ -97,13 +90,16 @@ impl Ingest {
         match self.keep(pusher, push, (id.clone(), digest), (room, opening)).await {
             Ok(Kept::Now(reply)) => Ok(reply),
             Ok(Kept::Before(before)) => earlier(digest, &before),
-            Err(PushError::AnswerDamaged { place }) => Err(PushError::AnswerDamaged { place }),
             // One that was kept before is answered as it was then, whatever stands in its way: its key may be retired by
             // now, or the store full.
-            Err(failed) => {
-                let before = self.node.store.once(&id).await?;
-                before.map_or(Err(failed), |before| earlier(digest, &before))
-            }
+            Err(failed) => match self.node.store.once(&id).await {
+                Ok(before) => before.map_or(Err(failed), |before| earlier(digest, &before)),
+                // Whoever is told so sets the push aside: what was never kept would be lost.
+                Err(StoreError::Corrupt { what }) if self.node.store.knows(&id).await? => {
+                    Err(PushError::AnswerDamaged { place: what })
+                }
+                Err(unknown) => Err(unknown.into()),
+            },
         }
     }
 
@@ -115,6 +111,9 @@ impl Ingest {
         (id, digest): (OnceId, [u8; 32]),
         permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
     ) -> Result<Kept, PushError> {
+        if !self.node.is_certified() {
+            return Err(PushError::NotCertified);
+        }
         let (sorted, room) = self.sort(pusher, push, permits).await?;
         let (verdicts, reply) = (sorted.verdicts.clone(), outbox::reply(&sorted));
         let kept = self.gather.keep(Ready { sorted, reply, id, digest }, room).await?;
@@ -240,6 +239,7 @@ pub fn digest(push: &Push, pusher: Authority) -> [u8; 32] {
 mod tests {
     use std::fs;
 
+    use cluster::Cluster;
     use pki::seal::seal_push;
     use proto::header::EnvelopeHeader;
     use proto::push::Draft;
@@ -249,6 +249,7 @@ mod tests {
     use crate::clock::Clock;
     use crate::fixture;
     use crate::prepare::prepare;
+    use crate::store::postgres::tests::spoil;
 
     /// A push of one report that is none: that is a verdict, too.
     fn push(node: &Node, pusher: Authority) -> Push {
@@ -300,6 +301,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn nothing_is_kept_that_no_peer_would_take_since_the_signing_key_is_out() {
+        let fixture = fixture::node();
+        let (ingest, pusher) = (Ingest::new(fixture.node.clone()), "826/1".parse().unwrap());
+        let (kept, new) = (push(&fixture.node, pusher), push(&fixture.node, pusher));
+        let answer = ingest.accept(pusher, kept.clone()).await.unwrap();
+        let own = fixture.node.trust_list().country(fixture.node.country).unwrap().clone();
+        let end = own.signing_key(fixture.node.signing.public().id()).unwrap().not_after;
+        fixture.node.clock.turn(i64::try_from(end - fixture.node.clock.now()).unwrap() + 1);
+        let status = Status::from(ingest.accept(pusher, new).await.unwrap_err());
+        assert_eq!((status.code(), &*status::reason(&status)), (tonic::Code::Unavailable, "NOT_CERTIFIED"));
+        assert_eq!(ingest.accept(pusher, kept).await.unwrap(), answer);
+    }
+
+    #[tokio::test]
     async fn a_push_whose_kept_answer_is_damaged_is_told_so_for_good() {
         let fixture = fixture::node();
         let (ingest, pusher) = (Ingest::new(fixture.node.clone()), "826/1".parse().unwrap());
@@ -322,5 +337,22 @@ mod tests {
         );
         ingest.accept(pusher, good).await.unwrap();
         assert_eq!(crate::health::problems(&fixture.node).await, Vec::<String>::new());
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_push_that_a_spoiled_page_keeps_out_is_not_told_that_it_was_kept() {
+        let cluster = Cluster::start().unwrap();
+        let database = cluster.database().unwrap();
+        let (_folder, config) = fixture::config(Some(&database), |config| config);
+        let prepared = prepare(config, Clock::default(), CancellationToken::new()).await;
+        let node = Arc::new(prepared.unwrap().0);
+        let (ingest, pusher) = (Ingest::new(node.clone()), "826/1".parse().unwrap());
+        ingest.accept(pusher, push(&node, pusher)).await.unwrap();
+        spoil(&cluster, &database, "'exchange.once_pkey'::regclass");
+        let failed = ingest.accept(pusher, push(&node, pusher)).await;
+        assert!(matches!(failed, Err(PushError::Store(StoreError::Corrupt { .. }))), "{failed:?}");
+        assert_eq!(Status::from(failed.unwrap_err()).code(), tonic::Code::Internal);
+        let problems = crate::health::problems(&node).await;
+        assert!(problems[0].starts_with("store: the store is damaged"), "{problems:?}");
     }
 }

@@ -6,6 +6,7 @@ use std::{
 };
 
 use tokio::sync::watch;
+use tracing::error;
 
 use crate::store::{Stream, Tail};
 
@@ -39,6 +40,27 @@ impl Tails {
                 *known = if is_news { tail } else { *known };
                 is_news
             });
+        }
+    }
+
+    /// Takes what a database says that was asked when `known` was the tail: one that ends before it has gone back, as
+    /// after a failover to a standby that was behind. Its numbers are then given again, so the tail goes back with it.
+    pub(super) fn found(&self, stream: Stream, known: Tail, found: Tail) {
+        if found.last >= known.last {
+            return self.publish([(stream, found)]);
+        }
+        let went_back = self.all().entry(stream).or_default().send_if_modified(|tail| {
+            let is_known = *tail == known;
+            *tail = if is_known { found } else { *tail };
+            is_known
+        });
+        if went_back {
+            error!(
+                %stream,
+                known = known.last,
+                found = found.last,
+                "the database has gone back, and answered pushes are lost; was it restored, or is a standby in its place?"
+            );
         }
     }
 

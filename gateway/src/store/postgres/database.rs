@@ -19,6 +19,8 @@ use crate::store::StoreError;
 const OLDEST_SERVER: i32 = 150_000;
 /// How long a connection may take to stand, and a caller may wait for one.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long an address may be silent until the next one is tried: well below [`CONNECT`], so that time is left for that.
+const ADDRESS: Duration = Duration::from_secs(2);
 /// After this much silence of the other machine a connection is given up.
 const SILENCE: Duration = Duration::from_secs(10);
 /// What an answer may take beyond the time that the server gives a statement.
@@ -53,6 +55,8 @@ pub(super) struct Database {
     tls: MakeRustlsConnect,
     name: String,
     statement: Duration,
+    /// What hosts that are silent may cost on the way to the one that serves.
+    detour: Duration,
 }
 
 /// A connection that is used for one thing only.
@@ -67,17 +71,20 @@ impl Database {
     pub(super) fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
         let config = config(options)?;
         let tls = MakeRustlsConnect::new(tls(options)?);
+        let others = u32::try_from(config.get_hosts().len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let detour = ADDRESS.saturating_mul(others);
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let manager = Manager::from_config(config.clone(), tls.clone(), recycling);
         let pool = Pool::builder(manager)
             .max_size(options.connections)
             .wait_timeout(Some(CONNECT))
-            .create_timeout(Some(CONNECT))
+            .create_timeout(Some(CONNECT + detour))
             .recycle_timeout(Some(CONNECT))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|cause| StoreError::Unfit { why: cause.to_string() })?;
-        Ok(Self { pool, config, tls, name: options.address.to_string(), statement: options.statement })
+        let (name, statement) = (options.address.to_string(), options.statement);
+        Ok(Self { pool, config, tls, name, statement, detour })
     }
 
     /// For people.
@@ -92,7 +99,8 @@ impl Database {
 
     /// A connection that is not of the pool; somebody has to poll its second half.
     pub(super) async fn alone(&self) -> Result<(Client, Connection), Failure> {
-        Ok(self.config.connect(self.tls.clone()).await?)
+        let connected = async { Ok(self.config.connect(self.tls.clone()).await?) };
+        in_time(CONNECT + self.detour, connected).await
     }
 
     /// Waits for an answer not much longer than the server works on it. A connection that is late is not used again.
@@ -100,10 +108,7 @@ impl Database {
         &self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        let limit = self.statement + GRACE;
-        tokio::time::timeout(limit, work)
-            .await
-            .unwrap_or_else(|_| Err(Failure::Away("it does not answer in time".into())))
+        in_time(self.statement + GRACE + self.detour, work).await
     }
 
     /// Runs one statement that may be run twice, until it succeeds or patience ends.
@@ -185,6 +190,12 @@ impl Drop for Used {
     }
 }
 
+async fn in_time<T>(limit: Duration, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::time::timeout(limit, work)
+        .await
+        .unwrap_or_else(|_| Err(Failure::Away("it does not answer in time".into())))
+}
+
 /// Whether a server of this number (170,002 is 17.2) is good enough.
 fn check_release(number: i32) -> Result<(), StoreError> {
     if number < OLDEST_SERVER {
@@ -214,7 +225,7 @@ fn config(options: &PostgresOptions) -> Result<tokio_postgres::Config, StoreErro
         config.application_name("exchange-gateway");
     }
     config
-        .connect_timeout(CONNECT)
+        .connect_timeout(ADDRESS)
         .tcp_user_timeout(SILENCE)
         .keepalives_idle(SILENCE)
         .target_session_attrs(TargetSessionAttrs::ReadWrite);

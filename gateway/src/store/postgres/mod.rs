@@ -16,7 +16,7 @@ mod partitions;
 mod rows;
 mod space;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transaction;
 mod upkeep;
 mod writer;
@@ -170,6 +170,12 @@ impl Store for PostgresStore {
         rows.first().map(|row| rows::answered(row, 0, id).map(|(_, answered)| answered)).transpose()
     }
 
+    /// By the id alone: any page that is read on the way to an answer may be the one that is spoiled.
+    async fn knows(&self, id: &OnceId) -> Result<bool, StoreError> {
+        let rows = self.database.ask("SELECT 1 FROM once WHERE id = $1", &[&id.octets()]).await?;
+        Ok(!rows.is_empty())
+    }
+
     async fn find(&self, stream: Stream, sequence: u64) -> Result<Option<Entry>, StoreError> {
         self.entries.find(stream, sequence).await
     }
@@ -198,10 +204,10 @@ impl Store for PostgresStore {
 
     async fn latest(&self, stream: Stream) -> Result<Tail, StoreError> {
         let statement = "SELECT name, last, link FROM stream WHERE name = $1";
+        let known = self.tails.now(stream);
         let rows = self.database.ask(statement, &[&stream.octets().as_slice()]).await?;
-        let Some(row) = rows.first() else { return Ok(Tail::default()) };
-        let (stream, tail) = rows::tail(row)?;
-        self.tails.publish([(stream, tail)]);
+        let tail = rows.first().map_or(Ok(Tail::default()), |row| rows::tail(row).map(|(_, tail)| tail))?;
+        self.tails.found(stream, known, tail);
         Ok(tail)
     }
 
@@ -295,6 +301,12 @@ impl Store for PostgresStore {
         let name = fence.name.octets();
         self.database.ask(statement, &[&name.as_slice(), &wide(fence.token)]).await?;
         Ok(())
+    }
+
+    async fn clock(&self) -> Result<Option<u64>, StoreError> {
+        let statement = "SELECT extract(epoch FROM clock_timestamp())::bigint";
+        let rows = self.database.ask(statement, &[]).await?;
+        rows.first().map(|row| rows::number(row, 0)).transpose()
     }
 
     fn elsewhere(&self) -> watch::Receiver<u64> {

@@ -35,8 +35,13 @@ enum Moved {
 }
 
 impl News {
-    /// Listens, and listens anew when the line is cut, until it is dropped.
+    /// Listens and asks, neither of which waits for the other, until it is dropped.
     pub(super) async fn run(self) {
+        tokio::join!(self.hear(), self.ask());
+    }
+
+    /// Listens, and listens anew when the line is cut.
+    async fn hear(&self) {
         let mut is_told = false;
         loop {
             if let Err(failure) = self.listen(&mut is_told).await {
@@ -45,11 +50,40 @@ impl News {
                 }
                 is_told = true;
             }
-            if let Err(error) = self.refresh(Moved::Anything).await {
-                debug!(%error, "news of other replicas is not known");
-            }
             sleep(self.poll).await;
         }
+    }
+
+    /// Asks every now and then, also while much is told. Rings only if somebody else has committed since: all that is
+    /// rung for is looked at anew.
+    async fn ask(&self) {
+        let mut known = None;
+        let mut polls = interval_at(Instant::now() + self.poll, self.poll);
+        polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            polls.tick().await;
+            // The groups first: what is committed between the two reads rings the next time.
+            let asked = async {
+                let groups = self.groups().await?;
+                self.refresh(&Moved::Anything).await?;
+                Ok::<_, StoreError>(groups)
+            };
+            match asked.await {
+                Ok(groups) if known.as_ref() != Some(&groups) => {
+                    self.ring();
+                    known = Some(groups);
+                }
+                Ok(_) => {}
+                Err(error) => debug!(%error, "news of other replicas is not known"),
+            }
+        }
+    }
+
+    /// The last group that each other process has committed.
+    async fn groups(&self) -> Result<Vec<([u8; 16], u64)>, StoreError> {
+        let statement = "SELECT process, kept FROM writer WHERE process <> $1 ORDER BY process";
+        let rows = self.database.ask(statement, &[&self.process.as_slice()]).await?;
+        rows.iter().map(|row| Ok((rows::octets(row, 0)?, rows::number(row, 1)?))).collect()
     }
 
     /// Listens until the line is cut.
@@ -57,27 +91,22 @@ impl News {
         let (client, connection) = self.database.alone().await?;
         let (tell, mut heard) = mpsc::unbounded_channel();
         let follow = async {
-            client.batch_execute(&format!("LISTEN {CHANNEL}")).await?;
+            let listens = async { Ok(client.batch_execute(&format!("LISTEN {CHANNEL}")).await?) };
+            self.database.within(listens).await?;
             *is_told = false;
             // What was committed before the database began to tell.
-            self.refresh(Moved::Anything).await?;
-            // Not begun anew by what is told: under load something is told all the time, our own commits at least.
-            let mut polls = interval_at(Instant::now() + self.poll, self.poll);
-            polls.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut moved = Some(Moved::Anything);
             loop {
-                tokio::select! {
-                    told = heard.recv() => {
-                        let Some(first) = told else { return Ok(()) };
-                        let mut all = vec![first];
-                        while let Ok(more) = heard.try_recv() {
-                            all.push(more);
-                        }
-                        if let Some(moved) = self.moved(&all) {
-                            self.refresh(moved).await?;
-                        }
-                    }
-                    _ = polls.tick() => self.refresh(Moved::Anything).await?,
+                if let Some(moved) = moved {
+                    self.refresh(&moved).await?;
+                    self.ring();
                 }
+                let Some(first) = heard.recv().await else { return Ok(()) };
+                let mut all = vec![first];
+                while let Ok(more) = heard.try_recv() {
+                    all.push(more);
+                }
+                moved = self.moved(&all);
             }
         };
         tokio::select! {
@@ -99,8 +128,9 @@ impl News {
         Some(named.collect::<Option<_>>().map_or(Moved::Anything, Moved::Tails))
     }
 
-    /// Reads tails, and rings for who waits for anything else.
-    async fn refresh(&self, moved: Moved) -> Result<(), StoreError> {
+    /// Reads tails.
+    async fn refresh(&self, moved: &Moved) -> Result<(), StoreError> {
+        let known = self.tails.all_known();
         let rows = match moved {
             Moved::Anything => self.database.ask("SELECT name, last, link FROM stream", &[]).await?,
             Moved::Tails(streams) if streams.is_empty() => Vec::new(),
@@ -110,10 +140,15 @@ impl News {
                 self.database.ask(statement, &[&names]).await?
             }
         };
-        let tails = rows.iter().map(rows::tail).collect::<Result<Vec<_>, _>>()?;
-        self.tails.publish(tails);
-        self.elsewhere.send_modify(|count| *count = count.wrapping_add(1));
+        for (stream, tail) in rows.iter().map(rows::tail).collect::<Result<Vec<_>, _>>()? {
+            self.tails.found(stream, known.get(&stream).copied().unwrap_or_default(), tail);
+        }
         Ok(())
+    }
+
+    /// For who waits for anything else than a tail.
+    fn ring(&self) {
+        self.elsewhere.send_modify(|count| *count = count.wrapping_add(1));
     }
 }
 

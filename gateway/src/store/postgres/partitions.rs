@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use tokio_postgres::Client;
-use tracing::{debug, info};
+use tracing::{debug, error, info};
 
 use super::{
-    database::{Database, Used},
+    database::{Database, Pooled, Used},
     failure::Failure,
 };
+use crate::store::StoreError;
 
 /// Who makes or drops partitions holds this advisory lock.
 const LOCK: i64 = 0x6578_6368_6461_7973;
@@ -46,24 +47,37 @@ pub(super) async fn drop_purged(database: &Database) -> Result<usize, Failure> {
     days.pop();
     let mut dropped = 0;
     for day in days {
-        if is_needed(used.get(), day).await? {
-            continue;
-        }
-        let transaction = used.get().transaction().await?;
-        transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
-        // Looked at again behind a lock that keeps writers out: a clock that was set back may write to an old day.
-        // Whoever waits for this lock makes others wait, so it waits shortly, and is tried again a minute later.
-        let statement = "SET LOCAL lock_timeout = '200ms'; LOCK TABLE entry IN ACCESS EXCLUSIVE MODE";
-        transaction.batch_execute(statement).await?;
-        if !is_needed(transaction.client(), day).await? {
-            transaction.batch_execute(&format!("DROP TABLE IF EXISTS {}", name(day))).await?;
-            transaction.commit().await?;
-            info!(day, "all entries of a day are purged; its partition is dropped");
-            dropped += 1;
+        match drop_if_purged(used.get(), day).await {
+            Ok(is_dropped) => dropped += usize::from(is_dropped),
+            // Its page keeps no other day from going.
+            Err(Failure::Lasting(error @ StoreError::Corrupt { .. })) => {
+                error!(day, %error, "whether all entries of a day are purged cannot be read; its partition stays");
+            }
+            Err(failure) => return Err(failure),
         }
     }
     used.give_back();
     Ok(dropped)
+}
+
+/// Drops a day's partition if no entry in it is needed; gives whether it did.
+async fn drop_if_purged(connection: &mut Pooled, day: i32) -> Result<bool, Failure> {
+    if is_needed(connection, day).await? {
+        return Ok(false);
+    }
+    let transaction = connection.transaction().await?;
+    transaction.execute("SELECT pg_advisory_xact_lock($1)", &[&LOCK]).await?;
+    // Looked at again behind a lock that keeps writers out: a clock that was set back may write to an old day.
+    // Whoever waits for this lock makes others wait, so it waits shortly, and is tried again a minute later.
+    let statement = "SET LOCAL lock_timeout = '200ms'; LOCK TABLE entry IN ACCESS EXCLUSIVE MODE";
+    transaction.batch_execute(statement).await?;
+    if is_needed(transaction.client(), day).await? {
+        return Ok(false);
+    }
+    transaction.batch_execute(&format!("DROP TABLE IF EXISTS {}", name(day))).await?;
+    transaction.commit().await?;
+    info!(day, "all entries of a day are purged; its partition is dropped");
+    Ok(true)
 }
 
 /// The days that have a partition, in order.

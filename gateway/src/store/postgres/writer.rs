@@ -127,7 +127,7 @@ impl Writer {
                 }
             }
             Err(error) => {
-                warn!(%error, changes = replies.len(), "a group of changes was not kept");
+                warn!(%error, changes = replies.len(), "a group of changes was not answered as kept");
                 replies.into_iter().for_each(|reply| drop(reply.send(Err(error.clone()))));
             }
         }
@@ -217,15 +217,19 @@ impl Writer {
         loop {
             let failure = match self.database.ask(statement, &[&self.mark.process.as_slice()]).await {
                 Ok(rows) => {
-                    let kept = rows.first().map(|row| row.try_get::<_, i64>(0));
-                    let is_kept = kept.is_some_and(|kept| kept.is_ok_and(|kept| kept == self.mark.group));
-                    return Ok(if is_kept { Fate::Kept } else { Fate::Gone });
+                    let kept = rows.first().and_then(|row| row.try_get::<_, i64>(0).ok());
+                    let kept = kept.ok_or(StoreError::Unknown)?;
+                    return Ok(if kept == self.mark.group { Fate::Kept } else { Fate::Gone });
                 }
                 Err(StoreError::Unreachable { cause, .. }) => Failure::Away(cause),
                 Err(StoreError::Busy { cause }) => Failure::Busy(cause),
-                Err(other) => return Err(other),
+                Err(other) => Failure::Lasting(other),
             };
-            patience.again(failure, self.database.name()).await.map_err(|_| StoreError::Unknown)?;
+            // Any other error would say that nothing is kept.
+            patience.again(failure, self.database.name()).await.map_err(|error| {
+                warn!(%error, "what became of a commit cannot be asked");
+                StoreError::Unknown
+            })?;
         }
     }
 }

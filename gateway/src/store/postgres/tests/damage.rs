@@ -185,7 +185,7 @@ async fn an_answer_that_is_altered_fails_its_own_push_alone() {
 }
 
 /// Spoils a page on the disk as a bad disk would, while the server is down.
-fn spoil(cluster: &Cluster, database: &TestDatabase, relation: &str) {
+pub(crate) fn spoil(cluster: &Cluster, database: &TestDatabase, relation: &str) {
     let statement = format!("CHECKPOINT; SELECT pg_relation_filepath({relation})");
     let file = cluster.sql(&database.name, &statement).unwrap();
     cluster.stop_at_once().unwrap();
@@ -249,5 +249,8 @@ async fn an_answer_on_a_page_that_the_disk_has_spoiled_fails_its_own_push_alone(
     spoil(&cluster, &database, "(SELECT reltoastrelid FROM pg_class WHERE oid = 'exchange.once'::regclass)");
     for turn in 0..4 {
         assert_only_the_second_fails(&repeated(&store, 10 + 4 * turn).await);
+    }
+    for (id, is_known) in [(1, true), (2, true), (9, false)] {
+        assert_eq!(store.knows(&OnceId::new(&[id]).unwrap()).await.unwrap(), is_known, "{id}");
     }
 }

@@ -14,6 +14,7 @@ use std::{collections::BTreeMap, sync::Mutex};
 
 use cluster::Database as TestDatabase;
 
+pub(crate) use self::damage::spoil;
 use super::*;
 use crate::store::contract;
 

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use cluster::Cluster;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream, UnixStream},
+    net::{TcpListener, TcpSocket, TcpStream, UnixStream},
     task::JoinSet,
 };
 
-use super::*;
+use super::{replicas::append_untold, *};
 use crate::store::Once;
 
 /// Writers that repeat what was not answered with a yes, until `stop`; gives how many pushes each has kept.
@@ -91,6 +91,16 @@ enum Cut {
     Never,
     BeforeCommit,
     BehindCommit,
+    /// Never, but whoever connects next hears nothing.
+    Silent,
+}
+
+impl Cut {
+    fn take_silence(&mut self) -> bool {
+        let is_silent = *self == Self::Silent;
+        *self = if is_silent { Self::Never } else { *self };
+        is_silent
+    }
 }
 
 /// A line to the server that can be cut at a COMMIT, once each time it is asked to.
@@ -109,6 +119,9 @@ async fn line(socket: std::path::PathBuf, cut: Arc<Mutex<Cut>>) -> std::net::Soc
 async fn pass(mut client: TcpStream, mut server: UnixStream, cut: Arc<Mutex<Cut>>) {
     let (mut from_client, mut from_server) = (vec![0; 1 << 16], vec![0; 1 << 16]);
     let mut is_last = false;
+    if cut.lock().unwrap().take_silence() {
+        std::future::pending::<()>().await;
+    }
     loop {
         tokio::select! {
             read = client.read(&mut from_client) => {
@@ -116,7 +129,7 @@ async fn pass(mut client: TcpStream, mut server: UnixStream, cut: Arc<Mutex<Cut>
                 let octets = &from_client[..read];
                 if octets.windows(7).any(|window| window == b"COMMIT\0") {
                     match std::mem::replace(&mut *cut.lock().unwrap(), Cut::Never) {
-                        Cut::Never => {}
+                        Cut::Never | Cut::Silent => {}
                         Cut::BeforeCommit => return,
                         Cut::BehindCommit => is_last = true,
                     }
@@ -150,13 +163,91 @@ async fn a_commit_whose_answer_is_lost_is_known_also_after_a_long_time_without_a
     commits_without_answers(Row::Removed).await;
 }
 
+/// A store behind a line that can be cut.
+async fn open_by_line(database: &TestDatabase, cut: &Arc<Mutex<Cut>>) -> PostgresStore {
+    let address = line(database.socket.clone(), Arc::clone(cut)).await;
+    let url = format!("postgres://exchange@{address}/{}?sslmode=disable", database.name);
+    let by_line = PostgresOptions { address: url.parse().unwrap(), ca: None, ..options(database) };
+    PostgresStore::open(by_line).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_of_which_nothing_can_be_learnt_is_never_said_to_be_not_kept() {
+    let database = database();
+    let cut = Arc::new(Mutex::new(Cut::Never));
+    let store = open_by_line(&database, &cut).await;
+    let appends = || contract::appends(1, vec![contract::append(STREAM, "a")]);
+    // The first one makes the day, in a transaction of its own.
+    store.commit(appends()).await.unwrap();
+    // A page that cannot be read, a disk that is full, a right that is missing: only for who asks what became of it.
+    for (last, state) in (2..).zip(["XX001", "53100", "42501"]) {
+        let asked = format!(
+            "CREATE OR REPLACE FUNCTION exchange.fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
+             IF NEW.kept = OLD.kept THEN RAISE EXCEPTION 'not now' USING ERRCODE = '{state}'; END IF; \
+             RETURN NEW; END $$; \
+             CREATE OR REPLACE TRIGGER fail BEFORE UPDATE ON exchange.writer \
+             FOR EACH ROW EXECUTE FUNCTION exchange.fail()"
+        );
+        cluster::shared().unwrap().sql(&database.name, &asked).unwrap();
+        *cut.lock().unwrap() = Cut::BehindCommit;
+        let failed = store.commit(appends()).await;
+        assert!(matches!(failed, Err(StoreError::Unknown)), "{state}: {failed:?}");
+        assert_eq!(store.latest(STREAM).await.unwrap().last, last, "it is kept, and once");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn news_is_asked_for_also_while_the_server_is_silent_to_who_wants_to_listen() {
+    let database = database();
+    let cut = Arc::new(Mutex::new(Cut::Never));
+    let store = open_by_line(&database, &cut).await;
+    store.commit(contract::appends(1, vec![contract::append(STREAM, "a")])).await.unwrap();
+    let (mut tail, mut elsewhere) = (store.tail(STREAM), store.elsewhere());
+    elsewhere.wait_for(|rung| *rung > 0).await.expect("it listens");
+    *cut.lock().unwrap() = Cut::Silent;
+    let listens = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
+         WHERE datname = current_database() AND query LIKE 'LISTEN%'";
+    assert_eq!(cluster::shared().unwrap().sql(&database.name, listens).unwrap(), "t");
+    while *cut.lock().unwrap() == Cut::Silent {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    append_untold(&database);
+    let asked = tail.wait_for(|tail| tail.last == 2);
+    tokio::time::timeout(Duration::from_secs(3), asked).await.expect("it is asked for").unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_accepts_and_stays_silent_is_given_up() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("postgres://exchange@{}/a?sslmode=disable", listener.local_addr().unwrap());
+    let address = url.parse().unwrap();
+    let silent = Database::new(&PostgresOptions { address, ca: None, ..options(&database()) }).unwrap();
+    let connected = tokio::time::timeout(Duration::from_secs(10), silent.alone()).await;
+    assert!(matches!(connected.expect("in time"), Err(Failure::Away(_))));
+}
+
+#[tokio::test]
+async fn a_host_that_is_silent_is_passed_for_the_next_one() {
+    let database = database();
+    let full = TcpSocket::new_v4().unwrap();
+    full.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let full = full.listen(1).unwrap();
+    let silent = full.local_addr().unwrap();
+    // Nobody accepts, so the kernel answers no more when its queue is full.
+    let mut queue = Vec::new();
+    let connect = || tokio::time::timeout(Duration::from_millis(500), TcpStream::connect(silent));
+    while let Ok(connected) = connect().await {
+        queue.push(connected.unwrap());
+    }
+    let url = database.url.replace("@", &format!("@{silent},"));
+    let behind = PostgresOptions { address: url.parse().unwrap(), ..options(&database) };
+    PostgresStore::check(behind).await.unwrap();
+}
+
 async fn commits_without_answers(row: Row) {
     let database = database();
     let cut = Arc::new(Mutex::new(Cut::Never));
-    let address = line(database.socket.clone(), Arc::clone(&cut)).await;
-    let url = format!("postgres://exchange@{address}/{}?sslmode=disable", database.name);
-    let by_line = PostgresOptions { address: url.parse().unwrap(), ca: None, ..options(&database) };
-    let store = PostgresStore::open(by_line).await.unwrap();
+    let store = open_by_line(&database, &cut).await;
     for turn in 1..=8_u64 {
         let when = if turn % 2 == 0 { Cut::BeforeCommit } else { Cut::BehindCommit };
         if let Row::Removed = row {

@@ -1,5 +1,7 @@
 //! Days: each has a partition, which goes when all in it is purged.
 
+use cluster::Cluster;
+
 use super::*;
 
 const DAY: u64 = 86_400;
@@ -83,4 +85,20 @@ async fn a_backup_that_reads_for_long_holds_up_no_new_day() {
     backup.rollback().await.unwrap();
     store.forget(0).await.unwrap();
     assert_eq!(partitions(&database), ["entry_2"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_whose_index_the_disk_has_spoiled_keeps_no_other_day() {
+    let cluster = Cluster::start().unwrap();
+    let database = cluster.database().unwrap();
+    let store = open(&database).await;
+    for day in 1..=4 {
+        store.commit(contract::appends(day * DAY, vec![contract::append(STREAM, "a")])).await.unwrap();
+    }
+    store.purge(STREAM, 3).await.unwrap();
+    spoil(&cluster, &database, "'exchange.entry_1_pkey'::regclass");
+    store.forget(0).await.unwrap();
+    let days = "SELECT string_agg(relname, ' ' ORDER BY relname) FROM pg_class \
+         WHERE relname LIKE 'entry_%' AND relkind = 'r'";
+    assert_eq!(cluster.sql(&database.name, days).unwrap(), "entry_1 entry_4");
 }

@@ -187,6 +187,29 @@ async fn a_tail_can_be_asked_anew_before_it_was_told() {
 }
 
 #[tokio::test]
+async fn a_tail_goes_back_with_the_database_and_never_for_older_news() {
+    let database = database();
+    let (asked, polled) = (told_only(&database).await, open(&database).await);
+    for _ in 1..=5 {
+        asked.commit(contract::appends(1, vec![contract::append(STREAM, "a")])).await.unwrap();
+    }
+    let (before, mut tail) = (asked.latest(STREAM).await.unwrap(), polled.tail(STREAM));
+    timeout(SOON, tail.wait_for(|tail| *tail == before)).await.unwrap().unwrap();
+    let lagging = "DELETE FROM exchange.entry WHERE sequence > 3; UPDATE exchange.stream SET last = 3";
+    cluster::shared().unwrap().sql(&database.name, lagging).unwrap();
+    assert_eq!(asked.latest(STREAM).await.unwrap().last, 3);
+    assert_eq!(asked.tail(STREAM).borrow().last, 3);
+    timeout(SOON, tail.wait_for(|tail| tail.last == 3)).await.expect("it is asked for").unwrap();
+    let next = asked.commit(contract::appends(1, vec![contract::append(STREAM, "b")])).await.unwrap();
+    assert_eq!(next, Committed::Done { sequences: vec![4] });
+    timeout(SOON, tail.wait_for(|tail| tail.last == 4)).await.unwrap().unwrap();
+    let (tails, at) = (Tails::new(Vec::new()), |last| Tail { last, ..Tail::default() });
+    tails.publish([(STREAM, at(7))]);
+    tails.found(STREAM, at(6), at(5));
+    assert_eq!(tails.now(STREAM).last, 7, "it has moved since it was asked");
+}
+
+#[tokio::test]
 async fn news_that_nobody_tells_is_asked_for() {
     let database = database();
     let [here, there] = replicas::<2>(&database).await;
@@ -198,10 +221,29 @@ async fn news_that_nobody_tells_is_asked_for() {
 }
 
 /// As a commit whose notification is lost.
-fn append_untold(database: &TestDatabase) {
+pub(super) fn append_untold(database: &TestDatabase) {
     let statement = "INSERT INTO exchange.entry SELECT day, stream, 2, at, link, head, body FROM exchange.entry \
          WHERE stream = 'peer 826'; UPDATE exchange.stream SET last = 2 WHERE name = 'peer 826'";
     cluster::shared().unwrap().sql(&database.name, statement).unwrap();
+}
+
+#[tokio::test]
+async fn whoever_asks_rings_only_if_another_process_has_committed() {
+    let database = database();
+    let store = open(&database).await;
+    store.commit(contract::appends(1, vec![contract::append(STREAM, "a")])).await.unwrap();
+    let (mut tail, mut elsewhere) = (store.tail(STREAM), store.elsewhere());
+    // Once when it begins to listen, and once when it has asked for the first time.
+    timeout(SOON, elsewhere.wait_for(|rung| *rung == 2)).await.unwrap().unwrap();
+    for last in 2..=4 {
+        let statement = format!("UPDATE exchange.stream SET last = {last} WHERE name = 'peer 826'");
+        cluster::shared().unwrap().sql(&database.name, &statement).unwrap();
+        timeout(SOON, tail.wait_for(|tail| tail.last == last)).await.expect("it has asked").unwrap();
+    }
+    assert!(!elsewhere.has_changed().unwrap());
+    let committed = "INSERT INTO exchange.writer (process, kept) VALUES ('another process!', 1)";
+    cluster::shared().unwrap().sql(&database.name, committed).unwrap();
+    timeout(SOON, elsewhere.changed()).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
