@@ -6,6 +6,7 @@ use country_adapter::phones::Stripped;
 use country_adapter::phones::case_code::CaseCode;
 use country_adapter::phones::upload::{SIZE, Upload};
 use country_adapter::service_keys;
+use proto::extended::Recipient;
 use proto::ids::Authority;
 
 use crate::keys::SIGNER;
@@ -33,7 +34,9 @@ pub(crate) fn upload(octets: &[u8]) {
     let Ok(upload) = Upload::parse(&body) else { return };
     assert_eq!(upload.octets().expect("it had room before").as_slice(), body, "an upload has one form");
     for contact in &upload.contacts {
-        let _ = Stripped::new(contact).report();
+        for recipient in [Recipient::Issuer, Recipient::Other] {
+            let _ = Stripped::new(contact, recipient).report();
+        }
     }
 }
 
