@@ -7,10 +7,12 @@ use crate::testing::{World, line_for};
 
 const FRANCE: u16 = 250;
 
-/// Brings all pieces on whose time has not come yet, each by one round.
-async fn one_round(queue: &mut Queue) {
-    queue.pieces.iter_mut().for_each(|piece| piece.due = Instant::now());
-    while queue.step().await.is_ok_and(|step| step == Step::Busy) {}
+/// Brings all pieces on by so many rounds, without their pauses.
+async fn rounds(queue: &mut Queue, times: usize) {
+    for _ in 0..times {
+        queue.pieces.iter_mut().for_each(|piece| piece.due = Instant::now());
+        while queue.step().await.is_ok_and(|step| step == Step::Busy) {}
+    }
 }
 
 fn files(world: &World) -> Vec<String> {
@@ -28,15 +30,13 @@ async fn a_piece_that_waits_for_keys_keeps_no_push_of_which_all_was_asked_again(
     world.drop_file("a.ndjson", &[lines(&world, 0..2), vec![own]].concat());
     world.remote.state().without_key = vec![FRANCE];
     let mut queue = Queue::resume(world.publisher(Disk::default()).unwrap()).await.unwrap();
-    for _ in 0..10 {
-        one_round(&mut queue).await;
-    }
+    rounds(&mut queue, 10).await;
     assert!(world.remote.state().pushes >= 9);
     // The first push has the only answer of the third report.
     let kept = files(&world);
     assert!(kept.contains(&"0000.push".into()) && kept.len() <= 7, "{kept:?}");
     world.remote.state().without_key.clear();
-    one_round(&mut queue).await;
+    rounds(&mut queue, 1).await;
     assert_published_once(&world, 3, "in the end");
 }
 
@@ -51,16 +51,14 @@ async fn a_push_is_gone_before_its_reply_so_that_it_is_not_sent_once_more() {
         if let Ok(publisher) = world.publisher(disk.clone())
             && let Ok(mut queue) = Queue::resume(publisher).await
         {
-            for _ in 0..4 {
-                one_round(&mut queue).await;
-            }
+            rounds(&mut queue, 4).await;
         }
         let killed = disk.is_dead();
         world.remote.state().without_key.clear();
+        // So far nothing was accepted. A push that was answered and has lost its reply alone would now be.
+        world.remote.forget_answers();
         let mut queue = Queue::resume(world.publisher(Disk::default()).unwrap()).await.unwrap();
-        for _ in 0..3 {
-            one_round(&mut queue).await;
-        }
+        rounds(&mut queue, 3).await;
         assert_published_once(&world, 3, &format!("killed after step {steps}"));
         if !killed {
             assert!(steps > 40, "{steps} steps cannot be all");
@@ -82,14 +80,10 @@ async fn whichever_step_fails_while_keys_are_missing_each_report_goes_out_once()
             Err(_) => Queue::resume(publisher).await.unwrap(),
             Ok(queue) => queue,
         };
-        for _ in 0..4 {
-            one_round(&mut queue).await;
-        }
+        rounds(&mut queue, 4).await;
         let failed = has_failed();
         world.remote.state().without_key.clear();
-        for _ in 0..3 {
-            one_round(&mut queue).await;
-        }
+        rounds(&mut queue, 3).await;
         assert_published_once(&world, 3, &format!("step {steps} failed"));
         assert_eq!(queue.publisher.counters.snapshot().backlog, 0, "step {steps} failed");
         if !failed {
@@ -107,7 +101,7 @@ async fn new_work_goes_out_between_pieces_that_wait_and_are_always_due() {
         world.drop_file(&format!("{number}.ndjson"), &lines(&world, number..number + 1));
     }
     let mut queue = Queue::resume(world.publisher(Disk::default()).unwrap()).await.unwrap();
-    one_round(&mut queue).await;
+    rounds(&mut queue, 1).await;
     assert_eq!(queue.pieces.len(), 4);
     for number in 5..8 {
         let name = format!("{number}.ndjson");

@@ -83,6 +83,11 @@ impl Remote {
         self.state.lock().unwrap()
     }
 
+    /// Forgets what it has answered: a push that comes again is a new one.
+    pub(crate) fn forget_answers(&self) {
+        self.state().answered.clear();
+    }
+
     /// Replaces the ingress key: pushes sealed to the old one cannot be opened any more.
     pub(crate) fn rotate(&self) {
         let key = PrivateKey::parse(Suite::X25519, &PrivateKey::generate(Suite::X25519)).unwrap();
