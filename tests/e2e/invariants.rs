@@ -2,6 +2,7 @@
 //! `recovery` and `privacy`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -111,14 +112,15 @@ struct Liar {
     pages: Arc<std::sync::Mutex<Vec<wire::SignedBatch>>>,
     hang: bool,
     /// The oldest batch that it says it keeps.
-    oldest: u64,
+    oldest: Arc<AtomicU64>,
 }
 
 #[tonic::async_trait]
 impl Exchange for Liar {
     async fn pull(&self, request: Request<wire::PullRequest>) -> Result<Response<wire::PullReply>, Status> {
-        if request.get_ref().after + 1 < self.oldest {
-            let metadata = std::collections::HashMap::from([("oldest".to_owned(), self.oldest.to_string())]);
+        let oldest = self.oldest.load(Ordering::Relaxed);
+        if request.get_ref().after + 1 < oldest {
+            let metadata = std::collections::HashMap::from([("oldest".to_owned(), oldest.to_string())]);
             let details = ErrorDetails::with_error_info("PURGED", "exchange.v1", metadata);
             return Err(Status::with_error_details(Code::FailedPrecondition, "purged", details));
         }
@@ -264,7 +266,8 @@ async fn only_a_verified_batch_enters_the_inbox() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_origin_has_purged_raises_an_alarm_and_is_stepped_over() {
     let mut doors = Doors::closed(&["826/0", "826/1", "250/0"]);
-    let liar = Liar { oldest: 5, ..Liar::default() };
+    let liar = Liar::default();
+    liar.oldest.store(5, Ordering::Relaxed);
     liar.clone().serve(&doors, 250).await;
     liar.sends(vec![batch(&doors, |manifest| {
         manifest.sequence = Sequence::new(5).unwrap();
@@ -272,15 +275,34 @@ async fn what_an_origin_has_purged_raises_an_alarm_and_is_stepped_over() {
     })]);
     doors.start(826).await;
     alarm(&doors, "purged").await;
+    assert_eq!(first_delivered(&doors, "826/1").await, 5);
+}
+
+// The number in an answer is not signed: an origin that shows us another's stream may name one beyond the end of ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_is_stepped_over_only_with_a_batch_of_our_stream_behind_it() {
+    let mut doors = Doors::closed(&["826/0", "826/1", "250/0"]);
+    let liar = Liar::default();
+    liar.oldest.store(5, Ordering::Relaxed);
+    liar.clone().serve(&doors, 250).await;
+    doors.start(826).await;
+    alarm(&doors, "purged").await;
+    liar.sends(vec![batch(&doors, |_| ())]);
+    alarm(&doors, "repeat").await;
+    liar.oldest.store(0, Ordering::Relaxed);
+    assert_eq!(first_delivered(&doors, "826/1").await, 1, "asked for from where it was");
+}
+
+/// The number at its origin of the first batch that an authority is given.
+async fn first_delivered(doors: &Doors, of: &str) -> u64 {
     let request = wire::DeliveryPullRequest {
         after: 0,
         max_bytes: 1 << 20,
         wait_ms: 20_000,
         manifest_hash: Bytes::new(),
     };
-    let page = doors.delivery("826/1".parse().unwrap()).pull(request).await.unwrap().into_inner();
-    let manifest = Manifest::parse(&page.delivered[0].batch.as_ref().unwrap().manifest).unwrap();
-    assert_eq!(manifest.sequence.number(), 5);
+    let page = doors.delivery(of.parse().unwrap()).pull(request).await.unwrap().into_inner();
+    Manifest::parse(&page.delivered[0].batch.as_ref().unwrap().manifest).unwrap().sequence.number()
 }
 
 // Invariant 6 and 7: killed between any two steps, an adapter that asks again gets the same, and a receiver that

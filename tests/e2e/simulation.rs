@@ -363,6 +363,20 @@ fn a_batch_that_was_taken_and_given_up_before_the_gateway_heard_of_it_has_no_rec
     assert!(account.accepted > 0, "{account:?}");
 }
 
+/// It believed the other stream's oldest number, and asked beyond the end of its own from then on.
+#[test]
+fn a_gateway_that_is_shown_another_stream_in_which_all_was_purged_stays_in_its_own() {
+    goes_well(
+        "countries 2
+        kill 250 after 1
+        push 250/0 x5 mix 56857 | 826/1 x7 mix 51683
+        turn 23040
+        start 250
+        fault 250>250 lie misaddress
+        pull 250 250",
+    );
+}
+
 #[test]
 fn clocks_that_were_all_set_back_come_to_the_time_of_the_newest_key_list_again() {
     goes_well(

@@ -21,6 +21,7 @@ fn verify(bencher: Bencher<'_, '_>, reports: usize) {
         origin: trust.country(node.country).unwrap(),
         own: first(),
         trust: &trust,
+        has_inbox: &|_| false,
         cursor: Cursor::default(),
         now: node.clock.now(),
     };

@@ -11,6 +11,7 @@ use tracing::debug;
 
 use super::pull::PullError;
 use super::verify::HOLE;
+use crate::backlog;
 use crate::backoff::Backoff;
 use crate::names;
 use crate::node::Node;
@@ -92,19 +93,55 @@ impl Acknowledge {
     }
 }
 
-/// Everything from an origin up to this has been taken by our adapters.
+/// Everything from an origin up to this has been taken by our adapters, or was kept for its time and given up.
 ///
-/// An authority that has taken all that is stored for it holds nobody back. For one that has not, only its last
-/// delivered batch is known: the result may be a little low, never too high.
+/// An authority for which nothing waits holds nobody back. For one that has not taken all, only its last delivered
+/// batch is known: the result may be a little low, never too high.
 async fn delivered_through(node: &Node, origin: CountryCode, stored: Cursor) -> Result<Cursor, StoreError> {
     let mut through = stored;
     // Every inbox counts, also that of an authority which has left the trust list and takes nothing any more.
     for authority in node.store.streams().await?.into_iter().filter_map(names::inbox_authority) {
         let kept = node.store.cursor(names::stored(origin, authority)).await?;
         let taken = node.store.cursor(names::delivered(origin, authority)).await?;
-        if taken.through < kept.through && taken.through < through.through {
+        let is_behind = taken.through < kept.through && taken.through < through.through;
+        if is_behind && backlog::waiting(node, names::inbox(authority)).await?.batches > 0 {
             through = taken;
         }
     }
     Ok(through)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::fixture;
+    use crate::store::{Advance, Append, Change, Numbered, Tail};
+
+    #[tokio::test]
+    async fn an_authority_holds_back_what_is_delivered_for_as_long_as_something_waits_for_it() {
+        let (fixture, origin) = (fixture::node(), CountryCode::new(250).unwrap());
+        let (node, gone, taken) = (&fixture.node, "826/7".parse().unwrap(), "826/1".parse().unwrap());
+        let at = |through| Cursor { through, link: [through as u8; 32] };
+        // 1 is taken by its adapter, and so is 3; for 2 none comes.
+        for (sequence, authority) in [(1, gone), (2, gone), (3, taken)] {
+            let number = Arc::new(|_: Tail| Numbered { head: Bytes::new(), link: [1; 32] });
+            let appends =
+                vec![Append { stream: names::inbox(authority), number, body: Bytes::from_static(b"x") }];
+            let mut moves = vec![(names::stored(origin, authority), at(sequence))];
+            if sequence != 2 {
+                moves.push((names::delivered(origin, authority), at(sequence)));
+                moves.push((names::position(authority), at(1)));
+            }
+            let mut advances = Vec::new();
+            for (cursor, to) in moves {
+                advances.push(Advance { cursor, from: node.store.cursor(cursor).await.unwrap(), to });
+            }
+            node.store.commit(Change { appends, advances, ..Change::default() }).await.unwrap();
+        }
+        assert_eq!(delivered_through(node, origin, at(3)).await.unwrap(), at(1));
+        node.store.purge(names::inbox(gone), 2).await.unwrap();
+        assert_eq!(delivered_through(node, origin, at(3)).await.unwrap(), at(3));
+    }
 }

@@ -30,6 +30,11 @@ pub async fn keep(
     Ok(to)
 }
 
+/// Whether batches have come for an authority.
+pub(super) fn is_kept(node: &Node, authority: Authority) -> bool {
+    node.store.tail(names::inbox(authority)).borrow().last > 0
+}
+
 fn last_of_each_authority(batches: &[VerifiedBatch]) -> BTreeMap<Authority, Cursor> {
     batches.iter().map(|batch| (batch.manifest().header.destination, batch.cursor())).collect()
 }

@@ -16,7 +16,7 @@ use crate::names;
 use crate::node::Node;
 use crate::panics::{self, Panicked};
 use crate::peers::{Gone, PeerError, Peers};
-use crate::store::{Advance, Change, Cursor, Fence, StoreError};
+use crate::store::{Cursor, Fence, StoreError};
 
 /// An answer with nothing in it that comes sooner is followed by a pause.
 const SOONEST: Duration = Duration::from_millis(500);
@@ -31,6 +31,8 @@ pub struct Pull {
     peers: Arc<Peers>,
     origin: CountryCode,
     fence: Fence,
+    /// The first number behind the hole that was told last.
+    told: Option<u64>,
 }
 
 /// Why a batch is refused, and the batch as it came.
@@ -71,11 +73,11 @@ impl Pull {
     /// same way, by loopback.
     #[must_use]
     pub fn new(node: Arc<Node>, peers: Arc<Peers>, origin: CountryCode, fence: Fence) -> Self {
-        Self { node, peers, origin, fence }
+        Self { node, peers, origin, fence, told: None }
     }
 
     /// Steps until it is dropped.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let span = info_span!("pull", origin = %self.origin);
         let work = async {
             let mut backoff = Backoff::default();
@@ -129,17 +131,9 @@ impl Pull {
     }
 
     /// Pulls one page, and gives how many batches of it were kept.
-    pub async fn step(&self) -> Result<usize, PullError> {
-        let from = self.node.store.cursor(names::pulled(self.origin)).await?;
-        let batches = match self.fetch(from.through).await {
-            Err(PullError::Peer(error)) => match error.lost() {
-                Some((why, oldest)) if oldest > from.through + 1 => {
-                    return self.step_over(from, oldest - 1, why).await;
-                }
-                _ => return Err(error.into()),
-            },
-            fetched => fetched?,
-        };
+    pub async fn step(&mut self) -> Result<usize, PullError> {
+        let known = self.node.store.cursor(names::pulled(self.origin)).await?;
+        let (from, batches) = self.next(known).await?;
         if batches.is_empty() {
             return Ok(0);
         }
@@ -149,7 +143,7 @@ impl Pull {
             evidence::keep(&self.node, self.origin, batch, refused).await;
         }
         let octets = verified.iter().map(|batch| batch.batch().sealed.len()).sum();
-        inbox::keep(&self.node, self.origin, (from, self.fence), &verified).await?;
+        inbox::keep(&self.node, self.origin, (known, self.fence), &verified).await?;
         if !verified.is_empty() {
             // Our own country's batches were counted when its backends pushed them.
             if self.origin != self.node.country {
@@ -162,25 +156,35 @@ impl Pull {
         refused.map_or(Ok(verified.len()), |(refused, _)| Err(refused.into()))
     }
 
-    /// The origin does not have any more what we did not fetch. It is lost; what follows is not.
-    async fn step_over(&self, from: Cursor, through: u64, why: Gone) -> Result<usize, PullError> {
+    /// What follows the last batch that we know, or the hole behind it if the origin does not have any more what comes
+    /// next; and where it begins.
+    ///
+    /// The hole is stepped over together with the first batch behind it and not before: that batch's number is signed
+    /// for our stream and the answer's is not, and who was sent beyond the end of a stream would never get back.
+    async fn next(&mut self, known: Cursor) -> Result<(Cursor, Vec<wire::SignedBatch>), PullError> {
+        let error = match self.fetch(known.through).await {
+            Err(PullError::Peer(error)) => error,
+            fetched => return Ok((known, fetched?)),
+        };
+        let lost = error.lost().filter(|(_, oldest)| *oldest > known.through + 1);
+        let Some((why, oldest)) = lost else { return Err(error.into()) };
+        self.tell_lost(known, why, oldest);
+        let hole = Cursor { through: oldest - 1, link: HOLE };
+        Ok((hole, self.fetch(hole.through).await?))
+    }
+
+    /// Tells once what the origin does not have any more. It is lost; what follows is not.
+    fn tell_lost(&mut self, known: Cursor, why: Gone, oldest: u64) {
+        if self.told.replace(oldest) == Some(oldest) {
+            return;
+        }
         error!(
-            first = from.through + 1,
-            last = through,
+            first = known.through + 1,
+            last = oldest - 1,
             reason = why.name(),
-            "batches are lost: the origin does not have them any more"
+            "batches are lost: the origin says that it does not have them any more"
         );
         self.node.metrics.refused(self.origin, why.name());
-        let advance =
-            Advance { cursor: names::pulled(self.origin), from, to: Cursor { through, link: HOLE } };
-        let change = Change {
-            at: self.node.clock.now(),
-            fence: Some(self.fence),
-            advances: vec![advance],
-            ..Change::default()
-        };
-        self.node.store.commit(change).await?;
-        Ok(0)
     }
 
     async fn fetch(&self, after: u64) -> Result<Vec<wire::SignedBatch>, PullError> {
@@ -204,9 +208,10 @@ impl Pull {
         let origin = trust.country(self.origin).filter(|country| country.status == Status::Active);
         let origin = origin.ok_or(PullError::NotActive)?;
         let (own, now) = (self.node.country, self.node.clock.now());
+        let has_inbox = |authority| inbox::is_kept(&self.node, authority);
         let mut verified = Vec::new();
         for batch in batches {
-            let expected = Expected { origin, own, trust, cursor, now };
+            let expected = Expected { origin, own, trust, has_inbox: &has_inbox, cursor, now };
             let parsed = SignedBatch::parse(batch.clone()).map_err(Refused::Malformed);
             match parsed.and_then(|parsed| verify(parsed, &expected)) {
                 Ok(good) => {

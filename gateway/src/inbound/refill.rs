@@ -14,6 +14,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
+use super::inbox;
 use super::pull::PullError;
 use super::verify::{Expected, HOLE, Refused, VerifiedBatch, verify};
 use crate::backoff::Backoff;
@@ -249,7 +250,8 @@ impl Refill {
         // What comes before it is not known here; the link says more than the chain could.
         let cursor = Cursor { through: sequence - 1, link: HOLE };
         let (own, now) = (self.node.country, self.node.clock.now());
-        let expected = Expected { origin, own, trust: &trust, cursor, now };
+        let has_inbox = |authority| inbox::is_kept(&self.node, authority);
+        let expected = Expected { origin, own, trust: &trust, has_inbox: &has_inbox, cursor, now };
         let parsed = SignedBatch::parse(batch).map_err(Refused::Malformed)?;
         Ok(verify(parsed, &expected)?)
     }

@@ -56,6 +56,9 @@ pub struct Expected<'a> {
     pub own: CountryCode,
     /// Says which authorities are ours.
     pub trust: &'a TrustList,
+    /// Whether we keep an inbox for an authority: one that has left the trust list may have batches on their way, and
+    /// what follows them must not wait for that.
+    pub has_inbox: &'a (dyn Fn(Authority) -> bool + Sync),
     /// The last batch of this stream that we have.
     pub cursor: Cursor,
     /// Seconds since 1970.
@@ -165,8 +168,10 @@ fn check_address(manifest: &Manifest, expected: &Expected<'_>) -> Result<(), Ref
         return Err(Refused::OtherOrigin { found, called });
     }
     let destination = manifest.header.destination;
-    let is_ours =
-        expected.trust.authority(destination).is_some_and(|(country, _)| country.code == expected.own);
+    let is_ours = match expected.trust.authority(destination) {
+        Some((country, _)) => country.code == expected.own,
+        None => (expected.has_inbox)(destination),
+    };
     if is_ours { Ok(()) } else { Err(Refused::OtherDestination(destination)) }
 }
 

@@ -29,7 +29,7 @@ impl World {
         let code = |number| CountryCode::new(number).unwrap();
         let origin = self.trust.country(code(826)).unwrap();
         let cursor = Cursor { through: 4, link: [4; 32] };
-        Expected { origin, own: code(250), trust: &self.trust, cursor, now: now() }
+        Expected { origin, own: code(250), trust: &self.trust, has_inbox: &|_| false, cursor, now: now() }
     }
 }
 
@@ -134,6 +134,22 @@ fn a_batch_for_another_country_is_refused() {
     assert_eq!(refused, Refused::OtherDestination("826/1".parse().unwrap()));
     let refused = refused_manifest(|manifest| manifest.header.destination = "250/3".parse().unwrap());
     assert_eq!(refused, Refused::OtherDestination("250/3".parse().unwrap()), "no authority of ours");
+}
+
+#[test]
+fn a_batch_for_an_authority_that_left_the_list_is_taken_where_its_inbox_is() {
+    let world = World::new();
+    let has_inbox = |authority: Authority| authority != "250/4".parse().unwrap();
+    let verified = |destination: &str| {
+        let mut manifest = manifest();
+        manifest.header.destination = destination.parse().unwrap();
+        let expected = Expected { has_inbox: &has_inbox, ..world.expected() };
+        verify(signed(world.key(), &manifest), &expected).map(drop)
+    };
+    assert_eq!(verified("250/3"), Ok(()));
+    for refused in ["250/4", "826/1"] {
+        assert_eq!(verified(refused), Err(Refused::OtherDestination(refused.parse().unwrap())));
+    }
 }
 
 #[test]
