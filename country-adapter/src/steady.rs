@@ -2,37 +2,26 @@
 //!
 //! A machine that wakes up with a wrong clock would destroy every daily key, forget every token that was counted, remove
 //! every list that was posted, and let go keys that are in use; none of that can be undone when the clock is set right. So the last day is kept in
-//! `state/day`, and a leap of more than three days is believed only when the clock has stood by it for a day.
+//! `state/day`, and a leap is doubted for a day (`proto::leap`).
 
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use pki::disk::DiskError;
 use proto::day::Day;
+use proto::leap::{Belief, Leap};
 use tracing::{error, info};
 
 use crate::clock::Clock;
 use crate::durable::{self, Disk, PRIVATE};
-
-/// Days that a clock may go on at once: a machine that was off over a weekend.
-const LEAP: u16 = 3;
-/// How long a clock must stand by a leap.
-const PATIENCE: Duration = Duration::from_secs(86_400);
 
 /// A clock that does not leap.
 pub struct SteadyClock {
     clock: Clock,
     disk: Disk,
     path: PathBuf,
-    leap: Mutex<Option<Leap>>,
-}
-
-/// Since when the clock stands by which day.
-#[derive(Clone, Copy)]
-struct Leap {
-    day: Day,
-    since: Instant,
+    leap: Mutex<Leap>,
 }
 
 impl SteadyClock {
@@ -56,25 +45,19 @@ impl SteadyClock {
     /// The same for a time that the clock shows at an instant of the machine.
     fn at(&self, now: u64, instant: Instant) -> Result<u64, DiskError> {
         let mut leap = self.leap.lock().unwrap_or_else(PoisonError::into_inner);
-        let today = Day::of_unix(now);
-        let last = self.last()?;
-        let Some(last) = last.filter(|last| today > last.plus(LEAP)) else {
-            *leap = None;
-            self.keep(last, today)?;
-            return Ok(now);
-        };
-        let known = leap.filter(|leap| (leap.day..=leap.day.plus(LEAP)).contains(&today));
-        let Some(Leap { since, .. }) = known else {
-            error!(%last, %today, "the clock has leapt: nothing is destroyed or let go until it is set right, or has stood by it for a day");
-            *leap = Some(Leap { day: today, since: instant });
-            return Ok(end(last));
-        };
-        if instant.duration_since(since) < PATIENCE {
-            return Ok(end(last));
+        let (last, today) = (self.last()?, Day::of_unix(now));
+        match leap.look(last, today, instant) {
+            Belief::Leapt { last } => {
+                error!(%last, %today, "the clock has leapt: nothing is destroyed or let go until it is set right, or has stood by it for a day");
+                return Ok(end(last));
+            }
+            Belief::Doubted { last } => return Ok(end(last)),
+            Belief::Settled { last } => {
+                info!(%last, %today, "the clock has stood by its leap for a day, and is believed");
+            }
+            Belief::Steady => {}
         }
-        info!(%last, %today, "the clock has stood by its leap for a day, and is believed");
-        *leap = None;
-        self.keep(Some(last), today)?;
+        self.keep(last, today)?;
         Ok(now)
     }
 
@@ -99,10 +82,13 @@ fn end(day: Day) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     const NOW: u64 = 20_780 * 86_400 + 7;
     const DAY: u64 = 86_400;
+    const PATIENCE: Duration = Duration::from_secs(DAY);
 
     struct Place(tempfile::TempDir);
 

@@ -168,6 +168,12 @@ pub fn acknowledged_at(stream: Stream, slot: u8) -> CursorName {
     CursorName::new(octets)
 }
 
+/// The last day by whose time was purged.
+#[must_use]
+pub fn purged_on() -> CursorName {
+    CursorName::new(padded(b'g', &[]))
+}
+
 fn stage_octet(stage: Stage) -> u8 {
     match stage {
         Stage::Stored => b'S',

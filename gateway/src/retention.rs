@@ -1,8 +1,10 @@
 //! What is kept for how long: nothing that was not acknowledged goes before its time, and all goes at its time.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use proto::day::Day;
+use proto::leap::{Belief, Leap};
 use proto::report::Report;
 use tracing::{error, info, warn};
 
@@ -21,37 +23,84 @@ const EVERY: Duration = Duration::from_secs(60);
 
 /// Purges until it is dropped, under the lease for it.
 pub async fn run(node: Arc<Node>, fence: Fence) {
+    let mut retention = Retention::new(node, Some(fence));
     loop {
-        if let Err(cause) = step(&node, Some(fence)).await {
+        if let Err(cause) = retention.step(Instant::now()).await {
             error!(%cause, "retention failed; it is tried again");
         }
         tokio::time::sleep(EVERY).await;
     }
 }
 
-/// One look at every stream.
-pub async fn step(node: &Node, fence: Option<Fence>) -> Result<(), StoreError> {
-    let now = node.clock.now();
-    // What is purged is gone for every replica, so one whose clock is wrong purges nothing.
-    if let Some(theirs) = node.store.clock().await?
-        && now.abs_diff(theirs) > HOUR
-    {
-        error!(
-            now,
-            theirs,
-            "nothing is purged: the clocks of this machine and of the database differ by more than an hour; set them"
-        );
-        return Ok(());
+/// Looks at all streams, if the clock is believed.
+pub struct Retention {
+    node: Arc<Node>,
+    fence: Option<Fence>,
+    leap: Leap,
+}
+
+impl Retention {
+    /// Of a node that holds the lease for it, if somebody else might.
+    #[must_use]
+    pub fn new(node: Arc<Node>, fence: Option<Fence>) -> Self {
+        Self { node, fence, leap: Leap::default() }
     }
-    let oldest = now.saturating_sub(node.config.retention.unacknowledged_days * DAY);
-    for stream in node.store.streams().await? {
-        // One stream that fails keeps no other from its purge.
-        if let Err(cause) = look_at(node, stream, (now, oldest), fence).await {
-            error!(?stream, %cause, "retention of a stream failed; it is tried again");
+
+    /// One look at every stream, at an instant of the machine.
+    pub async fn step(&mut self, instant: Instant) -> Result<(), StoreError> {
+        let now = self.node.clock.now();
+        // What is purged is gone for every replica, so by a clock that may be wrong nothing is.
+        if self.is_apart(now).await? || !self.is_believed(now, instant).await? {
+            return Ok(());
         }
+        let node = &self.node;
+        let oldest = now.saturating_sub(node.config.retention.unacknowledged_days * DAY);
+        for stream in node.store.streams().await? {
+            // One stream that fails keeps no other from its purge.
+            if let Err(cause) = look_at(node, stream, (now, oldest), self.fence).await {
+                error!(?stream, %cause, "retention of a stream failed; it is tried again");
+            }
+        }
+        node.store.forget(oldest.min(now.saturating_sub(PUSH_IDS))).await?;
+        Ok(())
     }
-    node.store.forget(oldest.min(now.saturating_sub(PUSH_IDS))).await?;
-    Ok(())
+
+    /// Whether our clock is not the one that all replicas can see.
+    async fn is_apart(&self, now: u64) -> Result<bool, StoreError> {
+        let theirs = self.node.store.clock().await?.filter(|theirs| now.abs_diff(*theirs) > HOUR);
+        if let Some(theirs) = theirs {
+            error!(
+                now,
+                theirs,
+                "nothing is purged: the clocks of this machine and of the database differ by more than an hour; set them"
+            );
+        }
+        Ok(theirs.is_some())
+    }
+
+    /// Whether the clock goes on as it did. The last day that was believed is kept in the store.
+    async fn is_believed(&mut self, now: u64, instant: Instant) -> Result<bool, StoreError> {
+        let (cursor, today) = (names::purged_on(), Day::of_unix(now));
+        let from = self.node.store.cursor(cursor).await?;
+        let last = u16::try_from(from.through).ok().filter(|day| *day > 0).map(Day::new);
+        match self.leap.look(last, today, instant) {
+            Belief::Leapt { last } => {
+                error!(%last, %today, "the clock has leapt: nothing is purged until it is set right, or has stood by it for a day");
+                return Ok(false);
+            }
+            Belief::Doubted { .. } => return Ok(false),
+            Belief::Settled { last } => {
+                info!(%last, %today, "the clock has stood by its leap for a day, and is believed");
+            }
+            Belief::Steady => {}
+        }
+        if last < Some(today) {
+            let to = Cursor { through: today.number().into(), ..from };
+            let (fence, advances) = (self.fence, vec![Advance { cursor, from, to }]);
+            self.node.store.commit(Change { at: now, fence, advances, ..Change::default() }).await?;
+        }
+        Ok(true)
+    }
 }
 
 async fn look_at(
@@ -194,11 +243,18 @@ mod tests {
         fixture.node.store.oldest(names::outbox(france())).await.unwrap().map(|(sequence, _)| sequence)
     }
 
+    /// Looks by a clock that is believed.
+    async fn look(node: &Arc<Node>) {
+        let (mut retention, instant) = (Retention::new(node.clone(), None), Instant::now());
+        retention.step(instant).await.unwrap();
+        retention.step(instant + Duration::from_secs(DAY)).await.unwrap();
+    }
+
     /// Lets hours pass, as a running gateway sees them.
     async fn pass(fixture: &Fixture, hours: i64) {
         for _ in 0..hours {
             fixture.node.clock.turn(HOURS);
-            step(&fixture.node, None).await.unwrap();
+            look(&fixture.node).await;
         }
     }
 
@@ -208,7 +264,7 @@ mod tests {
         for _ in 0..3 {
             append(&fixture).await;
         }
-        step(&fixture.node, None).await.unwrap();
+        look(&fixture.node).await;
         acknowledge(&fixture, 2).await;
         pass(&fixture, 24).await;
         assert_eq!(oldest(&fixture).await, Some(1));
@@ -249,15 +305,36 @@ mod tests {
             .await
             .unwrap();
         fixture.node.clock.turn(-15 * 24 * HOURS);
-        step(&fixture.node, None).await.unwrap();
+        look(&fixture.node).await;
         assert_eq!(oldest(&fixture).await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_has_leapt_purges_nothing_until_it_has_stood_by_it_for_a_day() {
+        let (fixture, instant) = (fixture::node(), Instant::now());
+        append(&fixture).await;
+        look(&fixture.node).await;
+        fixture.node.clock.turn(15 * 24 * HOURS);
+        // A restart believes it no sooner.
+        for _ in 0..2 {
+            let mut retention = Retention::new(fixture.node.clone(), None);
+            retention.step(instant).await.unwrap();
+            retention.step(instant + Duration::from_secs(DAY - 1)).await.unwrap();
+            assert_eq!(oldest(&fixture).await, Some(1));
+        }
+        look(&fixture.node).await;
+        assert_eq!(oldest(&fixture).await, None);
+        assert_eq!(
+            fixture.node.store.cursor(names::purged_on()).await.unwrap().through,
+            u64::from(fixture.node.clock.today().number())
+        );
     }
 
     #[tokio::test]
     async fn a_replica_whose_clock_is_not_the_databases_purges_nothing() {
         let database = cluster::shared().unwrap().database().unwrap();
         let (_folder, config) = fixture::config(Some(&database), |config| config);
-        let node = prepare(config, Clock::default(), CancellationToken::new()).await.unwrap().0;
+        let node = Arc::new(prepare(config, Clock::default(), CancellationToken::new()).await.unwrap().0);
         let number = Arc::new(|_: Tail| Numbered { head: Bytes::new(), link: [1; 32] });
         let stream = names::outbox(france());
         let appends = vec![Append { stream, number, body: Bytes::from_static(b"x") }];
@@ -266,11 +343,11 @@ mod tests {
         node.store.commit(Change { at, appends, ..Change::default() }).await.unwrap();
         for wrong in [-2 * HOURS, 2 * HOURS] {
             node.clock.turn(wrong);
-            step(&node, None).await.unwrap();
+            look(&node).await;
             assert!(node.store.oldest(stream).await.unwrap().is_some());
             node.clock.turn(-wrong);
         }
-        step(&node, None).await.unwrap();
+        look(&node).await;
         assert_eq!(node.store.oldest(stream).await.unwrap(), None);
     }
 
@@ -280,11 +357,11 @@ mod tests {
         append(&fixture).await;
         append(&fixture).await;
         acknowledge(&fixture, 1).await;
-        step(&fixture.node, None).await.unwrap();
+        look(&fixture.node).await;
         // The process was down for three days; then the second one is acknowledged.
         fixture.node.clock.turn(72 * HOURS);
         acknowledge(&fixture, 2).await;
-        step(&fixture.node, None).await.unwrap();
+        look(&fixture.node).await;
         assert_eq!(oldest(&fixture).await, Some(2));
     }
 
@@ -302,10 +379,10 @@ mod tests {
             let advances = vec![Advance { cursor, from, to }];
             node.store.commit(Change { at: start, advances, appends, ..Change::default() }).await.unwrap();
         }
-        step(node, None).await.unwrap();
+        look(node).await;
         assert_eq!(node.store.oldest(stream).await.unwrap(), Some((3, start)));
         node.clock.turn(15 * 24 * HOURS);
-        step(node, None).await.unwrap();
+        look(node).await;
         let kept = node.store.after(stream, 0, 1_000).await.unwrap();
         assert_eq!(kept.len(), 1);
         assert_eq!((kept[0].sequence, &kept[0].body[..], kept[0].link), (4, &[3][..], [3; 32]));

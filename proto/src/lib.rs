@@ -10,6 +10,7 @@ pub mod extended;
 pub mod header;
 pub mod ids;
 pub mod iso3166;
+pub mod leap;
 pub mod limits;
 pub mod malformed;
 pub mod octets;
