@@ -6,12 +6,13 @@ use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, RecyclingMethod, R
 use pki::disk;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::{CertificateDer, pem::PemObject};
-use tokio_postgres::{Client, Row, Socket, config::TargetSessionAttrs, tls::MakeTlsConnect, types::ToSql};
+use tokio_postgres::{Row, config::TargetSessionAttrs, types::ToSql};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use super::{
     address::{Address, Encryption},
     failure::{Failure, Patience},
+    hosts::{Connected, Hosts},
 };
 use crate::store::StoreError;
 
@@ -19,7 +20,7 @@ use crate::store::StoreError;
 const OLDEST_SERVER: i32 = 150_000;
 /// How long a connection may take to stand, and a caller may wait for one.
 const CONNECT: Duration = Duration::from_secs(5);
-/// How long an address may be silent until the next one is tried: well below [`CONNECT`], so that time is left for that.
+/// How long an address of a host may be silent until its next one is tried.
 const ADDRESS: Duration = Duration::from_secs(2);
 /// After this much silence of the other machine a connection is given up.
 const SILENCE: Duration = Duration::from_secs(10);
@@ -51,17 +52,10 @@ pub struct PostgresOptions {
 /// A database that can be asked.
 pub(super) struct Database {
     pool: Pool,
-    config: tokio_postgres::Config,
-    tls: MakeRustlsConnect,
+    hosts: Hosts,
     name: String,
     statement: Duration,
-    /// What hosts that are silent may cost on the way to the one that serves.
-    detour: Duration,
 }
-
-/// A connection that is used for one thing only.
-pub(super) type Connection =
-    tokio_postgres::Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 /// A connection of the pool.
 pub(super) type Pooled = Object;
@@ -70,21 +64,19 @@ impl Database {
     /// Reads the files that the options name; connects when it is first asked.
     pub(super) fn new(options: &PostgresOptions) -> Result<Self, StoreError> {
         let config = config(options)?;
-        let tls = MakeRustlsConnect::new(tls(options)?);
-        let others = u32::try_from(config.get_hosts().len().saturating_sub(1)).unwrap_or(u32::MAX);
-        let detour = ADDRESS.saturating_mul(others);
+        let hosts = Hosts::of(&config, MakeRustlsConnect::new(tls(options)?));
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(config.clone(), tls.clone(), recycling);
+        let manager = Manager::from_connect(config, hosts.clone(), recycling);
         let pool = Pool::builder(manager)
             .max_size(options.connections)
             .wait_timeout(Some(CONNECT))
-            .create_timeout(Some(CONNECT + detour))
+            .create_timeout(Some(CONNECT + hosts.detour()))
             .recycle_timeout(Some(CONNECT))
             .runtime(Runtime::Tokio1)
             .build()
             .map_err(|cause| StoreError::Unfit { why: cause.to_string() })?;
         let (name, statement) = (options.address.to_string(), options.statement);
-        Ok(Self { pool, config, tls, name, statement, detour })
+        Ok(Self { pool, hosts, name, statement })
     }
 
     /// For people.
@@ -98,9 +90,8 @@ impl Database {
     }
 
     /// A connection that is not of the pool; somebody has to poll its second half.
-    pub(super) async fn alone(&self) -> Result<(Client, Connection), Failure> {
-        let connected = async { Ok(self.config.connect(self.tls.clone()).await?) };
-        in_time(CONNECT + self.detour, connected).await
+    pub(super) async fn alone(&self) -> Result<Connected, Failure> {
+        in_time(CONNECT + self.hosts.detour(), async { Ok(self.hosts.connect().await?) }).await
     }
 
     /// Waits for an answer not much longer than the server works on it. A connection that is late is not used again.
@@ -108,7 +99,7 @@ impl Database {
         &self,
         work: impl Future<Output = Result<T, Failure>>,
     ) -> Result<T, Failure> {
-        in_time(self.statement + GRACE + self.detour, work).await
+        in_time(self.statement + GRACE + self.hosts.detour(), work).await
     }
 
     /// Runs one statement that may be run twice, until it succeeds or patience ends.

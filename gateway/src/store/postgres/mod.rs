@@ -10,6 +10,7 @@ mod database;
 mod entries;
 mod failure;
 mod group;
+mod hosts;
 mod migrate;
 mod news;
 mod partitions;

@@ -10,8 +10,9 @@ use tokio_postgres::AsyncMessage;
 use tracing::{debug, warn};
 
 use super::{
-    database::{Connection, Database},
+    database::Database,
     failure::Failure,
+    hosts::Connection,
     rows,
     transaction::{CHANNEL, hex},
 };

@@ -244,6 +244,18 @@ async fn a_host_that_is_silent_is_passed_for_the_next_one() {
     PostgresStore::check(behind).await.unwrap();
 }
 
+#[tokio::test]
+async fn a_host_that_accepts_and_stays_silent_is_passed_and_then_asked_last() {
+    let (database, mute) = (database(), TcpListener::bind("127.0.0.1:0").await.unwrap());
+    let url = database.url.replace("@", &format!("@{},", mute.local_addr().unwrap()));
+    let behind = PostgresOptions { address: url.parse().unwrap(), ..options(&database) };
+    let connected = Database::new(&behind).unwrap();
+    drop(connected.alone().await.unwrap());
+    let again = tokio::time::timeout(Duration::from_secs(2), connected.alone());
+    drop(again.await.expect("the one that served is asked first").unwrap());
+    PostgresStore::check(behind).await.unwrap();
+}
+
 async fn commits_without_answers(row: Row) {
     let database = database();
     let cut = Arc::new(Mutex::new(Cut::Never));
