@@ -12,7 +12,7 @@ mod tests;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pki::disk::DiskError;
 use tokio_util::sync::CancellationToken;
@@ -31,13 +31,32 @@ use crate::outage::Outage;
 const POLL: Duration = Duration::from_millis(200);
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_secs(300);
-/// How often a part may be refused before it is a dead letter.
+/// How often a part may be refused before it is a dead letter, and for how long: while it is being replaced, a national
+/// system may refuse everything.
 const REFUSALS: u32 = 5;
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The way to the national system.
 pub struct Webhook {
     client: Client,
     queue: Arc<Queue>,
+    patience: Duration,
+}
+
+/// How often in a row the next part was refused, and since when.
+#[derive(Default)]
+struct Refusals {
+    count: u32,
+    since: Option<Instant>,
+}
+
+impl Refusals {
+    /// Once more; whether that is for good.
+    fn add(&mut self, patience: Duration) -> bool {
+        self.count = self.count.saturating_add(1);
+        let since = self.since.get_or_insert_with(Instant::now);
+        self.count >= REFUSALS && since.elapsed() >= patience
+    }
 }
 
 /// Why a part was not taken; it is tried again.
@@ -55,19 +74,18 @@ impl Webhook {
     /// Prepares to post what is in the queue's folder.
     pub fn open(config: &WebhookConfig, folder: &Path, disk: Disk) -> Result<Self, WebhookError> {
         let queue = Arc::new(Queue::open(folder, &config.dead_letters, disk)?);
-        Ok(Self { client: Client::new(config)?, queue })
+        Ok(Self { client: Client::new(config)?, queue, patience: PATIENCE })
     }
 
     /// Posts the next part, if there is one; whether there was.
-    async fn step(&self, refusals: &mut u32) -> Result<bool, (NotTaken, Duration)> {
+    async fn step(&self, refusals: &mut Refusals) -> Result<bool, (NotTaken, Duration)> {
         let of_disk = |error: DiskError| (NotTaken::from(error), Duration::ZERO);
         let queue = self.queue.clone();
         let Some(part) = blocking(move || queue.next()).await.map_err(of_disk)? else { return Ok(false) };
         let status = match self.client.post(&part).await {
             Outcome::Taken => None,
             Outcome::Refused(status) => {
-                *refusals += 1;
-                if *refusals < REFUSALS {
+                if !refusals.add(self.patience) {
                     return Err((NotTaken::Answer(status), Duration::ZERO));
                 }
                 error!(part = part.id(), status, "refused for good; it is among the dead letters");
@@ -76,7 +94,7 @@ impl Webhook {
             Outcome::Again { status, pause } => return Err((NotTaken::Answer(status), pause)),
             Outcome::Unreachable(cause) => return Err((NotTaken::Unreachable(cause), Duration::ZERO)),
         };
-        *refusals = 0;
+        *refusals = Refusals::default();
         let queue = self.queue.clone();
         blocking(move || queue.done(part, status)).await.map_err(of_disk)?;
         Ok(true)
@@ -90,7 +108,7 @@ pub fn check(config: &WebhookConfig) -> Result<(), WebhookError> {
 
 /// Posts until the stop.
 pub async fn run(webhook: Webhook, stop: CancellationToken) {
-    let (mut outage, mut refusals) = (Outage::new("webhook"), 0);
+    let (mut outage, mut refusals) = (Outage::new("webhook"), Refusals::default());
     info!("what arrives is posted to the national system");
     while !stop.is_cancelled() {
         match stop.run_until_cancelled(webhook.step(&mut refusals)).await {

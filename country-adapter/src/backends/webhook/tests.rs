@@ -136,8 +136,9 @@ async fn post_all(moods: &[Mood]) -> (Arc<National>, tempfile::TempDir) {
     let national =
         Arc::new(National { moods: Mutex::new(moods.iter().copied().collect()), ..National::default() });
     let address = national.clone().serve().await;
-    let webhook =
+    let mut webhook =
         Webhook::open(&config(address, &dir.path().join("dead")), &folder, Disk::default()).unwrap();
+    webhook.patience = Duration::ZERO;
     let stop = CancellationToken::new();
     let running = tokio::spawn(run(webhook, stop.clone()));
     while !crate::durable::names(&folder).unwrap().is_empty() {
@@ -163,11 +164,22 @@ async fn everything_arrives_in_order_and_once_whatever_the_national_system_does(
 }
 
 #[tokio::test]
-async fn what_is_refused_five_times_is_a_dead_letter_and_holds_nobody_up() {
+async fn what_is_refused_for_good_is_a_dead_letter_and_holds_nobody_up() {
     let (national, dir) = post_all(&[Mood::Answer(422); 5]).await;
     assert_eq!(national.events(), (10..2_020).collect::<Vec<_>>());
     let dead = crate::durable::names(&dir.path().join("dead")).unwrap();
     assert_eq!(dead, ["0000000001-250-1-0.json", "0000000001-250-1-0.status"]);
+}
+
+#[test]
+fn a_part_is_refused_for_good_after_five_times_and_a_while() {
+    let refused = |times, patience| {
+        let mut refusals = Refusals::default();
+        (0..times).map(|_| refusals.add(patience)).last()
+    };
+    assert_eq!(refused(4, Duration::ZERO), Some(false));
+    assert_eq!(refused(5, Duration::ZERO), Some(true));
+    assert_eq!(refused(50, PATIENCE), Some(false));
 }
 
 #[test]
