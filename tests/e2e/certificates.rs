@@ -8,6 +8,7 @@ use proto::ids::CountryCode;
 use proto::wire;
 use proto::wire::exchange_client::ExchangeClient;
 use time::{Duration, OffsetDateTime};
+use tonic::transport::Channel;
 use tonic::{Code, Status};
 
 use crate::doors::{self, Doors};
@@ -189,6 +190,33 @@ async fn a_country_that_is_put_out_loses_its_open_connections() {
     assert_eq!(doors.push("826/1", &[("250/0", 1)]).await, [proto::verdict::Verdict::Suspended]);
 }
 
+// The new authority has the old one's name: only what it has signed tells them apart.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_replaced_authority_has_certified_loses_its_open_connections() {
+    let doors = britain_and_france().await;
+    let old = doors.certificate(250, Role::Gateway);
+    let mut open = ExchangeClient::new(doors.line(&old, 826, doors.door(826).peers));
+    open.pull(PULL).await.expect("not yet replaced");
+    let (key, issued) =
+        pki::ca::create(CountryCode::new(250).unwrap(), 10, OffsetDateTime::now_utc()).unwrap();
+    std::fs::write(doors.federation.folder().join("250-new.crt"), &issued.pem).unwrap();
+    doors.install_trust(&doors.draft(2).replace("ca = \"250.crt\"", "ca = \"250-new.crt\""));
+    loses(&mut open).await;
+    is_shut_out(&doors, &old, ("bad_signature", "decrypt_error")).await;
+    let new = pki::ca::CertificateAuthority::open(&issued.pem, &key).unwrap();
+    let new = fixture::certificate(&new, Role::Gateway, OffsetDateTime::now_utc());
+    pull_as(&doors, &new).await.expect("certified by the new authority");
+}
+
+/// An open connection ends within the minute that it may take.
+async fn loses(open: &mut ExchangeClient<Channel>) {
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    while open.pull(PULL).await.is_ok() {
+        assert!(std::time::Instant::now() < deadline, "still served after 60 s");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revoked_certificate_is_shut_out_and_its_countrys_others_are_not() {
     let doors = britain_and_france().await;
@@ -199,11 +227,7 @@ async fn a_revoked_certificate_is_shut_out_and_its_countrys_others_are_not() {
     let from = "ca = \"250.crt\"\n";
     let draft = doors.draft(2).replace(from, &format!("{from}revoked_serials = [\"{serial}\"]\n"));
     doors.install_trust(&draft);
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(60);
-    while open.pull(PULL).await.is_ok() {
-        assert!(std::time::Instant::now() < deadline, "still served after 60 s");
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    }
+    loses(&mut open).await;
     is_shut_out(&doors, &bad, ("revoked", "certificate_revoked")).await;
     pull_as(&doors, &good).await.expect("the country's other certificate");
 }
