@@ -9,7 +9,7 @@ use proto::ids::{Authority, CountryCode};
 use crate::inbound::verify::HOLE;
 use crate::names;
 use crate::store::upkeep::{Piece, Upkeep};
-use crate::store::{Cursor, Entry, StoreError, Tail};
+use crate::store::{Cursor, Entry, StoreError, Stream, Tail};
 
 /// Numbers that are left out: more than can have been given to anybody and be known to no receipt.
 pub const LEFT_OUT: u64 = 1 << 20;
@@ -75,16 +75,22 @@ pub async fn key_lists(store: &dyn Upkeep, authorities: &[Authority]) -> Result<
             continue;
         }
         let last = tail.last.max(cursor.through);
-        let mut pieces = vec![Piece::Cursor { name, cursor: Cursor { through: last, link: tail.link } }];
-        if tail.last < last {
-            let purged = store.oldest(stream).await?.map_or(tail.last, |(first, _)| first - 1);
-            let tail = (tail.last + 1, Tail { last, ..tail });
-            pieces.push(Piece::Stream { stream, tail: tail.1, purged });
-            pieces.push(Piece::Lost { stream, first: tail.0, last });
-        }
-        store.restore(pieces).await?;
+        let cursor = Cursor { through: last, link: tail.link };
+        store.restore(vec![Piece::Cursor { name, cursor }]).await?;
+        end_at(store, stream, last).await?;
     }
     Ok(())
+}
+
+/// Lets a stream end at a number that was given before, if it ends earlier: else it would be given again.
+async fn end_at(store: &dyn Upkeep, stream: Stream, last: u64) -> Result<(), StoreError> {
+    let tail = *store.tail(stream).borrow();
+    if tail.last >= last {
+        return Ok(());
+    }
+    let purged = store.oldest(stream).await?.map_or(tail.last, |(first, _)| first - 1);
+    let end = Piece::Stream { stream, tail: Tail { last, ..tail }, purged };
+    store.restore(vec![end, Piece::Lost { stream, first: tail.last + 1, last }]).await
 }
 
 /// Puts the cursors of origins back to before the first batch that is missing in an inbox. What comes twice is known
@@ -103,6 +109,8 @@ pub async fn inboxes(
         store.streams().await?.into_iter().filter_map(names::inbox_authority).collect();
     let (mut back, mut dropped) = (BTreeMap::<CountryCode, Cursor>::new(), Vec::new());
     for authority in &authorities {
+        let taken = store.cursor(names::position(*authority)).await?;
+        end_at(store, names::inbox(*authority), taken.through).await?;
         let open = Open::read(store, *authority).await?;
         let comes_again = open.has_hole() && open.origins.keys().all(|origin| active.contains(origin));
         if comes_again {
@@ -212,4 +220,27 @@ fn origin(entry: &Entry) -> Option<(CountryCode, Cursor)> {
     let manifest = Manifest::parse(&batch.manifest).ok()?;
     let link = if entry.link == [0; 32] { HOLE } else { entry.link };
     Some((manifest.header.origin, Cursor { through: manifest.sequence.number(), link }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Store;
+    use crate::store::sled::{SledOptions, SledStore};
+
+    #[tokio::test]
+    async fn an_inbox_goes_on_behind_what_its_adapter_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SledStore::open(&folder.path().join("store"), SledOptions::default()).unwrap();
+        let (authority, link) = ("826/1".parse().unwrap(), [1; 32]);
+        let (stream, name) = (names::inbox(authority), names::position(authority));
+        let pieces = vec![
+            Piece::Stream { stream, tail: Tail { last: 1, link }, purged: 1 },
+            Piece::Cursor { name, cursor: Cursor { through: 7, link } },
+        ];
+        store.restore(pieces).await.unwrap();
+        inboxes(&store, &BTreeSet::new(), &BTreeSet::new()).await.unwrap();
+        assert_eq!(store.tail(stream).borrow().last, 7);
+        store.close().await.unwrap();
+    }
 }

@@ -309,9 +309,11 @@ impl<'a> Surveyor<'a> {
 
     /// Takes what is replaced off the list of what is damaged.
     fn forgive(&mut self) -> Result<(), StoreError> {
+        let State { tails, purged, .. } = &self.survey.state;
+        let purged = purged_before(purged, |stream| tails.get(&stream).map_or(0, |tail| tail.last));
         let mut damaged = Vec::new();
         for stretch in std::mem::take(&mut self.survey.damaged) {
-            if !is_replaced((self.index, self.segments), &self.survey.state.purged, stretch)? {
+            if !is_replaced((self.index, self.segments), &purged, stretch)? {
                 damaged.push(stretch);
             }
         }
@@ -333,6 +335,15 @@ impl<'a> Surveyor<'a> {
         }
         Ok(())
     }
+}
+
+/// How far streams were purged, and no further than whole records show that they go: where the last entry is damaged,
+/// its number would be given again.
+pub(super) fn purged_before(
+    purged: &BTreeMap<Stream, u64>,
+    end: impl Fn(Stream) -> u64,
+) -> BTreeMap<Stream, u64> {
+    purged.iter().map(|(stream, through)| (*stream, end(*stream).min(*through))).collect()
 }
 
 /// Whether damaged octets are what is left of an entry that was mended or purged, or of an answer that was carried on: then

@@ -8,7 +8,7 @@ use std::{
 use super::{
     SledStore,
     parts::Parts,
-    record::Kind,
+    record::{Kind, Label},
     row::SegmentRow,
     state::State,
     survey::{self, Dense, Missing},
@@ -236,13 +236,16 @@ impl<'a> Check<'a> {
     fn segments(&mut self) -> Result<(), StoreError> {
         let mut numbers = self.parts.segments.list()?;
         numbers.sort_unstable();
-        let (mut said, mut stretches) = (None::<State>, Vec::new());
+        let (mut said, mut stretches, mut ends) = (None::<State>, Vec::new(), BTreeMap::new());
         for segment in numbers {
             let mut walk = Walk::new(&self.parts.segments, segment)?;
             while let Some(found) = walk.step()? {
                 match found {
                     Found::Record(record, place) => {
                         self.seen.octets += u64::from(place.length);
+                        if let Label::Entry { stream, sequence, .. } = record.label {
+                            raise(&mut ends, stream, sequence);
+                        }
                         let state = matches!(record.kind(), Kind::State | Kind::Committed);
                         let state = state.then(|| State::parse(record.body)).flatten();
                         said = state.into_iter().fold(said, |said, state| Some(later(said, state)));
@@ -256,10 +259,12 @@ impl<'a> Check<'a> {
             }
         }
         stretches.retain(|stretch| !self.damaged.contains(&(stretch.segment, stretch.offset)));
-        let purged = said.as_ref().map(|said| said.purged.clone()).unwrap_or_default();
+        let State { tails, purged, .. } = said.clone().unwrap_or_default();
+        tails.iter().for_each(|(stream, tail)| raise(&mut ends, *stream, tail.last));
+        let replaced = survey::purged_before(&purged, |stream| ends.get(&stream).copied().unwrap_or(0));
         for stretch in &stretches {
             let kept = (&self.parts.index, &self.parts.segments);
-            let is_waste = survey::is_replaced(kept, &purged, *stretch)?;
+            let is_waste = survey::is_replaced(kept, &replaced, *stretch)?;
             self.findings.push(if is_waste { Finding::Waste(*stretch) } else { Finding::Frame(*stretch) });
         }
         // What was purged may be what cannot be read, and segments of the first format do not say it.
@@ -276,6 +281,11 @@ impl<'a> Check<'a> {
         }
         Ok(())
     }
+}
+
+fn raise(ends: &mut BTreeMap<Stream, u64>, stream: Stream, last: u64) {
+    let end = ends.entry(stream).or_insert(last);
+    *end = last.max(*end);
 }
 
 fn later(said: Option<State>, state: State) -> State {

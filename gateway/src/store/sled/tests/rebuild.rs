@@ -177,6 +177,24 @@ async fn an_index_is_not_made_anew_by_itself_if_a_record_is_damaged() {
     assert_eq!(all(&store).await, expected);
 }
 
+/// Nothing of it is needed but its number, which nothing else tells.
+#[tokio::test]
+async fn a_damaged_last_entry_is_a_loss_also_when_it_was_purged() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let store = open(&root);
+    fill(&store, [500]).await;
+    store.purge(STREAM, 1).await.unwrap();
+    let file = OpenOptions::new().write(true).open(root.join("segments/0000000001.seg")).unwrap();
+    file.write_all_at(&[0xff; 4], (GROUP + STATE + entry(500) - 8) as u64).unwrap();
+    let found = store.verify(&mut |_| {}).unwrap().1;
+    assert!(!found.iter().all(Finding::is_harmless), "{found:?}");
+    close(store).await;
+    lose_index(&root);
+    let survey = rebuild::survey(&root).unwrap();
+    assert!(!survey.is_lossless() && survey.damaged.len() == 1, "{survey}");
+}
+
 #[tokio::test]
 async fn a_rebuild_on_request_keeps_what_is_whole_and_names_what_is_not() {
     let folder = tempfile::tempdir().unwrap();
