@@ -29,25 +29,33 @@ pub async fn acknowledged(node: &Node, stream: Stream) -> Result<Option<Cursor>,
 /// Brings the metrics of all streams up to date.
 pub async fn show(node: &Node) -> Result<(), StoreError> {
     for stream in node.store.streams().await? {
+        let Some(cursor) = acknowledged(node, stream).await? else { continue };
+        let waiting = waiting(node, stream, cursor).await?;
         match (names::outbox_country(stream), names::inbox_authority(stream)) {
             (Some(country), _) => {
-                node.metrics.unacknowledged(country, waiting(node, stream).await?);
+                node.metrics.unacknowledged(country, waiting);
                 let stored = node.store.cursor(names::acknowledged(country, Stage::Stored)).await?;
                 let last = node.store.tail(stream).borrow().last;
                 node.metrics.cursor_lag(country, last.saturating_sub(stored.through));
             }
-            (None, Some(authority)) => node.metrics.undelivered(authority, waiting(node, stream).await?),
+            (None, Some(authority)) => node.metrics.undelivered(authority, waiting),
             (None, None) => {}
         }
     }
     Ok(())
 }
 
-/// What waits in a stream; nothing in one that nobody reads.
-pub async fn waiting(node: &Node, stream: Stream) -> Result<Waiting, StoreError> {
-    let Some(acknowledged) = acknowledged(node, stream).await? else { return Ok(Waiting::default()) };
+/// Whether something waits in a stream. A position beyond the end is that of another history: what is kept counts then.
+pub async fn has_waiting(node: &Node, stream: Stream) -> Result<bool, StoreError> {
+    let Some(acknowledged) = acknowledged(node, stream).await? else { return Ok(false) };
     // The store itself is asked: a tail that lags behind another replica would hide what waits.
     let last = node.store.latest(stream).await?.last;
+    let is_kept = node.store.oldest(stream).await?.is_some();
+    Ok(is_kept && acknowledged.through != last)
+}
+
+async fn waiting(node: &Node, stream: Stream, acknowledged: Cursor) -> Result<Waiting, StoreError> {
+    let last = node.store.tail(stream).borrow().last;
     let oldest = node.store.oldest(stream).await?;
     // What was purged, or lost when the store was made anew, does not wait.
     let read = oldest.map_or(last, |(first, _)| acknowledged.through.max(first - 1));
@@ -85,14 +93,16 @@ mod tests {
         }
         node.clock.turn(100);
         let cursor = names::acknowledged(france, Stage::Delivered);
-        let first = waiting(node, stream).await.unwrap();
+        let first = waiting(node, stream, Cursor::default()).await.unwrap();
         assert!(first.batches == 3 && (100..110).contains(&first.oldest_seconds), "{first:?}");
         for through in [2, 3] {
             let from = node.store.cursor(cursor).await.unwrap();
             let advances = vec![Advance { cursor, from, to: Cursor { through, link: [1; 32] } }];
             node.store.commit(Change { advances, ..Change::default() }).await.unwrap();
         }
-        assert_eq!(waiting(node, stream).await.unwrap(), Waiting::default());
+        let read = acknowledged(node, stream).await.unwrap().unwrap();
+        assert_eq!(waiting(node, stream, read).await.unwrap(), Waiting::default());
+        assert!(!has_waiting(node, stream).await.unwrap());
         show(node).await.unwrap();
         let text = node.metrics.text();
         assert!(text.contains("exchange_unacknowledged_batches{peer=\"250\"} 0"), "{text}");

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use proto::batch::{Receipt, Stage};
-use proto::ids::{CountryCode, Sequence};
+use proto::ids::{Authority, CountryCode, Sequence};
 use proto::wire;
 use tracing::debug;
 
@@ -93,10 +93,10 @@ impl Acknowledge {
     }
 }
 
-/// Everything from an origin up to this has been taken by our adapters, or was kept for its time and given up.
+/// Everything from an origin up to this has been taken by our adapters.
 ///
-/// An authority for which nothing waits holds nobody back. For one that has not taken all, only its last delivered
-/// batch is known: the result may be a little low, never too high.
+/// An authority that has taken all that is stored for it holds nobody back. For one that has not, only its last
+/// delivered batch is known: the result may be a little low, never too high.
 async fn delivered_through(node: &Node, origin: CountryCode, stored: Cursor) -> Result<Cursor, StoreError> {
     let mut through = stored;
     // Every inbox counts, also that of an authority which has left the trust list and takes nothing any more.
@@ -104,11 +104,18 @@ async fn delivered_through(node: &Node, origin: CountryCode, stored: Cursor) -> 
         let kept = node.store.cursor(names::stored(origin, authority)).await?;
         let taken = node.store.cursor(names::delivered(origin, authority)).await?;
         let is_behind = taken.through < kept.through && taken.through < through.through;
-        if is_behind && backlog::waiting(node, names::inbox(authority)).await?.batches > 0 {
+        if is_behind && holds_back(node, authority).await {
             through = taken;
         }
     }
     Ok(through)
+}
+
+/// Whether what an authority has not taken is waited for. Of one that left the trust list it is for as long as it is
+/// kept: nobody will ever take it.
+async fn holds_back(node: &Node, authority: Authority) -> bool {
+    let is_listed = node.trust_list().authority(authority).is_some();
+    is_listed || backlog::has_waiting(node, names::inbox(authority)).await.unwrap_or(true)
 }
 
 #[cfg(test)]
@@ -119,29 +126,52 @@ mod tests {
     use crate::fixture;
     use crate::store::{Advance, Append, Change, Numbered, Tail};
 
-    #[tokio::test]
-    async fn an_authority_holds_back_what_is_delivered_for_as_long_as_something_waits_for_it() {
-        let (fixture, origin) = (fixture::node(), CountryCode::new(250).unwrap());
-        let (node, gone, taken) = (&fixture.node, "826/7".parse().unwrap(), "826/1".parse().unwrap());
-        let at = |through| Cursor { through, link: [through as u8; 32] };
-        // 1 is taken by its adapter, and so is 3; for 2 none comes.
-        for (sequence, authority) in [(1, gone), (2, gone), (3, taken)] {
-            let number = Arc::new(|_: Tail| Numbered { head: Bytes::new(), link: [1; 32] });
-            let appends =
-                vec![Append { stream: names::inbox(authority), number, body: Bytes::from_static(b"x") }];
-            let mut moves = vec![(names::stored(origin, authority), at(sequence))];
-            if sequence != 2 {
-                moves.push((names::delivered(origin, authority), at(sequence)));
-                moves.push((names::position(authority), at(1)));
-            }
-            let mut advances = Vec::new();
-            for (cursor, to) in moves {
-                advances.push(Advance { cursor, from: node.store.cursor(cursor).await.unwrap(), to });
-            }
-            node.store.commit(Change { appends, advances, ..Change::default() }).await.unwrap();
+    fn at(through: u8) -> Cursor {
+        Cursor { through: through.into(), link: [through; 32] }
+    }
+
+    /// A batch of France comes for an authority; if its adapter takes it, it has so many.
+    async fn comes(node: &Node, authority: Authority, sequence: u8, position: Option<u64>) {
+        let origin = CountryCode::new(250).unwrap();
+        let number = Arc::new(|_: Tail| Numbered { head: Bytes::new(), link: [1; 32] });
+        let appends =
+            vec![Append { stream: names::inbox(authority), number, body: Bytes::from_static(b"x") }];
+        let mut moves = vec![(names::stored(origin, authority), at(sequence))];
+        if let Some(through) = position {
+            moves.push((names::delivered(origin, authority), at(sequence)));
+            moves.push((names::position(authority), Cursor { through, link: [1; 32] }));
         }
-        assert_eq!(delivered_through(node, origin, at(3)).await.unwrap(), at(1));
+        let mut advances = Vec::new();
+        for (cursor, to) in moves {
+            advances.push(Advance { cursor, from: node.store.cursor(cursor).await.unwrap(), to });
+        }
+        node.store.commit(Change { appends, advances, ..Change::default() }).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_authority_that_left_the_list_holds_back_what_is_delivered_until_all_for_it_is_given_up() {
+        let (fixture, origin) = (fixture::node(), CountryCode::new(250).unwrap());
+        let (node, gone) = (&fixture.node, "826/7".parse().unwrap());
+        comes(node, gone, 1, Some(1)).await;
+        comes(node, gone, 2, None).await;
+        comes(node, "826/1".parse().unwrap(), 3, Some(1)).await;
+        let delivered = async || delivered_through(node, origin, at(3)).await.unwrap();
+        assert_eq!(delivered().await, at(1));
         node.store.purge(names::inbox(gone), 2).await.unwrap();
-        assert_eq!(delivered_through(node, origin, at(3)).await.unwrap(), at(3));
+        assert_eq!(delivered().await, at(3));
+        // The store was made anew, and numbers its entries from below what the adapter has.
+        comes(node, gone, 4, Some(9)).await;
+        comes(node, gone, 5, None).await;
+        assert_eq!(delivered_through(node, origin, at(5)).await.unwrap(), at(4));
+    }
+
+    #[tokio::test]
+    async fn an_authority_that_is_listed_holds_it_back_until_it_has_taken_all() {
+        let (fixture, origin) = (fixture::node(), CountryCode::new(250).unwrap());
+        let (node, authority) = (&fixture.node, "826/0".parse().unwrap());
+        comes(node, authority, 1, Some(1)).await;
+        comes(node, authority, 2, None).await;
+        node.store.purge(names::inbox(authority), 2).await.unwrap();
+        assert_eq!(delivered_through(node, origin, at(2)).await.unwrap(), at(1));
     }
 }
