@@ -168,7 +168,7 @@ pub fn acknowledged_at(stream: Stream, slot: u8) -> CursorName {
     CursorName::new(octets)
 }
 
-/// The last day by whose time was purged.
+/// Its link carries the day by whose time was purged last.
 #[must_use]
 pub fn purged_on() -> CursorName {
     CursorName::new(padded(b'g', &[]))

@@ -1,6 +1,6 @@
 //! What is kept for how long: nothing that was not acknowledged goes before its time, and all goes at its time.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use proto::day::Day;
@@ -21,9 +21,9 @@ const PUSH_IDS: u64 = (Report::MAX_AGE as u64 + 2) * DAY;
 /// How often it is looked at.
 const EVERY: Duration = Duration::from_secs(60);
 
-/// Purges until it is dropped, under the lease for it.
-pub async fn run(node: Arc<Node>, fence: Fence) {
-    let mut retention = Retention::new(node, Some(fence));
+/// Purges until it is dropped, under the lease for it. What is known of a leap outlives the lease.
+pub async fn run(node: Arc<Node>, fence: Fence, leap: Arc<Mutex<Leap>>) {
+    let retention = Retention::new(node, Some(fence), leap);
     loop {
         if let Err(cause) = retention.step(Instant::now()).await {
             error!(%cause, "retention failed; it is tried again");
@@ -36,18 +36,18 @@ pub async fn run(node: Arc<Node>, fence: Fence) {
 pub struct Retention {
     node: Arc<Node>,
     fence: Option<Fence>,
-    leap: Leap,
+    leap: Arc<Mutex<Leap>>,
 }
 
 impl Retention {
     /// Of a node that holds the lease for it, if somebody else might.
     #[must_use]
-    pub fn new(node: Arc<Node>, fence: Option<Fence>) -> Self {
-        Self { node, fence, leap: Leap::default() }
+    pub fn new(node: Arc<Node>, fence: Option<Fence>, leap: Arc<Mutex<Leap>>) -> Self {
+        Self { node, fence, leap }
     }
 
     /// One look at every stream, at an instant of the machine.
-    pub async fn step(&mut self, instant: Instant) -> Result<(), StoreError> {
+    pub async fn step(&self, instant: Instant) -> Result<(), StoreError> {
         let now = self.node.clock.now();
         // What is purged is gone for every replica, so by a clock that may be wrong nothing is.
         if self.is_apart(now).await? || !self.is_believed(now, instant).await? {
@@ -78,12 +78,13 @@ impl Retention {
         Ok(theirs.is_some())
     }
 
-    /// Whether the clock goes on as it did. The last day that was believed is kept in the store.
-    async fn is_believed(&mut self, now: u64, instant: Instant) -> Result<bool, StoreError> {
+    /// Whether the clock goes on as it did. The day on which it was believed last is kept in the store.
+    async fn is_believed(&self, now: u64, instant: Instant) -> Result<bool, StoreError> {
         let (cursor, today) = (names::purged_on(), Day::of_unix(now));
         let from = self.node.store.cursor(cursor).await?;
-        let last = u16::try_from(from.through).ok().filter(|day| *day > 0).map(Day::new);
-        match self.leap.look(last, today, instant) {
+        let last = u16::try_from(marked(&from)).ok().filter(|day| *day > 0).map(Day::new);
+        let belief = self.leap.lock().unwrap_or_else(PoisonError::into_inner).look(last, today, instant);
+        match belief {
             Belief::Leapt { last } => {
                 error!(%last, %today, "the clock has leapt: nothing is purged until it is set right, or has stood by it for a day");
                 return Ok(false);
@@ -94,10 +95,12 @@ impl Retention {
             }
             Belief::Steady => {}
         }
-        if last < Some(today) {
-            let to = Cursor { through: today.number().into(), ..from };
+        // A day that was believed wrongly is taken back when the clock is set right.
+        if last != Some(today) {
+            let to = Cursor { through: from.through + 1, link: mark(today.number().into()) };
             let (fence, advances) = (self.fence, vec![Advance { cursor, from, to }]);
-            self.node.store.commit(Change { at: now, fence, advances, ..Change::default() }).await?;
+            let room = Room::Reserve;
+            self.node.store.commit(Change { at: now, fence, room, advances, ..Change::default() }).await?;
         }
         Ok(true)
     }
@@ -179,28 +182,31 @@ async fn acknowledged_long_ago(
     let slot = |hour: u64| names::acknowledged_at(stream, u8::try_from(hour % slots).unwrap_or_default());
     let current = node.store.cursor(slot(hour)).await?;
     // The link of a mark carries its hour, so that a mark from a former round is told apart.
-    if hour_of(&current) != hour {
+    if marked(&current) != hour {
         let to = Cursor { through: through.max(current.through), link: mark(hour) };
         let advances = vec![Advance { cursor: slot(hour), from: current, to }];
-        node.store.commit(Change { at: now, fence, advances, ..Change::default() }).await?;
+        node.store
+            .commit(Change { at: now, fence, room: Room::Reserve, advances, ..Change::default() })
+            .await?;
     }
     let mut done = 0;
     for age in 1..slots {
         let old = node.store.cursor(slot(hour - age.min(hour))).await?;
         // A clock that was set back makes marks of the future: they are not due.
-        let age = hour.checked_sub(hour_of(&old)).filter(|_| hour_of(&old) != 0);
+        let age = hour.checked_sub(marked(&old)).filter(|_| marked(&old) != 0);
         done = if age.is_some_and(|age| age > kept) { done.max(old.through) } else { done };
     }
     Ok(done)
 }
 
-fn mark(hour: u64) -> [u8; 32] {
+/// A link that carries an hour or a day.
+fn mark(number: u64) -> [u8; 32] {
     let mut link = [0; 32];
-    link[..8].copy_from_slice(&hour.to_be_bytes());
+    link[..8].copy_from_slice(&number.to_be_bytes());
     link
 }
 
-fn hour_of(cursor: &Cursor) -> u64 {
+fn marked(cursor: &Cursor) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = cursor.link;
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
 }
@@ -245,7 +251,7 @@ mod tests {
 
     /// Looks by a clock that is believed.
     async fn look(node: &Arc<Node>) {
-        let (mut retention, instant) = (Retention::new(node.clone(), None), Instant::now());
+        let (retention, instant) = (Retention::new(node.clone(), None, Arc::default()), Instant::now());
         retention.step(instant).await.unwrap();
         retention.step(instant + Duration::from_secs(DAY)).await.unwrap();
     }
@@ -317,17 +323,41 @@ mod tests {
         fixture.node.clock.turn(15 * 24 * HOURS);
         // A restart believes it no sooner.
         for _ in 0..2 {
-            let mut retention = Retention::new(fixture.node.clone(), None);
+            let retention = Retention::new(fixture.node.clone(), None, Arc::default());
             retention.step(instant).await.unwrap();
             retention.step(instant + Duration::from_secs(DAY - 1)).await.unwrap();
             assert_eq!(oldest(&fixture).await, Some(1));
         }
         look(&fixture.node).await;
         assert_eq!(oldest(&fixture).await, None);
-        assert_eq!(
-            fixture.node.store.cursor(names::purged_on()).await.unwrap().through,
-            u64::from(fixture.node.clock.today().number())
-        );
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_is_set_right_is_watched_from_there() {
+        let (fixture, instant) = (fixture::node(), Instant::now());
+        append(&fixture).await;
+        // The first day that it ever saw is a wrong one.
+        fixture.node.clock.turn(1_000 * 24 * HOURS);
+        let first = Retention::new(fixture.node.clone(), None, Arc::default());
+        first.is_believed(fixture.node.clock.now(), instant).await.unwrap();
+        fixture.node.clock.turn(-1_000 * 24 * HOURS);
+        look(&fixture.node).await;
+        fixture.node.clock.turn(15 * 24 * HOURS);
+        Retention::new(fixture.node.clone(), None, Arc::default()).step(instant).await.unwrap();
+        assert_eq!(oldest(&fixture).await, Some(1));
+    }
+
+    #[tokio::test]
+    async fn the_patience_with_a_leap_outlives_the_lease() {
+        let (fixture, instant, leap) = (fixture::node(), Instant::now(), Arc::<Mutex<Leap>>::default());
+        append(&fixture).await;
+        look(&fixture.node).await;
+        fixture.node.clock.turn(15 * 24 * HOURS);
+        for since in [0, DAY] {
+            let held = Retention::new(fixture.node.clone(), None, leap.clone());
+            held.step(instant + Duration::from_secs(since)).await.unwrap();
+        }
+        assert_eq!(oldest(&fixture).await, None);
     }
 
     #[tokio::test]

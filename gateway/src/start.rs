@@ -88,7 +88,9 @@ pub async fn run_with(
     stages.spawn("damage", stop.clone(), damage::run(node.clone(), stop.clone()));
     stages.spawn("store", stop.clone(), until_broken(node.clone(), stop.clone()));
     stages.spawn("witness", stop.clone(), witness::run(node.clone(), stop.clone()));
-    let retention = while_held(node.clone(), names::RETENTION, stop.clone(), retention::run);
+    let leap = Arc::default();
+    let purge = move |node, fence| retention::run(node, fence, Arc::clone(&leap));
+    let retention = while_held(node.clone(), names::RETENTION, stop.clone(), purge);
     stages.spawn("retention", stop.clone(), retention);
     stages.spawn("health", stop.clone(), health::run(node.clone(), reporters, stop.clone()));
     // Whoever asks during the stop is told that we are stopping, so the admin listener ends last.

@@ -1,6 +1,7 @@
 //! The operations that come in between: kills, cut lines, full disks, new keys and lists, and what is purged.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gateway::retention::Retention;
@@ -106,7 +107,8 @@ impl World {
     pub(super) fn purge(&mut self, country: u16) -> Told<()> {
         let Some(door) = self.doors.get(&country) else { return Ok(()) };
         let Some(running) = &door.running else { return Ok(()) };
-        let (mut retention, instant) = (Retention::new(running.node.clone(), None), Instant::now());
+        let retention = Retention::new(running.node.clone(), None, Arc::default());
+        let instant = Instant::now();
         // Days pass at once here, which a gateway believes after one more.
         let looks = async move {
             retention.step(instant).await?;
