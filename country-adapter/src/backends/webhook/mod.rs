@@ -31,8 +31,8 @@ use crate::outage::Outage;
 const POLL: Duration = Duration::from_millis(200);
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_secs(300);
-/// How often a part may be refused before it is a dead letter, and for how long: while it is being replaced, a national
-/// system may refuse everything.
+/// How often a part may be refused before it is a dead letter, and for how long if nothing else was taken meanwhile: while
+/// it is being replaced, a national system may refuse everything.
 const REFUSALS: u32 = 5;
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -40,22 +40,34 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub struct Webhook {
     client: Client,
     queue: Arc<Queue>,
-    patience: Duration,
 }
 
-/// How often in a row the next part was refused, and since when.
+/// What the national system's answers so far say of the next refusal.
 #[derive(Default)]
 struct Refusals {
+    /// How often in a row the next part was refused.
     count: u32,
+    /// Since when.
     since: Option<Instant>,
+    /// It took a part and did not fail since, so it is likely the part that is wrong.
+    takes: bool,
 }
 
 impl Refusals {
-    /// Once more; whether that is for good.
-    fn add(&mut self, patience: Duration) -> bool {
+    /// The part was refused once more; whether that is for good.
+    fn add(&mut self, now: Instant) -> bool {
         self.count = self.count.saturating_add(1);
-        let since = self.since.get_or_insert_with(Instant::now);
-        self.count >= REFUSALS && since.elapsed() >= patience
+        let since = *self.since.get_or_insert(now);
+        let is_for_good = self.count >= REFUSALS && (self.takes || now.duration_since(since) >= PATIENCE);
+        if is_for_good {
+            *self = Self::default();
+        }
+        is_for_good
+    }
+
+    /// The part was taken.
+    fn taken(&mut self) {
+        *self = Self { takes: true, ..Self::default() };
     }
 }
 
@@ -74,7 +86,7 @@ impl Webhook {
     /// Prepares to post what is in the queue's folder.
     pub fn open(config: &WebhookConfig, folder: &Path, disk: Disk) -> Result<Self, WebhookError> {
         let queue = Arc::new(Queue::open(folder, &config.dead_letters, disk)?);
-        Ok(Self { client: Client::new(config)?, queue, patience: PATIENCE })
+        Ok(Self { client: Client::new(config)?, queue })
     }
 
     /// Posts the next part, if there is one; whether there was.
@@ -83,18 +95,26 @@ impl Webhook {
         let queue = self.queue.clone();
         let Some(part) = blocking(move || queue.next()).await.map_err(of_disk)? else { return Ok(false) };
         let status = match self.client.post(&part).await {
-            Outcome::Taken => None,
+            Outcome::Taken => {
+                refusals.taken();
+                None
+            }
             Outcome::Refused(status) => {
-                if !refusals.add(self.patience) {
+                if !refusals.add(Instant::now()) {
                     return Err((NotTaken::Answer(status), Duration::ZERO));
                 }
                 error!(part = part.id(), status, "refused for good; it is among the dead letters");
                 Some(status)
             }
-            Outcome::Again { status, pause } => return Err((NotTaken::Answer(status), pause)),
-            Outcome::Unreachable(cause) => return Err((NotTaken::Unreachable(cause), Duration::ZERO)),
+            Outcome::Again { status, pause } => {
+                *refusals = Refusals::default();
+                return Err((NotTaken::Answer(status), pause));
+            }
+            Outcome::Unreachable(cause) => {
+                *refusals = Refusals::default();
+                return Err((NotTaken::Unreachable(cause), Duration::ZERO));
+            }
         };
-        *refusals = Refusals::default();
         let queue = self.queue.clone();
         blocking(move || queue.done(part, status)).await.map_err(of_disk)?;
         Ok(true)

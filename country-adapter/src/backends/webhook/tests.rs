@@ -136,9 +136,8 @@ async fn post_all(moods: &[Mood]) -> (Arc<National>, tempfile::TempDir) {
     let national =
         Arc::new(National { moods: Mutex::new(moods.iter().copied().collect()), ..National::default() });
     let address = national.clone().serve().await;
-    let mut webhook =
+    let webhook =
         Webhook::open(&config(address, &dir.path().join("dead")), &folder, Disk::default()).unwrap();
-    webhook.patience = Duration::ZERO;
     let stop = CancellationToken::new();
     let running = tokio::spawn(run(webhook, stop.clone()));
     while !crate::durable::names(&folder).unwrap().is_empty() {
@@ -165,21 +164,25 @@ async fn everything_arrives_in_order_and_once_whatever_the_national_system_does(
 
 #[tokio::test]
 async fn what_is_refused_for_good_is_a_dead_letter_and_holds_nobody_up() {
-    let (national, dir) = post_all(&[Mood::Answer(422); 5]).await;
-    assert_eq!(national.events(), (10..2_020).collect::<Vec<_>>());
+    let (national, dir) = post_all(&[[Mood::Answer(200)].as_slice(), &[Mood::Answer(422); 5]].concat()).await;
+    assert_eq!(national.events(), (0..10).chain(1_010..2_020).collect::<Vec<_>>());
     let dead = crate::durable::names(&dir.path().join("dead")).unwrap();
-    assert_eq!(dead, ["0000000001-250-1-0.json", "0000000001-250-1-0.status"]);
+    assert_eq!(dead, ["0000000002-276-1-0.json", "0000000002-276-1-0.status"]);
 }
 
 #[test]
-fn a_part_is_refused_for_good_after_five_times_and_a_while() {
-    let refused = |times, patience| {
-        let mut refusals = Refusals::default();
-        (0..times).map(|_| refusals.add(patience)).last()
+fn while_nothing_is_taken_a_part_is_refused_for_good_only_after_a_while() {
+    let (mut refusals, start) = (Refusals::default(), Instant::now());
+    let refused = |refusals: &mut Refusals, times, since| {
+        (0..times).map(|_| refusals.add(start + since)).filter(|is_for_good| *is_for_good).count()
     };
-    assert_eq!(refused(4, Duration::ZERO), Some(false));
-    assert_eq!(refused(5, Duration::ZERO), Some(true));
-    assert_eq!(refused(50, PATIENCE), Some(false));
+    assert_eq!(refused(&mut refusals, 50, Duration::ZERO), 0);
+    assert_eq!(refused(&mut refusals, 1, PATIENCE), 1);
+    assert_eq!(refused(&mut refusals, 50, PATIENCE), 0, "the next one begins anew");
+    refusals.taken();
+    assert_eq!(refused(&mut refusals, 4, PATIENCE), 0);
+    assert_eq!(refused(&mut refusals, 1, PATIENCE), 1);
+    assert_eq!(refused(&mut refusals, 50, PATIENCE), 0, "it may be all that is refused");
 }
 
 #[test]
