@@ -44,6 +44,9 @@ pub enum Malformed {
         "has sslmode=disable and a host that may be another machine; only a loopback address or a Unix socket has"
     )]
     Exposed,
+    /// What belongs to a host stands for each of them.
+    #[error("has another number of hosts than of ports or of values in hostaddr; each host has one")]
+    Counts,
     /// Who and where has to be said.
     #[error("names no user, host or database")]
     Incomplete,
@@ -100,7 +103,13 @@ impl FromStr for Address {
         {
             return Err(Malformed::Incomplete);
         }
-        if encryption == Encryption::Disable && !config.get_hosts().iter().all(is_here) {
+        let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
+        let fits = |count: usize, one_for_all| [0, one_for_all, hosts.len()].contains(&count);
+        if !fits(addresses.len(), 0) || !fits(config.get_ports().len(), 1) {
+            return Err(Malformed::Counts);
+        }
+        let all_here = hosts.iter().all(is_here) && addresses.iter().all(IpAddr::is_loopback);
+        if encryption == Encryption::Disable && !all_here {
             return Err(Malformed::Exposed);
         }
         Ok(Self { config, encryption })
@@ -174,9 +183,22 @@ mod tests {
             let text = format!("postgres://exchange@{host}/exchange?sslmode=disable");
             assert_eq!(refused(&text), Malformed::Exposed, "{text}");
         }
+        let elsewhere = "postgres://exchange@127.0.0.1/exchange?sslmode=disable&hostaddr=10.0.0.1";
+        assert_eq!(refused(elsewhere), Malformed::Exposed);
         for mode in ["prefer", "require", "verify-ca", "", "disable&sslmode=verify-full"] {
             let text = format!("postgres://exchange@127.0.0.1/exchange?sslmode={mode}");
             assert_eq!(refused(&text), Malformed::Sslmode, "{text}");
+        }
+    }
+
+    #[test]
+    fn each_host_has_its_port_and_address_or_none_has() {
+        for more in ["hostaddr=10.0.0.1", "hostaddr=10.0.0.1,10.0.0.2,10.0.0.3", "port=1,2,3"] {
+            let text = format!("postgres://exchange@one.example,two.example/exchange?{more}");
+            assert_eq!(refused(&text), Malformed::Counts, "{text}");
+        }
+        for good in ["one.example,two.example", "one.example:1,two.example", "one.example:1,two.example:2"] {
+            format!("postgres://exchange@{good}/exchange").parse::<Address>().unwrap();
         }
     }
 

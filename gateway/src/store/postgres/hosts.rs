@@ -1,7 +1,7 @@
 //! The hosts of one database, of which one serves: asked in turn, beginning with the one that served last.
 //!
 //! The driver passes a host that does not take a connection, and waits for ever for one that takes it and then says
-//! nothing, as a machine does whose disk hangs.
+//! nothing, as a machine does whose disk hangs. Of several addresses of one name such a one is not passed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -14,8 +14,8 @@ use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::{Client, Config, Error, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How long a host may take until the next one is asked.
-const HOST: Duration = Duration::from_secs(3);
+/// How long a host may take until the next one is asked, with what its addresses may.
+const HOST: Duration = Duration::from_secs(5);
 
 /// The half of a connection that somebody has to poll.
 pub(super) type Connection =
@@ -82,10 +82,10 @@ fn alone(config: &Config, host: usize) -> Config {
         Host::Tcp(name) => alone.host(name),
         Host::Unix(path) => alone.host_path(path),
     };
+    // There is one for each host or none, as the address was checked for; and one port may stand for all.
     if let Some(address) = config.get_hostaddrs().get(host) {
         alone.hostaddr(*address);
     }
-    // One port stands for all.
     if let Some(port) = config.get_ports().get(host).or(config.get_ports().first()) {
         alone.port(*port);
     }
