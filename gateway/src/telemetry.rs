@@ -186,7 +186,7 @@ impl Metrics {
         }
     }
 
-    /// The same for a peer that is pulled from now on. What one of the two has lost is stepped over and told once; any
+    /// The same for a peer that is pulled from now on. What one of the two has lost is told once and stepped over; any
     /// other refusal comes again with the next pull.
     pub fn follow(&self, peer: CountryCode) {
         for reason in [Gone::Purged.name(), Gone::Damaged.name(), "our_store_is_damaged"] {

@@ -214,6 +214,7 @@ async fn only_a_verified_batch_enters_the_inbox() {
     let gap = batch(&doors, |manifest| manifest.sequence = Sequence::new(2).unwrap());
     let fork = batch(&doors, |manifest| manifest.previous = [3; 32]);
     let foreign = batch(&doors, |manifest| manifest.header.destination = "36/2".parse().unwrap());
+    let unknown = batch(&doors, |manifest| manifest.header.destination = "826/9".parse().unwrap());
     let mut forged = batch(&doors, |_| {});
     forged.signature[0] ^= 1;
     let mut body = batch(&doors, |_| {});
@@ -222,6 +223,7 @@ async fn only_a_verified_batch_enters_the_inbox() {
         (gap, "gap"),
         (fork, "broken_chain"),
         (foreign, "other_destination"),
+        (unknown, "other_destination"),
         (forged, "bad_signature"),
         (body, "other_body"),
     ];
@@ -291,6 +293,22 @@ async fn a_hole_is_stepped_over_only_with_a_batch_of_our_stream_behind_it() {
     alarm(&doors, "repeat").await;
     liar.oldest.store(0, Ordering::Relaxed);
     assert_eq!(first_delivered(&doors, "826/1").await, 1, "asked for from where it was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_on_its_way_to_an_authority_that_left_the_list_holds_up_nobody() {
+    let mut doors = Doors::open(&["826/0", "826/1", "250/0", "250/1"]).await;
+    doors.push("826/1", &[("250/1", 1)]).await;
+    assert_eq!(doors.delivered("250/1", 1).await, [report("250/1", 1)]);
+    doors.stop(250).await;
+    doors.push("826/1", &[("250/1", 2)]).await;
+    doors.push("826/1", &[("250/0", 3)]).await;
+    let listed = "[[country.authority]]\nauthority = \"250/1\"\nname = \"Authority 250/1\"\nsigning_keys = [\"250-1.pub\"]\n";
+    let draft = doors.draft(2);
+    assert!(draft.contains(listed), "{draft}");
+    doors.install_trust(&draft.replace(listed, ""));
+    doors.start(250).await;
+    assert_eq!(doors.delivered("250/0", 1).await, [report("250/0", 3)]);
 }
 
 /// The number at its origin of the first batch that an authority is given.

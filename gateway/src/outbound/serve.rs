@@ -1,6 +1,7 @@
 //! 5: let a peer pull the entries that are for it, and take its receipts.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use proto::batch::SignedBatch;
 use proto::ids::{Authority, CountryCode};
@@ -18,13 +19,15 @@ use crate::status;
 /// The service that peers call.
 pub struct Exchange {
     node: Arc<Node>,
+    /// The number behind the damage that each peer was last sent on to: it asks until there is a batch behind it.
+    sent_on: Mutex<BTreeMap<CountryCode, u64>>,
 }
 
 impl Exchange {
     /// Serves this node's outbox.
     #[must_use]
     pub fn new(node: Arc<Node>) -> Self {
-        Self { node }
+        Self { node, sent_on: Mutex::default() }
     }
 
     /// A peer that has more than we ever numbered: our store went back, and what we number now it will refuse. Or one
@@ -36,6 +39,10 @@ impl Exchange {
                 self.node.metrics.refused(peer, "our_store_went_back");
             }
             ServeError::Page(PageError::Damaged { after, oldest }) => {
+                let mut sent_on = self.sent_on.lock().unwrap_or_else(PoisonError::into_inner);
+                if sent_on.insert(peer, *oldest) == Some(*oldest) {
+                    return;
+                }
                 error!(%peer, after, oldest, "the peer is told to go on behind batches that are damaged here");
                 self.node.metrics.refused(peer, "our_store_is_damaged");
             }
