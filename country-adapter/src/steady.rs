@@ -37,7 +37,7 @@ impl SteadyClock {
         &self.clock
     }
 
-    /// Seconds since 1970: now, or the end of the last day before a leap.
+    /// Seconds since 1970: now, or the end of the last day before a leap if that is earlier.
     pub fn now(&self) -> Result<u64, DiskError> {
         self.at(self.clock.now(), Instant::now())
     }
@@ -46,18 +46,21 @@ impl SteadyClock {
     fn at(&self, now: u64, instant: Instant) -> Result<u64, DiskError> {
         let mut leap = self.leap.lock().unwrap_or_else(PoisonError::into_inner);
         let (last, today) = (self.last()?, Day::of_unix(now));
-        match leap.look(last, today, instant) {
+        let day = match leap.look(last, today, instant) {
+            Belief::Steady { day } => day,
             Belief::Leapt { last } => {
                 error!(%last, %today, "the clock has leapt: nothing is destroyed or let go until it is set right, or has stood by it for a day");
-                return Ok(end(last));
+                return Ok(now.min(end(last)));
             }
-            Belief::Doubted { last } => return Ok(end(last)),
+            Belief::Doubted { last } => return Ok(now.min(end(last))),
             Belief::Settled { last } => {
                 info!(%last, %today, "the clock has stood by its leap for a day, and is believed");
+                today
             }
-            Belief::Steady => {}
+        };
+        if last != Some(day) {
+            self.disk.replace(&self.path, PRIVATE, day.number().to_string().as_bytes())?;
         }
-        self.keep(last, today)?;
         Ok(now)
     }
 
@@ -65,13 +68,6 @@ impl SteadyClock {
     fn last(&self) -> Result<Option<Day>, DiskError> {
         let text = durable::read_if_there(&self.path)?.unwrap_or_default();
         Ok(std::str::from_utf8(&text).ok().and_then(|text| text.parse().ok()).map(Day::new))
-    }
-
-    fn keep(&self, last: Option<Day>, today: Day) -> Result<(), DiskError> {
-        if last.is_some_and(|last| last >= today) {
-            return Ok(());
-        }
-        self.disk.replace(&self.path, PRIVATE, today.number().to_string().as_bytes())
     }
 }
 
@@ -127,5 +123,16 @@ mod tests {
         let believed = leapt + 10 * DAY;
         assert_eq!(steady.at(believed, start + 3 * PATIENCE).unwrap(), believed);
         assert_eq!(place.open().at(believed, start).unwrap(), believed);
+    }
+
+    #[test]
+    fn a_clock_that_was_in_the_future_is_watched_from_the_right_day_on() {
+        let (place, start) = (Place(tempfile::tempdir().unwrap()), Instant::now());
+        place.open().at(NOW + 1_000 * DAY, start).unwrap();
+        let steady = place.open();
+        assert_eq!(steady.at(NOW, start).unwrap(), NOW);
+        assert_eq!(steady.at(NOW + DAY, start + PATIENCE).unwrap(), NOW + DAY);
+        let leapt = steady.at(NOW + 20 * DAY, start + PATIENCE).unwrap();
+        assert_eq!(leapt, NOW - 7 + 2 * DAY - 1, "the end of the day before");
     }
 }

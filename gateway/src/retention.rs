@@ -84,7 +84,8 @@ impl Retention {
         let from = self.node.store.cursor(cursor).await?;
         let last = u16::try_from(marked(&from)).ok().filter(|day| *day > 0).map(Day::new);
         let belief = self.leap.lock().unwrap_or_else(PoisonError::into_inner).look(last, today, instant);
-        match belief {
+        let day = match belief {
+            Belief::Steady { day } => day,
             Belief::Leapt { last } => {
                 error!(%last, %today, "the clock has leapt: nothing is purged until it is set right, or has stood by it for a day");
                 return Ok(false);
@@ -92,12 +93,11 @@ impl Retention {
             Belief::Doubted { .. } => return Ok(false),
             Belief::Settled { last } => {
                 info!(%last, %today, "the clock has stood by its leap for a day, and is believed");
+                today
             }
-            Belief::Steady => {}
-        }
-        // A day that was believed wrongly is taken back when the clock is set right.
-        if last != Some(today) {
-            let to = Cursor { through: from.through + 1, link: mark(today.number().into()) };
+        };
+        if last != Some(day) {
+            let to = Cursor { through: from.through + 1, link: mark(day.number().into()) };
             let (fence, advances) = (self.fence, vec![Advance { cursor, from, to }]);
             let room = Room::Reserve;
             self.node.store.commit(Change { at: now, fence, room, advances, ..Change::default() }).await?;
