@@ -31,34 +31,47 @@ use crate::outage::Outage;
 const POLL: Duration = Duration::from_millis(200);
 /// The longest pause between two tries.
 const LONGEST: Duration = Duration::from_secs(300);
-/// How often a part may be refused before it is a dead letter, and for how long if nothing else was taken meanwhile: while
-/// it is being replaced, a national system may refuse everything.
+/// How often a part may be refused before it is a dead letter.
 const REFUSALS: u32 = 5;
-const PATIENCE: Duration = Duration::from_secs(120);
+/// How long it is tried meanwhile: while it is being replaced, a national system may refuse everything. Where another part
+/// was taken right before, it is likely the part that is wrong.
+const PATIENCE: Patience =
+    Patience { after_taking: Duration::from_secs(30), otherwise: Duration::from_secs(120) };
 
 /// The way to the national system.
 pub struct Webhook {
     client: Client,
     queue: Arc<Queue>,
+    patience: Patience,
+}
+
+/// How long a part is tried that is refused.
+#[derive(Clone, Copy)]
+struct Patience {
+    /// If nothing went wrong since another one was taken.
+    after_taking: Duration,
+    /// If something did.
+    otherwise: Duration,
 }
 
 /// What the national system's answers so far say of the next refusal.
 #[derive(Default)]
 struct Refusals {
-    /// How often in a row the next part was refused.
+    /// How often the next part was refused.
     count: u32,
     /// Since when.
     since: Option<Instant>,
-    /// It took a part and did not fail since, so it is likely the part that is wrong.
+    /// Nothing went wrong between the last part that was taken and the first refusal of this one.
     takes: bool,
 }
 
 impl Refusals {
     /// The part was refused once more; whether that is for good.
-    fn add(&mut self, now: Instant) -> bool {
+    fn add(&mut self, now: Instant, patience: Patience) -> bool {
         self.count = self.count.saturating_add(1);
         let since = *self.since.get_or_insert(now);
-        let is_for_good = self.count >= REFUSALS && (self.takes || now.duration_since(since) >= PATIENCE);
+        let least = if self.takes { patience.after_taking } else { patience.otherwise };
+        let is_for_good = self.count >= REFUSALS && now.duration_since(since) >= least;
         if is_for_good {
             *self = Self::default();
         }
@@ -68,6 +81,16 @@ impl Refusals {
     /// The part was taken.
     fn taken(&mut self) {
         *self = Self { takes: true, ..Self::default() };
+    }
+
+    /// It was neither taken nor refused.
+    fn failed(&mut self) {
+        self.takes = false;
+    }
+
+    /// Nobody answered: who answers next may be another one.
+    fn unanswered(&mut self) {
+        *self = Self::default();
     }
 }
 
@@ -86,7 +109,7 @@ impl Webhook {
     /// Prepares to post what is in the queue's folder.
     pub fn open(config: &WebhookConfig, folder: &Path, disk: Disk) -> Result<Self, WebhookError> {
         let queue = Arc::new(Queue::open(folder, &config.dead_letters, disk)?);
-        Ok(Self { client: Client::new(config)?, queue })
+        Ok(Self { client: Client::new(config)?, queue, patience: PATIENCE })
     }
 
     /// Posts the next part, if there is one; whether there was.
@@ -100,18 +123,18 @@ impl Webhook {
                 None
             }
             Outcome::Refused(status) => {
-                if !refusals.add(Instant::now()) {
+                if !refusals.add(Instant::now(), self.patience) {
                     return Err((NotTaken::Answer(status), Duration::ZERO));
                 }
                 error!(part = part.id(), status, "refused for good; it is among the dead letters");
                 Some(status)
             }
             Outcome::Again { status, pause } => {
-                *refusals = Refusals::default();
+                refusals.failed();
                 return Err((NotTaken::Answer(status), pause));
             }
             Outcome::Unreachable(cause) => {
-                *refusals = Refusals::default();
+                refusals.unanswered();
                 return Err((NotTaken::Unreachable(cause), Duration::ZERO));
             }
         };

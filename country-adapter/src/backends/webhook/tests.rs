@@ -136,8 +136,9 @@ async fn post_all(moods: &[Mood]) -> (Arc<National>, tempfile::TempDir) {
     let national =
         Arc::new(National { moods: Mutex::new(moods.iter().copied().collect()), ..National::default() });
     let address = national.clone().serve().await;
-    let webhook =
+    let mut webhook =
         Webhook::open(&config(address, &dir.path().join("dead")), &folder, Disk::default()).unwrap();
+    webhook.patience.after_taking = Duration::ZERO;
     let stop = CancellationToken::new();
     let running = tokio::spawn(run(webhook, stop.clone()));
     while !crate::durable::names(&folder).unwrap().is_empty() {
@@ -171,18 +172,24 @@ async fn what_is_refused_for_good_is_a_dead_letter_and_holds_nobody_up() {
 }
 
 #[test]
-fn while_nothing_is_taken_a_part_is_refused_for_good_only_after_a_while() {
+fn a_part_is_refused_for_good_after_a_while_and_sooner_if_others_are_taken() {
     let (mut refusals, start) = (Refusals::default(), Instant::now());
     let refused = |refusals: &mut Refusals, times, since| {
-        (0..times).map(|_| refusals.add(start + since)).filter(|is_for_good| *is_for_good).count()
+        (0..times).map(|_| refusals.add(start + since, PATIENCE)).filter(|is_for_good| *is_for_good).count()
     };
+    let Patience { after_taking, otherwise } = PATIENCE;
     assert_eq!(refused(&mut refusals, 50, Duration::ZERO), 0);
-    assert_eq!(refused(&mut refusals, 1, PATIENCE), 1);
-    assert_eq!(refused(&mut refusals, 50, PATIENCE), 0, "the next one begins anew");
+    refusals.failed();
+    assert_eq!(refused(&mut refusals, 1, otherwise), 1);
+    assert_eq!(refused(&mut refusals, 50, otherwise), 0, "the next one begins anew");
     refusals.taken();
-    assert_eq!(refused(&mut refusals, 4, PATIENCE), 0);
-    assert_eq!(refused(&mut refusals, 1, PATIENCE), 1);
-    assert_eq!(refused(&mut refusals, 50, PATIENCE), 0, "it may be all that is refused");
+    assert_eq!(refused(&mut refusals, 4, Duration::ZERO), 0);
+    assert_eq!(refused(&mut refusals, 1, after_taking), 1);
+    assert_eq!(refused(&mut refusals, 50, after_taking), 0, "it may be all that is refused");
+    refusals.taken();
+    assert_eq!(refused(&mut refusals, 4, Duration::ZERO), 0);
+    refusals.unanswered();
+    assert_eq!(refused(&mut refusals, 4, otherwise), 0, "it may be another system");
 }
 
 #[test]
