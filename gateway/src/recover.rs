@@ -14,6 +14,9 @@ use crate::store::{Cursor, Entry, StoreError, Stream, Tail};
 /// Numbers that are left out: more than can have been given to anybody and be known to no receipt.
 pub const LEFT_OUT: u64 = 1 << 20;
 
+/// The link of an end that is known by its number alone.
+pub const UNKNOWN: [u8; 32] = [0; 32];
+
 /// Octets that are read of an inbox at once.
 const STEP_BYTES: usize = 4 << 20;
 
@@ -55,12 +58,8 @@ pub async fn outboxes(
         let known = [tail.last, acknowledged.through, proven.get(&country).copied().unwrap_or(0)];
         let known = known.into_iter().max().unwrap_or(0);
         let last = known + LEFT_OUT;
-        let purged = store.oldest(stream).await?.map_or(tail.last, |(first, _)| first - 1);
         // No manifest is chained to one that nobody has: the peer's cursor stands before a hole, as after a purge.
-        let tail = (tail.last + 1, Tail { last, link: [0; 32] });
-        let pieces =
-            vec![Piece::Stream { stream, tail: tail.1, purged }, Piece::Lost { stream, first: tail.0, last }];
-        store.restore(pieces).await?;
+        store.restore(end(store, stream, Tail { last, link: UNKNOWN }).await?).await?;
         outboxes.push(Outbox { country, known, next: last + 1 });
     }
     Ok(outboxes)
@@ -75,22 +74,37 @@ pub async fn key_lists(store: &dyn Upkeep, authorities: &[Authority]) -> Result<
             continue;
         }
         let last = tail.last.max(cursor.through);
-        let cursor = Cursor { through: last, link: tail.link };
-        store.restore(vec![Piece::Cursor { name, cursor }]).await?;
-        end_at(store, stream, last).await?;
+        let mut pieces = end(store, stream, Tail { last, ..tail }).await?;
+        pieces.push(Piece::Cursor { name, cursor: Cursor { through: last, link: tail.link } });
+        store.restore(pieces).await?;
     }
     Ok(())
 }
 
-/// Lets a stream end at a number that was given before, if it ends earlier: else it would be given again.
-async fn end_at(store: &dyn Upkeep, stream: Stream, last: u64) -> Result<(), StoreError> {
-    let tail = *store.tail(stream).borrow();
-    if tail.last >= last {
-        return Ok(());
+/// Lets the numbers of every inbox go on behind what its adapter has: under a number that it has acknowledged nothing
+/// would be waited for.
+pub async fn positions(store: &dyn Upkeep, listed: &[Authority]) -> Result<(), StoreError> {
+    let kept = store.streams().await?.into_iter().filter_map(names::inbox_authority);
+    let authorities: BTreeSet<Authority> = kept.chain(listed.iter().copied()).collect();
+    for authority in authorities {
+        let taken = store.cursor(names::position(authority)).await?;
+        let tail = Tail { last: taken.through, link: UNKNOWN };
+        store.restore(end(store, names::inbox(authority), tail).await?).await?;
     }
-    let purged = store.oldest(stream).await?.map_or(tail.last, |(first, _)| first - 1);
-    let end = Piece::Stream { stream, tail: Tail { last, ..tail }, purged };
-    store.restore(vec![end, Piece::Lost { stream, first: tail.last + 1, last }]).await
+    Ok(())
+}
+
+/// What lets a stream end there; nothing if it does not end before.
+async fn end(store: &dyn Upkeep, stream: Stream, tail: Tail) -> Result<Vec<Piece>, StoreError> {
+    let known = store.tail(stream).borrow().last;
+    if known >= tail.last {
+        return Ok(Vec::new());
+    }
+    let purged = store.oldest(stream).await?.map_or(known, |(first, _)| first - 1);
+    Ok(vec![
+        Piece::Stream { stream, tail, purged },
+        Piece::Lost { stream, first: known + 1, last: tail.last },
+    ])
 }
 
 /// Puts the cursors of origins back to before the first batch that is missing in an inbox. What comes twice is known
@@ -109,8 +123,6 @@ pub async fn inboxes(
         store.streams().await?.into_iter().filter_map(names::inbox_authority).collect();
     let (mut back, mut dropped) = (BTreeMap::<CountryCode, Cursor>::new(), Vec::new());
     for authority in &authorities {
-        let taken = store.cursor(names::position(*authority)).await?;
-        end_at(store, names::inbox(*authority), taken.through).await?;
         let open = Open::read(store, *authority).await?;
         let comes_again = open.has_hole() && open.origins.keys().all(|origin| active.contains(origin));
         if comes_again {
@@ -232,15 +244,19 @@ mod tests {
     async fn an_inbox_goes_on_behind_what_its_adapter_has() {
         let folder = tempfile::tempdir().unwrap();
         let store = SledStore::open(&folder.path().join("store"), SledOptions::default()).unwrap();
-        let (authority, link) = ("826/1".parse().unwrap(), [1; 32]);
-        let (stream, name) = (names::inbox(authority), names::position(authority));
-        let pieces = vec![
-            Piece::Stream { stream, tail: Tail { last: 1, link }, purged: 1 },
-            Piece::Cursor { name, cursor: Cursor { through: 7, link } },
-        ];
-        store.restore(pieces).await.unwrap();
-        inboxes(&store, &BTreeSet::new(), &BTreeSet::new()).await.unwrap();
-        assert_eq!(store.tail(stream).borrow().last, 7);
+        let [kept, gone] = ["826/0", "826/1"].map(|authority| authority.parse().unwrap());
+        let position = |authority| {
+            let cursor = Cursor { through: 7, link: UNKNOWN };
+            Piece::Cursor { name: names::position(authority), cursor }
+        };
+        let tail = Tail { last: 1, link: [1; 32] };
+        let stream = Piece::Stream { stream: names::inbox(kept), tail, purged: 1 };
+        store.restore(vec![stream, position(kept), position(gone)]).await.unwrap();
+        positions(&store, &[gone]).await.unwrap();
+        for authority in [kept, gone] {
+            let tail = *store.tail(names::inbox(authority)).borrow();
+            assert_eq!(tail, Tail { last: 7, link: UNKNOWN });
+        }
         store.close().await.unwrap();
     }
 }

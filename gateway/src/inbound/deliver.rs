@@ -15,6 +15,7 @@ use super::inbox;
 use crate::names;
 use crate::node::Node;
 use crate::page::{self, PageError, PageRequest};
+use crate::recover::UNKNOWN;
 use crate::status;
 use crate::store::{Advance, Change, Cursor, Entry, StoreError, Stream};
 
@@ -138,7 +139,7 @@ impl Delivery {
             return Ok(());
         }
         match self.node.store.link(names::inbox(authority), position).await? {
-            Some(link) if link != hash => Err(DeliverError::OtherHistory { position }),
+            Some(link) if link != hash && link != UNKNOWN => Err(DeliverError::OtherHistory { position }),
             _ => Ok(()),
         }
     }

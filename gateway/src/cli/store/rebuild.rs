@@ -66,6 +66,7 @@ async fn recover(config: &Config, proven: &BTreeMap<CountryCode, u64>, clock: &C
     let outboxes = recover::outboxes(&store, &countries, proven).await?;
     let active = trust.countries().filter(|country| country.status == Status::Active);
     let active = active.map(|country| country.code).collect();
+    recover::positions(&store, &authorities).await?;
     let inboxes = recover::inboxes(&store, &countries, &active).await?;
     recover::key_lists(&store, &authorities).await?;
     store.close().await?;
