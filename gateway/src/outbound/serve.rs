@@ -107,3 +107,25 @@ impl wire::exchange_server::Exchange for Exchange {
         Ok(Response::new(list.into_wire()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fixture;
+
+    #[tokio::test]
+    async fn a_peer_is_sent_on_behind_the_same_damage_with_one_alarm() {
+        let (fixture, peer) = (fixture::node(), CountryCode::new(250).unwrap());
+        let exchange = Exchange::new(fixture.node.clone());
+        let asks = |oldest| exchange.alarm(peer, &PageError::Damaged { after: 1, oldest }.into());
+        let counted = |times: u32| {
+            let expected = format!("{{peer=\"250\",reason=\"our_store_is_damaged\"}} {times}");
+            assert!(fixture.node.metrics.text().contains(&expected), "{expected}");
+        };
+        asks(5);
+        asks(5);
+        counted(1);
+        asks(9);
+        counted(2);
+    }
+}
