@@ -69,7 +69,8 @@ fn batch(store: &Path, stream: u8) -> (usize, usize) {
 fn batches(store: &Path, stream: u8) -> Vec<(usize, usize)> {
     let octets = fs::read(store.join("segments/0000000001.seg")).unwrap();
     let (mut found, mut at) = (Vec::new(), 0);
-    while at < octets.len() {
+    // After a kill zeros fill the last block up.
+    while octets.get(at).is_some_and(|kind| *kind != 0) {
         let number = |from: usize| u32::from_be_bytes(octets[from..from + 4].try_into().unwrap()) as usize;
         let label = match octets[at] {
             b'e' => 56,

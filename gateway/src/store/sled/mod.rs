@@ -5,6 +5,7 @@
 //! It says all that the index does, so the index follows on a thread of its own, and never points at octets that are
 //! not on disk.
 
+mod blocks;
 mod committer;
 mod cursors;
 mod group;

@@ -166,7 +166,8 @@ fn begin_segment(
     draft.push_state(&survey.state)?;
     draft.end(&survey.state)?;
     active.append(&draft.into_records())?;
-    ledger.add_group(number, active.end);
+    active.trim();
+    ledger.add_group(number, active.end());
     let mut rows = Rows::default();
     survey.rows(&mut rows);
     ledger.settle(number, &mut rows);

@@ -1,12 +1,12 @@
 //! The append-only files that hold heads, bodies and answers.
 //!
-//! A segment is written by the store's thread alone, and read by anyone. What lies behind the end that the index
-//! knows of is never read, and is cut off at start.
+//! A segment is written by the store's thread alone, in whole blocks (`blocks.rs`), and read by anyone. What lies
+//! behind the end that the index knows of is never read, and is cut off at start.
 
 use std::{
     collections::BTreeMap,
     fs::{self, File, OpenOptions},
-    io::{self, IoSlice},
+    io,
     os::unix::fs::{FileExt, OpenOptionsExt},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,6 +15,7 @@ use std::{
 use tracing::warn;
 
 use super::{
+    blocks::{BLOCK, Blocks},
     layout::{failed, sync_directory},
     record::{HEADER, Kind, LONGEST, Record, kind_of, length_of},
 };
@@ -85,6 +86,15 @@ impl Segments {
         Ok(Some(length))
     }
 
+    /// Whether nothing but what fills the last block up lies between an offset and the end of the file.
+    pub(super) fn is_padding(&self, segment: u32, (offset, end): (u64, u64)) -> Result<bool, StoreError> {
+        let count = end.saturating_sub(offset);
+        if !end.is_multiple_of(BLOCK as u64) || count >= BLOCK as u64 {
+            return Ok(false);
+        }
+        Ok(self.octets(segment, offset, count)?.iter().all(|octet| *octet == 0))
+    }
+
     /// What the record at an offset is, and its place, without reading it; nothing if its segment is gone.
     pub(super) fn glance(&self, segment: u32, offset: u64) -> Result<Option<(Kind, Place)>, StoreError> {
         let Some(file) = self.file(segment)? else { return Ok(None) };
@@ -126,7 +136,9 @@ impl Segments {
             return Err(StoreError::Corrupt { what });
         }
         if length > end {
-            warn!(segment, from = length, to = end, "cut off what was never committed");
+            if !self.is_padding(segment, (end, length))? {
+                warn!(segment, from = length, to = end, "cut off what was never committed");
+            }
             file.set_len(end).and_then(|()| file.sync_all()).map_err(failed("truncate", &path))?;
         }
         Ok(())
@@ -187,66 +199,55 @@ impl Segments {
 pub(super) struct Active {
     /// Its number.
     pub(super) number: u32,
-    /// Where the next record goes.
-    pub(super) end: u64,
     path: PathBuf,
-    file: File,
+    blocks: Blocks,
 }
 
 impl Active {
     /// Makes a new segment, and puts its name on disk.
     pub(super) fn create(segments: &Segments, number: u32) -> Result<Self, StoreError> {
-        let path = segments.path(number);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&path)
-            .map_err(failed("create", &path))?;
+        let made =
+            Self::open(segments, number, 0, OpenOptions::new().create(true).truncate(true).mode(0o600))?;
         sync_directory(&segments.directory)?;
-        Ok(Self { number, end: 0, path, file })
+        Ok(made)
     }
 
     /// Goes on with a segment whose last record ends at `end`.
     pub(super) fn resume(segments: &Segments, number: u32, end: u64) -> Result<Self, StoreError> {
+        Self::open(segments, number, end, &mut OpenOptions::new())
+    }
+
+    fn open(
+        segments: &Segments,
+        number: u32,
+        end: u64,
+        options: &mut OpenOptions,
+    ) -> Result<Self, StoreError> {
         let path = segments.path(number);
-        let file = OpenOptions::new().write(true).open(&path).map_err(failed("open", &path))?;
-        Ok(Self { number, end, path, file })
+        let file = options.read(true).write(true).open(&path);
+        let blocks = file.and_then(|file| Blocks::behind(file, end)).map_err(failed("open", &path))?;
+        Ok(Self { number, path, blocks })
+    }
+
+    /// Where the next record goes.
+    pub(super) const fn end(&self) -> u64 {
+        self.blocks.end()
     }
 
     /// Writes records one after the other and puts them on disk; on failure the segment is as it was before.
     pub(super) fn append(&mut self, records: &[Record]) -> Result<(), StoreError> {
-        match self.write(records).and_then(|end| self.file.sync_data().map(|()| end)) {
-            Ok(end) => self.end = end,
-            Err(error) => {
-                // What stays behind the end is never read; cutting it off gives its space back.
-                if let Err(error) = self.file.set_len(self.end) {
-                    warn!(%error, segment = self.number, "cannot cut off what was not committed");
-                }
-                return Err(failed("write to", &self.path)(error));
-            }
-        }
-        Ok(())
+        let appended = self.blocks.append(records.iter().flat_map(Record::parts));
+        appended.map_err(|error| {
+            self.trim();
+            failed("write to", &self.path)(error)
+        })
     }
 
-    fn write(&self, records: &[Record]) -> io::Result<u64> {
-        let mut slices: Vec<IoSlice<'_>> = records.iter().flat_map(Record::parts).map(IoSlice::new).collect();
-        let mut rest = &mut slices[..];
-        let mut offset = self.end;
-        IoSlice::advance_slices(&mut rest, 0);
-        while !rest.is_empty() {
-            match rustix::io::pwritev(&self.file, rest, offset) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => {
-                    offset += written as u64;
-                    IoSlice::advance_slices(&mut rest, written);
-                }
-                Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+    /// Gives back the space behind the last record. What stays there is never read.
+    pub(super) fn trim(&self) {
+        if let Err(error) = self.blocks.trim() {
+            warn!(%error, segment = self.number, "cannot cut off what lies behind the last record");
         }
-        Ok(offset)
     }
 }
 
@@ -293,7 +294,7 @@ mod tests {
             .collect();
         active.append(&records).unwrap();
         let length = records[0].length();
-        assert_eq!(active.end, 3000 * u64::from(length));
+        assert_eq!(active.end(), 3000 * u64::from(length));
         let place = Place { segment: 1, offset: 2999 * u64::from(length), length };
         assert_eq!(&segments.read(place).unwrap().unwrap().body[..], 2999_u32.to_be_bytes());
     }

@@ -54,7 +54,7 @@ impl<'a> Walk<'a> {
 
     /// The next thing, until the end.
     pub(super) fn step(&mut self) -> Result<Option<Found>, StoreError> {
-        if self.offset >= self.end {
+        if self.is_end(self.offset)? {
             return Ok(None);
         }
         if let Some((record, place)) = self.record(self.offset)? {
@@ -65,6 +65,10 @@ impl<'a> Walk<'a> {
         self.offset = self.resume()?;
         let octets = self.offset - offset;
         Ok(Some(Found::Damaged(Stretch { segment: self.segment, offset, octets })))
+    }
+
+    fn is_end(&self, offset: u64) -> Result<bool, StoreError> {
+        Ok(offset >= self.end || self.segments.is_padding(self.segment, (offset, self.end))?)
     }
 
     fn record(&self, offset: u64) -> Result<Option<(Record, Place)>, StoreError> {
@@ -83,7 +87,7 @@ impl<'a> Walk<'a> {
     pub(super) fn resume(&self) -> Result<u64, StoreError> {
         if let Ok(Some((_, place))) = self.segments.glance(self.segment, self.offset) {
             let next = self.offset + u64::from(place.length);
-            if next == self.end || (next < self.end && self.record(next)?.is_some()) {
+            if next <= self.end && (self.is_end(next)? || self.record(next)?.is_some()) {
                 return Ok(next);
             }
         }

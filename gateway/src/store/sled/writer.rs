@@ -145,10 +145,11 @@ impl Writer {
 
     /// An empty draft; goes on to a new segment if the last one is full.
     pub(super) fn draft(&mut self) -> Result<Draft, StoreError> {
-        if self.active.end >= self.options.segment_bytes {
+        if self.active.end() >= self.options.segment_bytes {
             let next = Active::create(&self.parts.segments, self.active.number + 1);
             let next = next.map_err(|error| self.named(error))?;
             let full = mem::replace(&mut self.active, next);
+            full.trim();
             self.ledger.reconsider(full.number);
         }
         self.draft_here()
@@ -156,8 +157,8 @@ impl Writer {
 
     /// An empty draft behind what is there.
     fn draft_here(&self) -> Result<Draft, StoreError> {
-        let mut draft = Draft::begin(self.active.number, self.active.end)?;
-        if self.active.end == 0 {
+        let mut draft = Draft::begin(self.active.number, self.active.end())?;
+        if self.active.end() == 0 {
             draft.push_state(&self.state()?)?;
         }
         Ok(draft)
@@ -235,6 +236,11 @@ impl Writer {
         let lost = lost.filter(|((stream, _), last)| purged.get(stream).is_none_or(|purged| last > purged));
         let lost = lost.collect();
         Ok(State { cursors: self.parts.cursors.all(), tails, purged, lost })
+    }
+
+    /// Leaves the segments as long as what is in them.
+    pub(super) fn end(&self) {
+        self.active.trim();
     }
 
     fn named(&self, error: StoreError) -> StoreError {

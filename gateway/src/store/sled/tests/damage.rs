@@ -10,6 +10,10 @@ use std::{
 };
 
 use super::*;
+use crate::store::sled::{
+    blocks::BLOCK,
+    walk::{Found, Stretch, Walk},
+};
 
 fn segment(root: &Path, number: u32) -> PathBuf {
     root.join(format!("segments/{number:010}.seg"))
@@ -80,6 +84,77 @@ async fn a_group_without_its_beginning_spoils_none_before_it() {
     close(store).await;
 }
 
+/// Every record of a segment file, and every stretch that is none.
+fn walk(path: &Path) -> (usize, Vec<Stretch>) {
+    let segments = Segments::new(path.parent().unwrap().to_owned());
+    let mut walk = Walk::new(&segments, 1).unwrap();
+    let (mut records, mut damaged) = (0, Vec::new());
+    while let Some(found) = walk.step().unwrap() {
+        match found {
+            Found::Record(..) => records += 1,
+            Found::Damaged(stretch) => damaged.push(stretch),
+        }
+    }
+    (records, damaged)
+}
+
+#[tokio::test]
+async fn what_fills_the_last_block_up_is_neither_a_record_nor_damage() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    fill(&store, [100, 200]).await;
+    close(store).await;
+    let path = segment(root.path(), 1);
+    let whole = fs::read(&path).unwrap();
+    let (records, damaged) = walk(&path);
+    assert_eq!((records, &damaged[..]), (7, &[][..]));
+
+    let filled = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut octets = whole.clone();
+        octets.resize(BLOCK, 0);
+        change(&mut octets);
+        fs::write(&path, octets).unwrap();
+        walk(&path)
+    };
+    let (start, count) = (whole.len() as u64, (BLOCK - whole.len()) as u64);
+    let stretch = |offset, octets| vec![Stretch { segment: 1, offset, octets }];
+    assert_eq!(filled(&|_| {}), (7, vec![]));
+    assert_eq!(filled(&|octets| octets[whole.len() - 1] ^= 1), (6, stretch(start - END as u64, END as u64)));
+    assert_eq!(filled(&|octets| octets[BLOCK - 1] = 1), (7, stretch(start, count)));
+    assert_eq!(filled(&|octets| octets.truncate(BLOCK - 1)), (7, stretch(start, count - 1)));
+    assert_eq!(filled(&|octets| octets.resize(2 * BLOCK, 0)), (7, stretch(start, count + BLOCK as u64)));
+}
+
+/// A kill while the next segment was begun can leave the last block of the one before filled up as well.
+#[tokio::test]
+async fn a_killed_store_goes_on_behind_its_last_records() {
+    let folder = tempfile::tempdir().unwrap();
+    let (root, left) = (folder.path().join("store"), folder.path().join("left"));
+    let store = open(&root);
+    fill(&store, [100, 5000, 200]).await;
+    for part in ["", "index", "segments"] {
+        copy(&root.join(part), &left.join(part));
+    }
+    let kept = store.size().bytes;
+    close(store).await;
+    let index = Index::open(left.join("index"), 1 << 20, Arc::default()).unwrap();
+    assert_eq!(index.tails().unwrap(), [], "the index had it already");
+    drop(index);
+    for number in [1, 2] {
+        let file = OpenOptions::new().write(true).open(segment(&left, number)).unwrap();
+        file.set_len(file.metadata().unwrap().len().next_multiple_of(BLOCK as u64)).unwrap();
+    }
+    let store = open(&left);
+    let length = |number| fs::metadata(segment(&left, number)).unwrap().len();
+    assert_eq!((store.size().bytes, length(1) + length(2)), (kept, kept));
+    assert_eq!(store.verify(&mut |_| {}).unwrap().1, []);
+    fill(&store, [300]).await;
+    let lengths: Vec<usize> =
+        contract::all(&store, STREAM, 0, 1000).await.iter().map(|entry| entry.body.len()).collect();
+    assert_eq!(lengths, [100, 5000, 200, 300]);
+    close(store).await;
+}
+
 /// Cut at every octet of its last group, with an index that knows nothing of it: as a kill between the two syncs.
 #[tokio::test]
 async fn a_push_that_was_torn_is_there_with_its_id_and_its_cursor_or_not_at_all() {
@@ -142,7 +217,7 @@ async fn a_flipped_bit_is_corrupt_and_names_file_and_offset() {
     let path = segment(root.path(), 1);
     let file = OpenOptions::new().write(true).read(true).open(&path).unwrap();
     let length = entry(100) as u64;
-    let second = file.metadata().unwrap().len() - length - END as u64;
+    let second = (GROUP + STATE + entry(100) + END + GROUP) as u64;
     for octet in 0..length {
         let mut old = [0];
         file.read_exact_at(&mut old, second + octet).unwrap();

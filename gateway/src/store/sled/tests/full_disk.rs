@@ -35,13 +35,36 @@ async fn below_the_floor_nothing_is_written_and_reads_go_on() {
 /// A file system of a few megabytes, unmounted at the end.
 struct SmallDisk(PathBuf);
 
+/// What kind of file system, which decides how segments are written.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    /// In memory: through the page cache.
+    Tmpfs,
+    /// In a file: past the page cache.
+    Ext4,
+}
+
 impl SmallDisk {
-    fn mount(at: &Path) -> Option<Self> {
-        let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"])
-            .arg(at)
-            .status()
-            .is_ok_and(|s| s.success());
+    fn mount(kind: Kind, at: &Path) -> Option<Self> {
+        let run = |program: &str, arguments: &[&str]| {
+            Command::new(program).args(arguments).status().is_ok_and(|status| status.success())
+        };
+        let (target, image) = (at.display().to_string(), at.with_extension("img"));
+        let mounted = match kind {
+            Kind::Tmpfs => run("mount", &["-t", "tmpfs", "-o", "size=24m", "tmpfs", &target]),
+            Kind::Ext4 => {
+                fs::File::create(&image).unwrap().set_len(32 << 20).unwrap();
+                let file = image.display().to_string();
+                let mounted = run("mkfs.ext4", &["-q", "-F", "-m", "0", &file])
+                    && run("mount", &["-o", "loop", &file, &target]);
+                // Mounted, it stays until it is unmounted.
+                fs::remove_file(&image).unwrap();
+                mounted
+            }
+        };
+        if !mounted {
+            eprintln!("SKIPPED: only root may mount the small disk ({kind:?}) that this test fills");
+        }
         mounted.then(|| Self(at.to_owned()))
     }
 }
@@ -56,10 +79,7 @@ impl Drop for SmallDisk {
 #[tokio::test]
 async fn a_lost_index_is_made_anew_where_the_store_is_a_disk_of_its_own() {
     let root = tempfile::tempdir().unwrap();
-    let Some(disk) = SmallDisk::mount(root.path()) else {
-        eprintln!("SKIPPED: only root may mount the small disk that this test fills");
-        return;
-    };
+    let Some(disk) = SmallDisk::mount(Kind::Tmpfs, root.path()) else { return };
     let store = open(&disk.0);
     fill(&store, [1000; 10]).await;
     close(store).await;
@@ -73,13 +93,23 @@ async fn a_lost_index_is_made_anew_where_the_store_is_a_disk_of_its_own() {
 
 #[tokio::test]
 async fn a_disk_that_fills_up_keeps_what_was_answered_and_recovers_after_a_purge() {
-    let root = tempfile::tempdir().unwrap();
-    let Some(disk) = SmallDisk::mount(root.path()) else {
-        eprintln!("SKIPPED: only root may mount the small disk that this test fills");
-        return;
-    };
+    on_each_kind(fill_up).await;
+}
+
+/// Tests a disk of each kind.
+async fn on_each_kind(test: impl AsyncFn(&Path)) {
+    for kind in [Kind::Tmpfs, Kind::Ext4] {
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path().join("disk");
+        fs::create_dir(&at).unwrap();
+        let Some(disk) = SmallDisk::mount(kind, &at) else { continue };
+        test(&disk.0).await;
+    }
+}
+
+async fn fill_up(disk: &Path) {
     let options = SledOptions { segment_bytes: 1 << 20, ..SMALL };
-    let store = SledStore::open(&disk.0, options).unwrap();
+    let store = SledStore::open(disk, options).unwrap();
     let mut kept = 0_u8;
     let big = |n: u8| contract::appends(1, vec![contract::append(STREAM, vec![n; 2 << 20])]);
     let error = loop {
@@ -100,22 +130,21 @@ async fn a_disk_that_fills_up_keeps_what_was_answered_and_recovers_after_a_purge
     assert_eq!(store.purge(STREAM, half).await.unwrap(), half);
     store.commit(big(kept)).await.unwrap();
     close(store).await;
-    let store = SledStore::open(&disk.0, options).unwrap();
+    let store = SledStore::open(disk, options).unwrap();
     let last = store.find(STREAM, u64::from(kept) + 1).await.unwrap().unwrap();
     assert_eq!((last.body[0], last.body.len()), (kept, 2 << 20));
 }
 
 #[tokio::test]
 async fn a_disk_that_is_full_to_its_last_octet_keeps_what_was_answered() {
-    let root = tempfile::tempdir().unwrap();
-    let Some(disk) = SmallDisk::mount(root.path()) else {
-        eprintln!("SKIPPED: only root may mount the small disk that this test fills");
-        return;
-    };
+    on_each_kind(fill_to_the_last_octet).await;
+}
+
+async fn fill_to_the_last_octet(disk: &Path) {
     // What else is on the disk, and is removed at the end.
-    fs::write(disk.0.join("ballast"), vec![0; 2 << 20]).unwrap();
+    fs::write(disk.join("ballast"), vec![0; 2 << 20]).unwrap();
     let options = SledOptions { segment_bytes: 1 << 20, ..SMALL };
-    let store = SledStore::open(&disk.0, options).unwrap();
+    let store = SledStore::open(disk, options).unwrap();
     let (mut answered, mut ended) = (Vec::new(), None);
     for octets in [1 << 20, 64 << 10, 4096, 100, 0] {
         while ended.is_none() {
@@ -133,7 +162,7 @@ async fn a_disk_that_is_full_to_its_last_octet_keeps_what_was_answered() {
     let _ = store.close().await;
     drop(store);
     // Whether it opens now depends on what sled has to write; what it says must not be that anything is damaged.
-    match SledStore::open_or_rebuild(&disk.0, options, "full") {
+    match SledStore::open_or_rebuild(disk, options, "full") {
         Ok((store, rebuilt)) => {
             assert!(rebuilt.is_none());
             let _ = store.close().await;
@@ -141,8 +170,8 @@ async fn a_disk_that_is_full_to_its_last_octet_keeps_what_was_answered() {
         Err(StoreError::Io { .. } | StoreError::Full { .. }) => {}
         Err(error) => panic!("{error}"),
     }
-    fs::remove_file(disk.0.join("ballast")).unwrap();
-    let (store, rebuilt) = SledStore::open_or_rebuild(&disk.0, options, "space").unwrap();
+    fs::remove_file(disk.join("ballast")).unwrap();
+    let (store, rebuilt) = SledStore::open_or_rebuild(disk, options, "space").unwrap();
     assert!(rebuilt.is_none());
     let entries = contract::all(&store, STREAM, 0, 1 << 20).await;
     let lengths: Vec<usize> = entries.iter().map(|entry| entry.body.len()).collect();

@@ -119,7 +119,9 @@ async fn a_last_group_that_was_torn_is_no_loss_and_does_not_come_back() {
     live(&store, 0, 5).await;
     let expected = all(&store).await;
     let file = root.join(format!("segments/{:010}.seg", store.size().segments));
+    close(store).await;
     let before = fs::metadata(&file).unwrap().len();
+    let store = open(&root);
     live(&store, 5, 6).await;
     close(store).await;
     let whole = fs::read(&file).unwrap();
@@ -279,7 +281,8 @@ async fn a_damaged_entry_is_mended_in_place_and_stays_mended() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("store");
     let store = open(&root);
-    fill(&store, [500; 5]).await;
+    // The last one fills the block of the others: what is hit there is not written again with what follows.
+    fill(&store, [500, 500, 500, 500, 500, 5000]).await;
     let expected = all(&store).await;
     let file = OpenOptions::new().write(true).open(root.join("segments/0000000001.seg")).unwrap();
     let second = (GROUP + STATE + entry(500) + END + GROUP) as u64;
