@@ -1,7 +1,9 @@
 //! All that is read and checked before the gateway starts, and what `gateway check` says of it.
 
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use pki::disk::DiskError;
@@ -25,7 +27,8 @@ use crate::quota::Volumes;
 use crate::room::Room;
 use crate::state_files;
 use crate::store::archive::{self, ArchiveError};
-use crate::store::postgres::PostgresStore;
+use crate::store::postgres::{Address, PostgresStore};
+use crate::store::sled::rebuild;
 use crate::store::{Holder, Store, StoreError};
 use crate::telemetry::Metrics;
 
@@ -187,7 +190,7 @@ struct Read {
 fn read(config: &Config, now: u64) -> Result<Read, StartError> {
     let wrong = |reason: String| StartError::NotInTrustList(reason);
     let country = CountryCode::new(config.country).map_err(|cause| wrong(cause.to_string()))?;
-    create_private(&config.state)?;
+    make_state(config)?;
     let keeper = TrustKeeper::open(&config.trust, remembered(config), now)?;
     let keys = NodeKeys::read(&config.identity)?;
     let signing = identity::signing_key(&config.signing_key, config.identity.passphrase_file.as_deref())?;
@@ -195,6 +198,12 @@ fn read(config: &Config, now: u64) -> Result<Read, StartError> {
     let list = keeper.watch().borrow().clone();
     check_membership(&signing, &list, country, now)?;
     Ok(Read { country, keeper, keys, signing })
+}
+
+/// Makes the state folder if it is not there.
+pub fn make_state(config: &Config) -> Result<(), DiskError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&config.state);
+    made.map_err(|source| DiskError::Write { path: config.state.clone(), source })
 }
 
 /// Where the last accepted trust list is kept.
@@ -233,18 +242,24 @@ async fn blocking<T: Send + 'static>(
     done.map_err(|cause| StartError::NotInTrustList(cause.to_string()))?
 }
 
-/// Whether the database answers and is of no later release. On a thread of its own: the caller may run in a runtime.
-fn check_database(config: &Config) -> Result<(), StartError> {
-    let StoreConfig::Postgres(address) = &config.store else { return Ok(()) };
+/// Whether nothing is owed in the folder; or whether the database answers and is of no later release.
+fn check_store(config: &Config) -> Result<(), StartError> {
+    let checked = match &config.store {
+        StoreConfig::Folder(folder) => rebuild::check_owed(folder),
+        StoreConfig::Postgres(address) => check_database(config, address),
+    };
+    checked.map_err(|cause| StartError::Store { path: shown(&config.store), cause })
+}
+
+/// On a thread of its own: the caller may run in a runtime.
+fn check_database(config: &Config, address: &Address) -> Result<(), StoreError> {
     let options = config.postgres.clone().unwrap_or_default().options(address);
-    let path = shown(&config.store);
     let look = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let why = |cause: std::io::Error| StoreError::Unfit { why: cause.to_string() };
         runtime.map_err(why)?.block_on(PostgresStore::check(options))
     };
-    let looked = std::thread::spawn(look).join().unwrap_or(Err(StoreError::Broken));
-    looked.map_err(|cause| StartError::Store { path, cause })
+    std::thread::spawn(look).join().unwrap_or(Err(StoreError::Broken))
 }
 
 /// Reads and checks all that a configuration names, without opening the store's folder or a socket; a database is
@@ -274,7 +289,7 @@ pub fn check(config: &Config, clock: &Clock) -> Result<String, Vec<String>> {
     {
         note(&StartError::Tls(cause));
     }
-    if let Err(cause) = check_database(config) {
+    if let Err(cause) = check_store(config) {
         note(&cause);
     }
     match (problems.is_empty(), trust) {
@@ -337,12 +352,6 @@ fn check_membership(
 fn check_identity(keys: &NodeKeys, country: CountryCode) -> Result<(), StartError> {
     let (shown, needed) = (keys.certificate.identity(), Identity { country, role: Role::Gateway });
     if shown == needed { Ok(()) } else { Err(StartError::OtherIdentity { shown, needed }) }
-}
-
-fn create_private(folder: &Path) -> Result<(), DiskError> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.map_err(|source| DiskError::Write { path: folder.into(), source })
 }
 
 #[cfg(test)]

@@ -115,6 +115,7 @@ impl From<StoreError> for Status {
                 "the push gives an entry that is too large; split it",
             ),
             StoreError::Newer { .. }
+            | StoreError::Owed { .. }
             | StoreError::InUse
             | StoreError::Defect
             | StoreError::Database { .. }

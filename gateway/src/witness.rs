@@ -58,14 +58,24 @@ async fn given(store: &dyn Store) -> Result<BTreeMap<CountryCode, u64>, StoreErr
 
 /// Writes numbers down below a state folder.
 pub fn write(state: &Path, numbers: &BTreeMap<CountryCode, u64>) -> Result<(), disk::DiskError> {
-    let lines: String = numbers.iter().map(|(country, last)| format!("{country} {last}\n")).collect();
-    disk::replace_public(&state.join(FILE), lines.as_bytes())
+    disk::replace_public(&state.join(FILE), text(numbers).as_bytes())
 }
 
-/// What is written down; lines that do not parse say nothing.
+/// A line for each country.
+#[must_use]
+pub fn text(numbers: &BTreeMap<CountryCode, u64>) -> String {
+    numbers.iter().map(|(country, last)| format!("{country} {last}\n")).collect()
+}
+
+/// What is written down.
 #[must_use]
 pub fn read(state: &Path) -> BTreeMap<CountryCode, u64> {
-    let text = fs::read_to_string(state.join(FILE)).unwrap_or_default();
+    parse(&fs::read_to_string(state.join(FILE)).unwrap_or_default())
+}
+
+/// The numbers of a text; lines that do not parse say nothing.
+#[must_use]
+pub fn parse(text: &str) -> BTreeMap<CountryCode, u64> {
     let parsed = text.lines().filter_map(|line| {
         let (country, last) = line.split_once(' ')?;
         Some((country.parse().ok()?, last.parse().ok()?))

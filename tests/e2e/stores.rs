@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
+use gateway::store::sled::rebuild;
 use harness::binaries::Binaries;
 use harness::place::GatewayPlace;
 use harness::process::Signal;
@@ -236,6 +237,48 @@ async fn a_store_that_lost_something_does_not_start_and_is_made_anew_on_request(
     all_arrive_once(&federation, authority("250/0"), &sent).await;
 }
 
+/// A store that was made anew shows no loss: a kill before what has to follow must not let it go on as if there were none.
+#[tokio::test(flavor = "multi_thread")]
+async fn losses_that_were_accepted_are_dealt_with_before_the_gateway_starts() {
+    let federation = Federation::builder().start().await.unwrap();
+    let (uk, france) = (Node::gateway(826), Node::gateway(250));
+    let place = gateway(&federation, 826);
+    federation.kill_now(france).await.unwrap();
+    let mut sent = push(&federation, TOKENS).await;
+    sent.extend(push(&federation, TOKENS).await);
+    stopped(&federation, uk).await;
+
+    rebuild::owe(&place.store, "").unwrap();
+    federation.launch(uk).unwrap();
+    assert_eq!(federation.ended(uk, SOON).await.unwrap().code(), Some(1));
+    let log = fs::read_to_string(&place.log).unwrap();
+    assert!(log.contains("finish it with `gateway store rebuild CONFIG --accept-losses`"), "{log}");
+    for refused in [&["verify"][..], &["export", "--to", "/dev/null"]] {
+        let (code, said) = store_command(refused, &place.config);
+        assert!(code == 1 && said.contains("finish it with"), "{refused:?}: {code}: {said}");
+    }
+    let (code, said) = store_command(&["rebuild"], &place.config);
+    assert!(code == 4 && said.contains("an earlier run accepted losses and did not end"), "{code}: {said}");
+    // Whatever could stop it comes before it.
+    let trust = &federation.place().trust_list;
+    let elsewhere = trust.with_extension("elsewhere");
+    fs::rename(trust, &elsewhere).unwrap();
+    let (code, said) = store_command(&["rebuild", "--accept-losses"], &place.config);
+    assert!(code == 1 && said.contains("nothing was changed"), "{code}: {said}");
+    fs::rename(&elsewhere, trust).unwrap();
+    let (code, said) = store_command(&["rebuild", "--accept-losses"], &place.config);
+    assert!(code == 0 && said.contains("1048579"), "{code}: {said}");
+
+    // What the broken-off run was told is not forgotten.
+    rebuild::owe(&place.store, "250 3000000\n").unwrap();
+    let (code, said) = store_command(&["rebuild", "--accept-losses"], &place.config);
+    assert!(code == 0 && said.contains("4048577"), "{code}: {said}");
+    federation.restart(uk).await.unwrap();
+    federation.restart(france).await.unwrap();
+    sent.extend(push(&federation, TOKENS).await);
+    all_arrive_once(&federation, authority("250/0"), &sent).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_store_lost_of_an_inbox_comes_again_and_so_does_what_follows_it() {
     for lost in [0, 1] {
@@ -332,7 +375,7 @@ async fn when_store_and_state_are_gone_the_numbers_go_on_behind_what_a_peer_says
     federation.kill_now(uk).await.unwrap();
     fs::remove_dir_all(&place.store).unwrap();
     fs::create_dir(&place.store).unwrap();
-    fs::remove_file(place.state.join("numbers")).unwrap();
+    fs::remove_dir_all(&place.state).unwrap();
     let (code, said) = store_command(&["rebuild"], &place.config);
     assert!(code == 4 && said.contains("the whole store: it is not there"), "{code}: {said}");
     let (code, said) = store_command(&["rebuild", "--accept-losses"], &place.config);

@@ -27,6 +27,14 @@ pub enum StoreError {
         /// Highest format number that this release reads.
         known: u32,
     },
+    /// Losses were accepted, and what has to follow from them is not done.
+    #[error(
+        "losses of this store were accepted, and what follows from them is not done: going on would use numbers again; finish it with `gateway store rebuild CONFIG --accept-losses`, or remove {path} if a whole copy was put in the store's place since"
+    )]
+    Owed {
+        /// The file that says so.
+        path: PathBuf,
+    },
     /// Another process, or another part of this one, holds the store.
     #[error("the store is in use by another process; stop that one first")]
     InUse,

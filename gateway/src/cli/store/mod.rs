@@ -20,6 +20,7 @@ use gateway::store::postgres::PostgresStore;
 use gateway::store::sled::{SledOptions, SledStore};
 use gateway::store::upkeep::Upkeep;
 use miette::Report;
+use pki::disk::DiskError;
 use proto::ids::CountryCode;
 
 /// It was done, and something is damaged, missing or would be lost.
@@ -127,6 +128,9 @@ enum Broken {
     /// The archive.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
+    /// The state folder.
+    #[error(transparent)]
+    State(#[from] DiskError),
     /// What else there is.
     #[error("{0}")]
     Other(String),

@@ -12,7 +12,7 @@ use gateway::store::sled::SledStore;
 use gateway::store::sled::rebuild::{self, Losses};
 use gateway::store::sled::survey::{Missing, Survey};
 use gateway::{embedded, names, prepare, recover, witness};
-use pki::trust::{Status, TrustKeeper};
+use pki::trust::{Status, TrustKeeper, TrustList};
 use proto::batch::Stage;
 use proto::ids::CountryCode;
 
@@ -26,43 +26,69 @@ pub(super) async fn run(
 ) -> Result<u8, Broken> {
     let config = super::read(path)?;
     let (folder, mut proven) = (super::folder(&config)?, witness::read(&config.state));
-    for (country, number) in at_least {
-        let known = proven.entry(*country).or_default();
-        *known = (*known).max(*number);
+    let owed = rebuild::owed(&folder)?;
+    let noted = owed.as_deref().map(witness::parse).unwrap_or_default();
+    for (country, number) in noted.into_iter().chain(at_least.iter().copied()) {
+        let known = proven.entry(country).or_default();
+        *known = (*known).max(number);
     }
     let survey = if folder.is_dir() { rebuild::survey(&folder)? } else { Survey::default() };
     let losses = losses(&survey, &proven);
     show(&survey, &losses);
-    if losses.is_empty() {
+    if losses.is_empty() && owed.is_none() {
         let rebuilt = rebuild::rebuild(&folder, Losses::Refuse, &embedded::stamp(clock))?;
-        let Ok(rebuilt) = rebuilt else { return Err(Broken::Other("the segments changed meanwhile".into())) };
+        let Ok(rebuilt) = rebuilt else { return Err(changed()) };
         println!("made anew, nothing is lost; the old index is in {}", rebuilt.aside.display());
         return Ok(0);
     }
+    if owed.is_some() {
+        println!(
+            "  an earlier run accepted losses and did not end: what follows from them is still to be done"
+        );
+    }
     if !accept_losses {
-        println!("nothing was changed; to go on without it: gateway store rebuild --accept-losses");
+        println!("nothing was changed; to go on: gateway store rebuild CONFIG --accept-losses");
         return Ok(DAMAGED);
     }
-    if folder.is_dir() {
-        let rebuilt = rebuild::rebuild(&folder, Losses::Accept, &embedded::stamp(clock))?;
-        let Ok(rebuilt) = rebuilt else { return Err(Broken::Other("the segments changed meanwhile".into())) };
+    // Without it nothing of what follows can be done.
+    let trust = trust(&config, clock)?;
+    prepare::make_state(&config)?;
+    rebuild::owe(&folder, &witness::text(&proven))?;
+    if !losses.is_empty() {
+        write_down(&config, &losses)?;
+        let Ok(rebuilt) = rebuild::rebuild(&folder, Losses::Accept, &embedded::stamp(clock))? else {
+            return Err(changed());
+        };
         println!("made anew; what there was is in {}", rebuilt.aside.display());
     }
-    write_down(&config, &losses)?;
-    recover(&config, &proven, clock).await?;
+    recover(&config, &trust, &proven, clock).await?;
+    rebuild::paid(&folder)?;
+    println!("start the gateway; peers go on behind the gap by themselves");
     Ok(0)
 }
 
-async fn recover(config: &Config, proven: &BTreeMap<CountryCode, u64>, clock: &Clock) -> Result<(), Broken> {
-    let not_good = |cause| {
-        Broken::Other(format!("the trust list says for whom numbers were given, and it is not good: {cause}"))
-    };
-    let trust = TrustKeeper::preview(&config.trust, &prepare::remembered(config), clock.now());
-    let trust = trust.map_err(not_good)?;
+fn changed() -> Broken {
+    Broken::Other("the segments changed meanwhile".into())
+}
+
+/// It says for whom numbers were given.
+fn trust(config: &Config, clock: &Clock) -> Result<TrustList, Broken> {
+    TrustKeeper::preview(&config.trust, &prepare::remembered(config), clock.now()).map_err(|cause| {
+        Broken::Other(format!("the trust list says for whom numbers were given, and it is not good: {cause}; nothing was changed"))
+    })
+}
+
+async fn recover(
+    config: &Config,
+    trust: &TrustList,
+    proven: &BTreeMap<CountryCode, u64>,
+    clock: &Clock,
+) -> Result<(), Broken> {
     let countries: BTreeSet<CountryCode> = trust.countries().map(|country| country.code).collect();
     let authorities: Vec<_> =
         trust.countries().flat_map(|country| country.authorities.keys().copied()).collect();
-    let store = SledStore::open(&super::folder(config)?, embedded::options(config))?;
+    let (folder, options) = (super::folder(config)?, embedded::options(config));
+    let store = SledStore::open_owing(&folder, options, &embedded::stamp(clock))?;
     let outboxes = recover::outboxes(&store, &countries, proven).await?;
     let active = trust.countries().filter(|country| country.status == Status::Active);
     let active = active.map(|country| country.code).collect();
@@ -77,7 +103,6 @@ async fn recover(config: &Config, proven: &BTreeMap<CountryCode, u64>, clock: &C
         table.add_row([outbox.country.to_string(), outbox.known.to_string(), outbox.next.to_string(), from]);
     }
     println!("{table}");
-    println!("start the gateway; peers go on behind the gap by themselves");
     Ok(())
 }
 

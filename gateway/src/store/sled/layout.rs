@@ -5,6 +5,7 @@
 //! LOCK          locked by the process that has the store open
 //! index/        sled
 //! segments/     0000000001.seg and on
+//! OWED          there from when losses were accepted until what follows from them is done; what that has to know
 //! set-aside-*/  what there was before the index was made anew; nothing reads it
 //! ```
 
@@ -26,6 +27,7 @@ use crate::store::StoreError;
 /// they stay as they are until they are purged.
 const FORMAT: u32 = 2;
 const FORMAT_NAME: &str = "exchange-store";
+const OWED: &str = "OWED";
 
 /// How long to wait for the lock: a child process holds a copy of it between its fork and its exec.
 const FORKED: Duration = Duration::from_millis(500);
@@ -38,19 +40,33 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// Locks the directory, after making it if it is not there, and checks its format.
+    /// Locks the directory, after making it if it is not there, and checks that nothing is owed, and its format.
     pub(super) fn open(root: &Path) -> Result<Self, StoreError> {
+        let layout = Self::locked(root)?;
+        check_owed(root)?;
+        layout.checked()
+    }
+
+    /// The same for who does what is owed.
+    pub(super) fn open_owing(root: &Path) -> Result<Self, StoreError> {
+        Self::locked(root)?.checked()
+    }
+
+    fn locked(root: &Path) -> Result<Self, StoreError> {
         make_directory(root)?;
         let lock = lock(&root.join("LOCK"))?;
-        let layout = Self { root: root.to_owned(), _lock: lock };
-        layout.check_format()?;
-        make_directory(&layout.segments())?;
-        if layout.index_is_lost()? {
-            let what = format!("{}: it is gone, and there are segments", layout.index().display());
+        Ok(Self { root: root.to_owned(), _lock: lock })
+    }
+
+    fn checked(self) -> Result<Self, StoreError> {
+        self.check_format()?;
+        make_directory(&self.segments())?;
+        if self.index_is_lost()? {
+            let what = format!("{}: it is gone, and there are segments", self.index().display());
             return Err(StoreError::Corrupt { what });
         }
-        make_directory(&layout.index())?;
-        Ok(layout)
+        make_directory(&self.index())?;
+        Ok(self)
     }
 
     /// Locks the directory of a store whose index is not to be used.
@@ -58,8 +74,7 @@ impl Layout {
         if !root.is_dir() {
             return Err(StoreError::Corrupt { what: format!("{}: it is not there", root.display()) });
         }
-        let lock = lock(&root.join("LOCK"))?;
-        let layout = Self { root: root.to_owned(), _lock: lock };
+        let layout = Self::locked(root)?;
         match layout.check_format() {
             // What the segments say of themselves is enough.
             Ok(()) | Err(StoreError::Corrupt { .. } | StoreError::Io { .. }) => {}
@@ -72,6 +87,18 @@ impl Layout {
     /// The store's directory.
     pub(super) fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Notes what is owed.
+    pub(super) fn owe(&self, note: &str) -> Result<(), StoreError> {
+        self.replace(&self.root.join(OWED), note)
+    }
+
+    /// Notes that nothing is owed any more.
+    pub(super) fn paid(&self) -> Result<(), StoreError> {
+        let path = self.root.join(OWED);
+        fs::remove_file(&path).map_err(failed("remove", &path))?;
+        sync_directory(&self.root)
     }
 
     /// Says that the index must not be used again: a read of it failed in a way that no retry mends.
@@ -128,7 +155,12 @@ impl Layout {
     }
 
     fn write_format(&self, path: &Path) -> Result<(), StoreError> {
-        let fresh = self.root.join("FORMAT.new");
+        self.replace(path, &format!("{FORMAT_NAME} {FORMAT}\n"))
+    }
+
+    /// Puts a file in the place of another, so that there is the one or the other.
+    fn replace(&self, path: &Path, text: &str) -> Result<(), StoreError> {
+        let fresh = path.with_extension("new");
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
@@ -136,11 +168,26 @@ impl Layout {
             .mode(0o600)
             .open(&fresh)
             .map_err(failed("create", &fresh))?;
-        writeln!(file, "{FORMAT_NAME} {FORMAT}").map_err(failed("write to", &fresh))?;
+        file.write_all(text.as_bytes()).map_err(failed("write to", &fresh))?;
         file.sync_all().map_err(failed("sync", &fresh))?;
         fs::rename(&fresh, path).map_err(failed("create", path))?;
         sync_directory(&self.root)
     }
+}
+
+/// What is noted in a directory that is owed, if something is.
+pub(super) fn owed(root: &Path) -> Result<Option<String>, StoreError> {
+    let path = root.join(OWED);
+    match fs::read_to_string(&path) {
+        Ok(note) => Ok(Some(note)),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(failed("read", &path)(cause)),
+    }
+}
+
+/// An error if something is owed.
+pub(super) fn check_owed(root: &Path) -> Result<(), StoreError> {
+    owed(root)?.map_or(Ok(()), |_| Err(StoreError::Owed { path: root.join(OWED) }))
 }
 
 /// Closes a file to other users, and puts it on disk.

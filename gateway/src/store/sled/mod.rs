@@ -107,9 +107,13 @@ impl SledStore {
     ///
     /// # Errors
     /// [`StoreError::InUse`] if it is open elsewhere, [`StoreError::Newer`] if a later release made it,
-    /// [`StoreError::Corrupt`] if files are missing or too short, [`StoreError::Io`] if the system refuses.
+    /// [`StoreError::Owed`] if losses were accepted and not dealt with, [`StoreError::Corrupt`] if files are missing or
+    /// too short, [`StoreError::Io`] if the system refuses.
     pub fn open(directory: &Path, options: SledOptions) -> Result<Self, StoreError> {
-        let layout = Layout::open(directory)?;
+        Self::open_in(Layout::open(directory)?, options)
+    }
+
+    fn open_in(layout: Layout, options: SledOptions) -> Result<Self, StoreError> {
         let health = Arc::new(Health::default());
         let index = Index::open(layout.index(), options.cache_bytes, Arc::clone(&health))?;
         let segments = Segments::new(layout.segments());
@@ -124,7 +128,7 @@ impl SledStore {
         let thread = thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || committer.run())
-            .map_err(failed("start the thread of", directory))?;
+            .map_err(failed("start the thread of", parts.layout.root()))?;
         Ok(Self { parts, jobs, thread: Mutex::new(Some(thread)) })
     }
 

@@ -16,7 +16,7 @@ use super::{
     SledOptions, SledStore,
     health::Health,
     index::Index,
-    layout::{Layout, failed, make_directory, sync_directory},
+    layout::{self, Layout, failed, make_directory, sync_directory},
     ledger::Ledger,
     rows::Rows,
     segment::{Active, Segments},
@@ -57,17 +57,54 @@ impl SledStore {
         options: SledOptions,
         stamp: &str,
     ) -> Result<(Self, Option<Rebuilt>), StoreError> {
-        let what = match Self::open(directory, options) {
-            Err(StoreError::Corrupt { what }) => what,
-            Err(StoreError::Broken) => format!("{}: its index cannot be read", directory.display()),
-            opened => return opened.map(|store| (store, None)),
-        };
-        warn!(%what, "the store does not open; looking whether its index can be made anew");
-        match rebuild(directory, Losses::Refuse, stamp)? {
-            Ok(rebuilt) => Ok((Self::open(directory, options)?, Some(rebuilt))),
-            Err(survey) => Err(StoreError::Corrupt { what: format!("{what}; {survey}") }),
-        }
+        let open = || Self::open(directory, options);
+        or_rebuild(directory, stamp, open)
     }
+
+    /// The same for who does what is [`owed`].
+    pub fn open_owing(directory: &Path, options: SledOptions, stamp: &str) -> Result<Self, StoreError> {
+        let open = || Self::open_in(Layout::open_owing(directory)?, options);
+        or_rebuild(directory, stamp, open).map(|(store, _)| store)
+    }
+}
+
+fn or_rebuild(
+    directory: &Path,
+    stamp: &str,
+    open: impl Fn() -> Result<SledStore, StoreError>,
+) -> Result<(SledStore, Option<Rebuilt>), StoreError> {
+    let what = match open() {
+        Err(StoreError::Corrupt { what }) => what,
+        Err(StoreError::Broken) => format!("{}: its index cannot be read", directory.display()),
+        opened => return opened.map(|store| (store, None)),
+    };
+    warn!(%what, "the store does not open; looking whether its index can be made anew");
+    match rebuild(directory, Losses::Refuse, stamp)? {
+        Ok(rebuilt) => Ok((open()?, Some(rebuilt))),
+        Err(survey) => Err(StoreError::Corrupt { what: format!("{what}; {survey}") }),
+    }
+}
+
+/// Notes that losses of a store that nobody has open are accepted, before anything is changed for it: made anew, it shows
+/// none. Until what follows from them is [`paid`] nobody opens it but with [`SledStore::open_owing`].
+pub fn owe(directory: &Path, note: &str) -> Result<(), StoreError> {
+    make_directory(directory)?;
+    Layout::open_segments(directory)?.owe(note)
+}
+
+/// What was noted if losses were accepted and what follows from them is not done.
+pub fn owed(directory: &Path) -> Result<Option<String>, StoreError> {
+    layout::owed(directory)
+}
+
+/// An error if something is [`owed`].
+pub fn check_owed(directory: &Path) -> Result<(), StoreError> {
+    layout::check_owed(directory)
+}
+
+/// Notes that all that followed is done.
+pub fn paid(directory: &Path) -> Result<(), StoreError> {
+    Layout::open_segments(directory)?.paid()
 }
 
 /// What the segments of a store have that nobody has open; changes nothing of it.
