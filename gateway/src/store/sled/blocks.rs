@@ -8,21 +8,23 @@
 use std::{fmt, fs::File, io, os::unix::fs::FileExt};
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
+use tracing::warn;
 
-/// Octets of a block: a multiple of those of any disk.
+/// Octets of a block: a multiple of those of nearly any disk.
 pub(super) const BLOCK: usize = 4096;
 /// Octets that one call writes.
 const ROOM: usize = 1 << 20;
 
 /// A file that grows by blocks.
-#[derive(Debug)]
 pub(super) struct Blocks {
     file: File,
     /// Where the next octet goes.
     end: u64,
     /// What the file has already of the block that it goes to.
     begun: Vec<u8>,
-    room: Room,
+    buffer: Buffer,
+    /// Whether writes go past the page cache.
+    direct: bool,
 }
 
 impl Blocks {
@@ -30,11 +32,10 @@ impl Blocks {
     pub(super) fn behind(file: File, end: u64) -> io::Result<Self> {
         let first = end - end % BLOCK as u64;
         let mut begun = vec![0; (end - first) as usize];
+        // Before the cache is left: what is read past it has to be whole blocks as well.
         file.read_exact_at(&mut begun, first)?;
-        if takes_blocks(&file)? {
-            fcntl_setfl(&file, fcntl_getfl(&file)? | OFlags::DIRECT)?;
-        }
-        Ok(Self { file, end, begun, room: Room(vec![0; ROOM + BLOCK]) })
+        let direct = takes_blocks(&file) && set_direct(&file, true).is_ok();
+        Ok(Self { file, end, begun, buffer: Buffer::new(), direct })
     }
 
     /// Where the next octet goes.
@@ -42,33 +43,54 @@ impl Blocks {
         self.end
     }
 
-    /// Puts octets on disk behind what is there; on failure they are not there.
-    pub(super) fn append<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>) -> io::Result<()> {
-        let room = self.room.octets();
+    /// Whether writes go past the page cache.
+    #[cfg(test)]
+    pub(super) const fn is_direct(&self) -> bool {
+        self.direct
+    }
+
+    /// Puts octets on disk behind what is there; on failure the end stays where it was.
+    pub(super) fn append<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]> + Clone) -> io::Result<()> {
+        let written = match self.write(parts.clone()) {
+            Err(cause) if self.direct && cause.kind() == io::ErrorKind::InvalidInput => {
+                warn!(%cause, "segments are written through the page cache: the file system takes no blocks past it");
+                set_direct(&self.file, false)?;
+                self.direct = false;
+                self.write(parts)
+            }
+            written => written,
+        };
+        let (end, begun) = written?;
+        self.file.sync_data()?;
+        self.end = end;
+        self.begun.clear();
+        self.begun.extend_from_slice(&self.buffer.octets()[begun..][..end as usize % BLOCK]);
+        Ok(())
+    }
+
+    /// Gives the new end, and where in the buffer its block begins.
+    fn write<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>) -> io::Result<(u64, usize)> {
+        let octets = self.buffer.octets();
         let mut at = self.end - self.begun.len() as u64;
         let mut filled = self.begun.len();
-        room[..filled].copy_from_slice(&self.begun);
+        octets[..filled].copy_from_slice(&self.begun);
         for mut part in parts {
             while !part.is_empty() {
                 let (now, later) = part.split_at(part.len().min(ROOM - filled));
-                room[filled..][..now.len()].copy_from_slice(now);
+                octets[filled..][..now.len()].copy_from_slice(now);
                 filled += now.len();
                 part = later;
                 if filled == ROOM {
-                    self.file.write_all_at(room, at)?;
+                    self.file.write_all_at(octets, at)?;
                     at += ROOM as u64;
                     filled = 0;
                 }
             }
         }
         let blocks = filled.next_multiple_of(BLOCK);
-        room[filled..blocks].fill(0);
-        self.file.write_all_at(&room[..blocks], at)?;
-        self.file.sync_data()?;
-        self.end = at + filled as u64;
-        self.begun.clear();
-        self.begun.extend_from_slice(&room[filled - filled % BLOCK..filled]);
-        Ok(())
+        octets[filled..blocks].fill(0);
+        self.file.write_all_at(&octets[..blocks], at)?;
+        Ok((at + filled as u64, filled - filled % BLOCK))
     }
 
     /// Cuts off what lies behind the end.
@@ -77,26 +99,44 @@ impl Blocks {
     }
 }
 
-/// Whether the file system says that it takes blocks past its cache (`STATX_DIOALIGN`, since Linux 6.1).
-fn takes_blocks(file: &File) -> io::Result<bool> {
-    let found = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN)?;
-    let suits = |alignment: u32| (1..=BLOCK as u32).contains(&alignment);
-    Ok(suits(found.stx_dio_mem_align) && suits(found.stx_dio_offset_align))
-}
-
-/// Memory in which a block can begin.
-struct Room(Vec<u8>);
-
-impl Room {
-    fn octets(&mut self) -> &mut [u8] {
-        let before = self.0.as_ptr().align_offset(BLOCK);
-        &mut self.0[before..][..ROOM]
+impl fmt::Debug for Blocks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { file, end, direct, .. } = self;
+        f.debug_struct("Blocks").field("file", file).field("end", end).field("direct", direct).finish()
     }
 }
 
-impl fmt::Debug for Room {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Room")
+/// Whether the file system says that it takes blocks past its cache (`STATX_DIOALIGN`, since Linux 6.1).
+fn takes_blocks(file: &File) -> bool {
+    let Ok(found) = statx(file, "", AtFlags::EMPTY_PATH, StatxFlags::DIOALIGN) else { return false };
+    let suits = |alignment: u32| (1..=BLOCK as u32).contains(&alignment);
+    StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::DIOALIGN)
+        && suits(found.stx_dio_mem_align)
+        && suits(found.stx_dio_offset_align)
+}
+
+fn set_direct(file: &File, direct: bool) -> io::Result<()> {
+    let mut flags = fcntl_getfl(file)?;
+    flags.set(OFlags::DIRECT, direct);
+    Ok(fcntl_setfl(file, flags)?)
+}
+
+/// Memory in which a block can begin.
+struct Buffer {
+    octets: Vec<u8>,
+    before: usize,
+}
+
+impl Buffer {
+    fn new() -> Self {
+        let octets = vec![0; ROOM + BLOCK];
+        // It never grows, so it stays where it is.
+        let before = octets.as_ptr().align_offset(BLOCK);
+        Self { octets, before }
+    }
+
+    fn octets(&mut self) -> &mut [u8] {
+        &mut self.octets[self.before..][..ROOM]
     }
 }
 
@@ -161,6 +201,37 @@ mod tests {
         blocks.append([&new[..]].into_iter()).unwrap();
         blocks.trim().unwrap();
         assert!(std::fs::read(&path).unwrap() == [octets(5000), new].concat());
+    }
+
+    #[test]
+    fn a_write_that_fails_between_two_others_leaves_the_end_where_it_was() {
+        let [_, folder] = folders();
+        let path = folder.path().join("file");
+        let mut blocks = Blocks::behind(open(&path), 0).unwrap();
+        blocks.append([&octets(5000)[..]].into_iter()).unwrap();
+        // There is room for one of them before the largest offset that there is.
+        let (end, almost) = (blocks.end, (1 << 63) - 2 * ROOM as u64);
+        blocks.end = almost + end % BLOCK as u64;
+        assert!(blocks.append([&octets(2 * ROOM)[..]].into_iter()).is_err());
+        assert!(std::fs::metadata(&path).unwrap().len() >= almost + ROOM as u64, "the first was written");
+        blocks.end = end;
+        blocks.append([&octets(10)[..]].into_iter()).unwrap();
+        blocks.trim().unwrap();
+        assert!(std::fs::read(&path).unwrap() == [octets(5000), octets(10)].concat());
+    }
+
+    #[test]
+    fn blocks_that_are_refused_past_the_cache_go_through_it() {
+        for folder in folders() {
+            let path = folder.path().join("file");
+            let mut blocks = Blocks::behind(open(&path), 0).unwrap();
+            blocks.buffer.before = (blocks.buffer.before + 1) % BLOCK;
+            blocks.append([&octets(5000)[..]].into_iter()).unwrap();
+            assert!(!blocks.is_direct());
+            blocks.append([&octets(7)[..]].into_iter()).unwrap();
+            blocks.trim().unwrap();
+            assert!(std::fs::read(&path).unwrap() == [octets(5000), octets(7)].concat());
+        }
     }
 
     #[test]

@@ -74,7 +74,7 @@ impl Committer {
         }
         // If it was only dropped. What is not settled would come back from the segments, at the cost of a slower start.
         let _ = self.parts.index.settle();
-        self.writer.end();
+        self.writer.trim();
         // From here on callers learn from the health why they get no answer.
         health.close();
         health.rest();

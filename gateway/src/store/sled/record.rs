@@ -15,6 +15,8 @@
 //! | `a` answer | time u64, digest 32 | once id | the caller's |
 //! | `c` the group ends | | | the `State` that it moved |
 //!
+//! Zeros up to a multiple of [`super::blocks::BLOCK`] fill the last block of the file up that is written to.
+//!
 //! `G`, `E` and `A` are what the first format had: the same without labels.
 
 use bytes::{Buf, Bytes};

@@ -87,7 +87,7 @@ impl Segments {
     }
 
     /// Whether nothing but what fills the last block up lies between an offset and the end of the file.
-    pub(super) fn is_padding(&self, segment: u32, (offset, end): (u64, u64)) -> Result<bool, StoreError> {
+    pub(super) fn is_padding(&self, segment: u32, offset: u64, end: u64) -> Result<bool, StoreError> {
         let count = end.saturating_sub(offset);
         if !end.is_multiple_of(BLOCK as u64) || count >= BLOCK as u64 {
             return Ok(false);
@@ -136,7 +136,7 @@ impl Segments {
             return Err(StoreError::Corrupt { what });
         }
         if length > end {
-            if !self.is_padding(segment, (end, length))? {
+            if !self.is_padding(segment, end, length)? {
                 warn!(segment, from = length, to = end, "cut off what was never committed");
             }
             file.set_len(end).and_then(|()| file.sync_all()).map_err(failed("truncate", &path))?;
@@ -206,25 +206,19 @@ pub(super) struct Active {
 impl Active {
     /// Makes a new segment, and puts its name on disk.
     pub(super) fn create(segments: &Segments, number: u32) -> Result<Self, StoreError> {
-        let made =
-            Self::open(segments, number, 0, OpenOptions::new().create(true).truncate(true).mode(0o600))?;
+        let path = segments.path(number);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(true).mode(0o600);
+        let file = options.open(&path).and_then(|file| Blocks::behind(file, 0));
+        let blocks = file.map_err(failed("create", &path))?;
         sync_directory(&segments.directory)?;
-        Ok(made)
+        Ok(Self { number, path, blocks })
     }
 
     /// Goes on with a segment whose last record ends at `end`.
     pub(super) fn resume(segments: &Segments, number: u32, end: u64) -> Result<Self, StoreError> {
-        Self::open(segments, number, end, &mut OpenOptions::new())
-    }
-
-    fn open(
-        segments: &Segments,
-        number: u32,
-        end: u64,
-        options: &mut OpenOptions,
-    ) -> Result<Self, StoreError> {
         let path = segments.path(number);
-        let file = options.read(true).write(true).open(&path);
+        let file = OpenOptions::new().read(true).write(true).open(&path);
         let blocks = file.and_then(|file| Blocks::behind(file, end)).map_err(failed("open", &path))?;
         Ok(Self { number, path, blocks })
     }
@@ -243,7 +237,7 @@ impl Active {
         })
     }
 
-    /// Gives back the space behind the last record. What stays there is never read.
+    /// Cuts off what lies behind the last record, which nobody needs.
     pub(super) fn trim(&self) {
         if let Err(error) = self.blocks.trim() {
             warn!(%error, segment = self.number, "cannot cut off what lies behind the last record");

@@ -149,7 +149,7 @@ impl<'a> Surveyor<'a> {
     /// Takes a group that the index does not have into it, as its commit would have: the last of them wait in memory for
     /// the next [`Index::settle`]. Gives whether the index had all that there was before: if not, nothing is changed.
     pub(super) fn commit(&mut self, group: Brought) -> Result<bool, StoreError> {
-        let Some((place, octets)) = group.begins else { return Ok(true) };
+        let Some((place, _)) = group.begins else { return Ok(true) };
         let before = group.before.as_ref().and_then(|record| State::parse(record.body.clone()));
         if let Some(before) = before {
             let has = |(name, cursor)| Ok(self.index.cursor(name)? == cursor);
@@ -169,7 +169,6 @@ impl<'a> Surveyor<'a> {
         self.bring(group)?;
         let tails = &self.survey.state.tails;
         moved.tails.extend(streams.iter().filter_map(|stream| Some((*stream, *tails.get(stream)?))));
-        self.ledger.add_group(place.segment, place.offset + octets);
         let mut rows = std::mem::take(&mut self.rows);
         put_rows(moved, &mut rows);
         self.ledger.settle(place.segment, &mut rows);
@@ -214,7 +213,8 @@ impl<'a> Surveyor<'a> {
     }
 
     /// The last group: nothing that follows shows that it was committed. If the file ends before it does, it was never
-    /// on disk as a whole, and nobody was answered. If it has its length and other octets, somebody may have been.
+    /// on disk as a whole, and nobody was answered. If it has its length and other octets, somebody may have been: also
+    /// of a group that fits into the last block, which has its length from the beginning.
     fn finish(&mut self, group: Brought) -> Result<(), StoreError> {
         let starts = match (group.begins, group.damaged.as_slice()) {
             (Some((place, octets)), _) => Some((place.segment, place.offset, octets)),
@@ -255,6 +255,9 @@ impl<'a> Surveyor<'a> {
         }
         if let Some((place, _)) = group.begins {
             self.ledger.add(Kind::Group, place);
+            if group.moves.is_some() {
+                self.ledger.add_group(place.segment, group.end);
+            }
         }
         let moves = group.moves.as_ref().and_then(|record| State::parse(record.body.clone()));
         if let Some(state) = moves {

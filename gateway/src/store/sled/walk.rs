@@ -68,7 +68,7 @@ impl<'a> Walk<'a> {
     }
 
     fn is_end(&self, offset: u64) -> Result<bool, StoreError> {
-        Ok(offset >= self.end || self.segments.is_padding(self.segment, (offset, self.end))?)
+        Ok(offset >= self.end || self.segments.is_padding(self.segment, offset, self.end)?)
     }
 
     fn record(&self, offset: u64) -> Result<Option<(Record, Place)>, StoreError> {
@@ -85,13 +85,17 @@ impl<'a> Walk<'a> {
     /// Where the first record behind a damaged one is: where its length says, or else where a group says that it
     /// begins. Octets from outside may look like a record anywhere, but cannot know where they will lie.
     pub(super) fn resume(&self) -> Result<u64, StoreError> {
-        if let Ok(Some((_, place))) = self.segments.glance(self.segment, self.offset) {
-            let next = self.offset + u64::from(place.length);
-            if next <= self.end && (self.is_end(next)? || self.record(next)?.is_some()) {
-                return Ok(next);
-            }
+        let Ok(Some((_, place))) = self.segments.glance(self.segment, self.offset) else {
+            return self.next_group(self.offset + 1);
+        };
+        let next = self.offset + u64::from(place.length);
+        if next == self.end || (next < self.end && self.record(next)?.is_some()) {
+            return Ok(next);
         }
-        self.next_group(self.offset + 1)
+        let group = self.next_group(self.offset + 1)?;
+        // A length that is wrong may lead into what fills the last block up, past whole groups.
+        let is_last = group == self.end && next < self.end && self.is_end(next)?;
+        Ok(if is_last { next } else { group })
     }
 
     fn next_group(&self, mut from: u64) -> Result<u64, StoreError> {

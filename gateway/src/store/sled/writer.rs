@@ -239,7 +239,7 @@ impl Writer {
     }
 
     /// Leaves the segments as long as what is in them.
-    pub(super) fn end(&self) {
+    pub(super) fn trim(&self) {
         self.active.trim();
     }
 

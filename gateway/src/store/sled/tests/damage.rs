@@ -125,6 +125,26 @@ async fn what_fills_the_last_block_up_is_neither_a_record_nor_damage() {
     assert_eq!(filled(&|octets| octets.resize(2 * BLOCK, 0)), (7, stretch(start, count + BLOCK as u64)));
 }
 
+/// The records behind one whose length is wrong are found although that length leads into what fills the last block up.
+#[tokio::test]
+async fn a_wrong_length_that_leads_behind_all_records_hides_none() {
+    let root = tempfile::tempdir().unwrap();
+    let store = open(root.path());
+    fill(&store, [100, 200, 300]).await;
+    close(store).await;
+    let path = segment(root.path(), 1);
+    let mut octets = fs::read(&path).unwrap();
+    let first = GROUP + STATE;
+    // The length of the body, two octets before the checksum.
+    octets[first + 7] = 9;
+    let second = first + entry(100) + END;
+    assert!(first + 9 * 256 > octets.len(), "it leads behind all records");
+    octets.resize(BLOCK, 0);
+    fs::write(&path, octets).unwrap();
+    let (offset, count) = (first as u64, (second - first) as u64);
+    assert_eq!(walk(&path), (8, vec![Stretch { segment: 1, offset, octets: count }]));
+}
+
 /// A kill while the next segment was begun can leave the last block of the one before filled up as well.
 #[tokio::test]
 async fn a_killed_store_goes_on_behind_its_last_records() {

@@ -3,7 +3,7 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use super::*;
-use crate::store::Room;
+use crate::store::{Room, sled::blocks::Blocks};
 
 const OTHER: Stream = Stream::new(*b"receipts");
 
@@ -89,6 +89,18 @@ async fn a_lost_index_is_made_anew_where_the_store_is_a_disk_of_its_own() {
     assert_eq!(contract::all(&store, STREAM, 0, 1000).await.len(), 10);
     fill(&store, [10]).await;
     close(store).await;
+}
+
+#[tokio::test]
+async fn segments_go_past_the_page_cache_where_the_file_system_takes_that() {
+    for (kind, direct) in [(Kind::Tmpfs, false), (Kind::Ext4, true)] {
+        let root = tempfile::tempdir().unwrap();
+        let at = root.path().join("disk");
+        fs::create_dir(&at).unwrap();
+        let Some(disk) = SmallDisk::mount(kind, &at) else { continue };
+        let file = fs::File::create_new(disk.0.join("file")).unwrap();
+        assert_eq!(Blocks::behind(file, 0).unwrap().is_direct(), direct, "{kind:?}");
+    }
 }
 
 #[tokio::test]

@@ -276,6 +276,60 @@ async fn pieces_of_a_store_make_the_same_store_again() {
     live(&new, 40, 45).await;
 }
 
+/// A kill at any moment between the first note and the last leaves a store that nobody uses as if nothing were lost.
+#[tokio::test]
+async fn a_store_that_owes_is_opened_by_nobody_but_who_pays() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let store = open(&root);
+    fill(&store, [2000; 9]).await;
+    close(store).await;
+    fs::remove_file(root.join("segments/0000000002.seg")).unwrap();
+    lose_index(&root);
+    rebuild::owe(&root, "250 17\n").unwrap();
+    let refused = |root: &Path| {
+        assert!(matches!(SledStore::open(root, SMALL), Err(StoreError::Owed { path }) if path.is_file()));
+        let refused = SledStore::open_or_rebuild(root, SMALL, STAMP);
+        assert!(matches!(refused, Err(StoreError::Owed { .. })), "{refused:?}");
+        assert_eq!(rebuild::owed(root).unwrap().unwrap(), "250 17\n");
+    };
+    refused(&root);
+    assert!(SledStore::open_owing(&root, SMALL, STAMP).is_err(), "losses are accepted on request alone");
+    rebuild::rebuild(&root, Losses::Accept, STAMP).unwrap().unwrap();
+    refused(&root);
+    // As if the new index had not come to its place.
+    lose_index(&root);
+    refused(&root);
+    assert!(rebuild::survey(&root).unwrap().is_lossless(), "it shows no loss");
+    let store = SledStore::open_owing(&root, SMALL, "again").unwrap();
+    let expected = all(&store).await;
+    close(store).await;
+    rebuild::paid(&root).unwrap();
+    assert_eq!(rebuild::owed(&root).unwrap(), None);
+    assert_eq!(all(&open(&root)).await, expected);
+}
+
+#[tokio::test]
+async fn segments_keep_their_length_when_the_index_is_made_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let store = open(&root);
+    live(&store, 0, 30).await;
+    close(store).await;
+    let lengths = || -> BTreeMap<PathBuf, u64> {
+        let files = fs::read_dir(root.join("segments")).unwrap().map(|item| item.unwrap().path());
+        files.map(|path| (path.clone(), fs::metadata(path).unwrap().len())).collect()
+    };
+    let before = lengths();
+    lose_index(&root);
+    let (store, _) = SledStore::open_or_rebuild(&root, SMALL, STAMP).unwrap();
+    close(store).await;
+    let after = lengths();
+    let cut: Vec<_> =
+        before.iter().filter(|(path, length)| after.get(*path).is_some_and(|now| now < length)).collect();
+    assert_eq!(cut, [], "what is set aside are the same files");
+}
+
 #[tokio::test]
 async fn a_damaged_entry_is_mended_in_place_and_stays_mended() {
     let folder = tempfile::tempdir().unwrap();
