@@ -36,7 +36,7 @@ pub fn open(folder: &Path, config: &Config, clock: &Clock) -> Result<SledStore, 
     if let Some(rebuilt) = rebuilt {
         warn!(aside = %rebuilt.aside.display(), found = %rebuilt.survey, "the index of the store was made anew from its segments; nothing is lost, and the old one is set aside");
     }
-    for (country, proven) in witness::read(&config.state) {
+    for (country, proven) in witness::read(&config.state)? {
         let last = store.tail(names::outbox(country)).borrow().last;
         if proven > last {
             return Err(StartError::WentBack { country, last, proven });

@@ -4,12 +4,12 @@
 //! The file is a few seconds behind the store and never ahead of it. A database that replicas share has its own guards.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pki::disk;
+use pki::disk::{self, DiskError};
 use proto::ids::CountryCode;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -20,6 +20,8 @@ use crate::store::{Store, StoreError};
 
 /// The file below the state folder: a line for each country, `250 17`.
 const FILE: &str = "numbers";
+/// The most octets of it: a line has 25 at most, and there are a thousand country codes.
+const LIMIT: usize = 64 << 10;
 const EVERY: Duration = Duration::from_secs(2);
 
 /// Writes the numbers down whenever they have grown, until the stop and once more then.
@@ -57,7 +59,7 @@ async fn given(store: &dyn Store) -> Result<BTreeMap<CountryCode, u64>, StoreErr
 }
 
 /// Writes numbers down below a state folder.
-pub fn write(state: &Path, numbers: &BTreeMap<CountryCode, u64>) -> Result<(), disk::DiskError> {
+pub fn write(state: &Path, numbers: &BTreeMap<CountryCode, u64>) -> Result<(), DiskError> {
     disk::replace_public(&state.join(FILE), text(numbers).as_bytes())
 }
 
@@ -67,10 +69,15 @@ pub fn text(numbers: &BTreeMap<CountryCode, u64>) -> String {
     numbers.iter().map(|(country, last)| format!("{country} {last}\n")).collect()
 }
 
-/// What is written down.
-#[must_use]
-pub fn read(state: &Path) -> BTreeMap<CountryCode, u64> {
-    parse(&fs::read_to_string(state.join(FILE)).unwrap_or_default())
+/// What is written down; nothing if there is no file.
+pub fn read(state: &Path) -> Result<BTreeMap<CountryCode, u64>, DiskError> {
+    match disk::read(&state.join(FILE), LIMIT) {
+        Ok(octets) => Ok(parse(&String::from_utf8_lossy(&octets))),
+        Err(DiskError::Read { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+            Ok(BTreeMap::new())
+        }
+        Err(cause) => Err(cause),
+    }
 }
 
 /// The numbers of a text; lines that do not parse say nothing.
@@ -85,17 +92,19 @@ pub fn parse(text: &str) -> BTreeMap<CountryCode, u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     #[test]
     fn numbers_are_read_as_they_were_written() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(read(folder.path()).is_empty());
+        assert!(read(folder.path()).unwrap().is_empty());
         let numbers: BTreeMap<CountryCode, u64> =
             [(CountryCode::new(250).unwrap(), 17), (CountryCode::new(36).unwrap(), u64::MAX)].into();
         write(folder.path(), &numbers).unwrap();
-        assert_eq!(read(folder.path()), numbers);
+        assert_eq!(read(folder.path()).unwrap(), numbers);
         fs::write(folder.path().join(FILE), "250 seventeen\n\n36\n826 3\n").unwrap();
-        assert_eq!(read(folder.path()).into_values().collect::<Vec<_>>(), [3]);
+        assert_eq!(read(folder.path()).unwrap().into_values().collect::<Vec<_>>(), [3]);
     }
 }

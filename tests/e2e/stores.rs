@@ -257,22 +257,35 @@ async fn losses_that_were_accepted_are_dealt_with_before_the_gateway_starts() {
         let (code, said) = store_command(refused, &place.config);
         assert!(code == 1 && said.contains("finish it with"), "{refused:?}: {code}: {said}");
     }
+    let checked =
+        Command::new(Binaries::find().unwrap().gateway).arg("check").arg(&place.config).output().unwrap();
+    let (code, said) = said(&checked);
+    assert!(code != 0 && said.contains("finish it with"), "{code}: {said}");
     let (code, said) = store_command(&["rebuild"], &place.config);
     assert!(code == 4 && said.contains("an earlier run accepted losses and did not end"), "{code}: {said}");
-    // Whatever could stop it comes before it.
-    let trust = &federation.place().trust_list;
-    let elsewhere = trust.with_extension("elsewhere");
-    fs::rename(trust, &elsewhere).unwrap();
-    let (code, said) = store_command(&["rebuild", "--accept-losses"], &place.config);
-    assert!(code == 1 && said.contains("nothing was changed"), "{code}: {said}");
-    fs::rename(&elsewhere, trust).unwrap();
     let (code, said) = store_command(&["rebuild", "--accept-losses"], &place.config);
     assert!(code == 0 && said.contains("1048579"), "{code}: {said}");
 
-    // What the broken-off run was told is not forgotten.
-    rebuild::owe(&place.store, "250 3000000\n").unwrap();
+    // Without a trust list nothing is begun.
+    let far = ["rebuild", "--accept-losses", "--at-least", "250=3000000"];
+    let trust = &federation.place().trust_list;
+    let elsewhere = trust.with_extension("elsewhere");
+    fs::rename(trust, &elsewhere).unwrap();
+    let (code, said) = store_command(&far, &place.config);
+    assert!(code == 1 && said.contains("nothing was changed"), "{code}: {said}");
+    assert_eq!(rebuild::owed(&place.store).unwrap(), None);
+    fs::rename(&elsewhere, trust).unwrap();
+    // What a run was told that broke off is not forgotten.
+    let format = place.store.join("FORMAT");
+    fs::rename(&format, place.store.join("elsewhere")).unwrap();
+    fs::create_dir(&format).unwrap();
+    let (code, said) = store_command(&far, &place.config);
+    assert_eq!(code, 1, "{said}");
+    fs::remove_dir(&format).unwrap();
+    fs::rename(place.store.join("elsewhere"), &format).unwrap();
     let (code, said) = store_command(&["rebuild", "--accept-losses"], &place.config);
     assert!(code == 0 && said.contains("4048577"), "{code}: {said}");
+    assert_eq!(rebuild::owed(&place.store).unwrap(), None);
     federation.restart(uk).await.unwrap();
     federation.restart(france).await.unwrap();
     sent.extend(push(&federation, TOKENS).await);

@@ -29,7 +29,7 @@ pub enum StoreError {
     },
     /// Losses were accepted, and what has to follow from them is not done.
     #[error(
-        "losses of this store were accepted, and what follows from them is not done: going on would use numbers again; finish it with `gateway store rebuild CONFIG --accept-losses`, or remove {path} if a whole copy was put in the store's place since"
+        "losses of this store were accepted, and what follows from them is not done: going on would use numbers again; finish it with `gateway store rebuild CONFIG --accept-losses`, or remove {path} if a whole and newer copy was put in the store's place since"
     )]
     Owed {
         /// The file that says so.

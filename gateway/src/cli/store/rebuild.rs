@@ -25,7 +25,7 @@ pub(super) async fn run(
     clock: &Clock,
 ) -> Result<u8, Broken> {
     let config = super::read(path)?;
-    let (folder, mut proven) = (super::folder(&config)?, witness::read(&config.state));
+    let (folder, mut proven) = (super::folder(&config)?, witness::read(&config.state)?);
     let owed = rebuild::owed(&folder)?;
     let noted = owed.as_deref().map(witness::parse).unwrap_or_default();
     for (country, number) in noted.into_iter().chain(at_least.iter().copied()) {
@@ -35,6 +35,12 @@ pub(super) async fn run(
     let survey = if folder.is_dir() { rebuild::survey(&folder)? } else { Survey::default() };
     let losses = losses(&survey, &proven);
     show(&survey, &losses);
+    if proven.is_empty() {
+        let state = config.state.display();
+        println!(
+            "  {state} does not say how far our numbers have been: is it the right folder? If it is gone, see \"Store and state are both gone\" in deploy/runbooks/restore-store.md"
+        );
+    }
     if losses.is_empty() && owed.is_none() {
         let rebuilt = rebuild::rebuild(&folder, Losses::Refuse, &embedded::stamp(clock))?;
         let Ok(rebuilt) = rebuilt else { return Err(changed()) };
@@ -47,15 +53,15 @@ pub(super) async fn run(
         );
     }
     if !accept_losses {
-        println!("nothing was changed; to go on: gateway store rebuild CONFIG --accept-losses");
+        println!("nothing was changed; to go on: the same command with --accept-losses");
         return Ok(DAMAGED);
     }
     // Without it nothing of what follows can be done.
     let trust = trust(&config, clock)?;
     prepare::make_state(&config)?;
+    write_down(&config, &losses)?;
     rebuild::owe(&folder, &witness::text(&proven))?;
     if !losses.is_empty() {
-        write_down(&config, &losses)?;
         let Ok(rebuilt) = rebuild::rebuild(&folder, Losses::Accept, &embedded::stamp(clock))? else {
             return Err(changed());
         };

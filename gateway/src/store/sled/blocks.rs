@@ -5,7 +5,7 @@
 //! open(2)). So the last block of a segment is filled up with zeros, and written again with what comes next. A file
 //! system that does not take them gets the same blocks through its cache.
 
-use std::{fmt, fs::File, io, os::unix::fs::FileExt};
+use std::{fmt, fs::File, io, os::unix::fs::FileExt, sync::Once};
 
 use rustix::fs::{AtFlags, OFlags, StatxFlags, fcntl_getfl, fcntl_setfl, statx};
 use tracing::warn;
@@ -14,6 +14,9 @@ use tracing::warn;
 pub(super) const BLOCK: usize = 4096;
 /// Octets that one call writes.
 const ROOM: usize = 1 << 20;
+
+/// Once a process: it is so for every segment.
+static TOLD: Once = Once::new();
 
 /// A file that grows by blocks.
 pub(super) struct Blocks {
@@ -53,7 +56,7 @@ impl Blocks {
     pub(super) fn append<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]> + Clone) -> io::Result<()> {
         let written = match self.write(parts.clone()) {
             Err(cause) if self.direct && cause.kind() == io::ErrorKind::InvalidInput => {
-                warn!(%cause, "segments are written through the page cache: the file system takes no blocks past it");
+                TOLD.call_once(|| warn!(%cause, "segments are written through the page cache: the file system takes no blocks past it"));
                 set_direct(&self.file, false)?;
                 self.direct = false;
                 self.write(parts)
@@ -225,6 +228,7 @@ mod tests {
         for folder in folders() {
             let path = folder.path().join("file");
             let mut blocks = Blocks::behind(open(&path), 0).unwrap();
+            assert_eq!(blocks.is_direct(), takes_blocks(&blocks.file));
             blocks.buffer.before = (blocks.buffer.before + 1) % BLOCK;
             blocks.append([&octets(5000)[..]].into_iter()).unwrap();
             assert!(!blocks.is_direct());

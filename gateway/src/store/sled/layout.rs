@@ -97,8 +97,10 @@ impl Layout {
     /// Notes that nothing is owed any more.
     pub(super) fn paid(&self) -> Result<(), StoreError> {
         let path = self.root.join(OWED);
-        fs::remove_file(&path).map_err(failed("remove", &path))?;
-        sync_directory(&self.root)
+        match fs::remove_file(&path) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(failed("remove", &path)(cause)),
+            _ => sync_directory(&self.root),
+        }
     }
 
     /// Says that the index must not be used again: a read of it failed in a way that no retry mends.
@@ -178,8 +180,8 @@ impl Layout {
 /// What is noted in a directory that is owed, if something is.
 pub(super) fn owed(root: &Path) -> Result<Option<String>, StoreError> {
     let path = root.join(OWED);
-    match fs::read_to_string(&path) {
-        Ok(note) => Ok(Some(note)),
+    match fs::read(&path) {
+        Ok(note) => Ok(Some(String::from_utf8_lossy(&note).into_owned())),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(failed("read", &path)(cause)),
     }

@@ -33,9 +33,10 @@ impl Ledger {
         self.changed.insert(place.segment);
     }
 
-    /// Notes where a segment ends of which no record is needed by itself.
+    /// Notes that a segment goes as far as this, whatever lies there.
     pub(super) fn add_group(&mut self, segment: u32, end: u64) {
-        self.rows.entry(segment).or_default().end = end;
+        let row = self.rows.entry(segment).or_default();
+        row.end = row.end.max(end);
         self.changed.insert(segment);
     }
 

@@ -127,6 +127,9 @@ pub fn rebuild(directory: &Path, losses: Losses, stamp: &str) -> Result<Result<R
     }
     survey.give_up();
     let aside = set_aside(&layout, &survey, stamp)?;
+    if let Some(torn) = survey.torn {
+        Segments::new(layout.segments()).cut(torn.segment, torn.offset)?;
+    }
     begin_segment(&layout, &index, &mut ledger, &survey)?;
     drop(index);
     let (old, fresh) = (layout.index(), fresh_index(&layout));
@@ -161,19 +164,32 @@ fn surveyed(layout: &Layout) -> Result<(Index, Ledger, Survey), StoreError> {
 }
 
 /// Names everything that the store is made of in a folder within it: the store may be a disk of its own, and what is
-/// beside it another one. Segments are linked, so that they take no space; only the last one, which may be cut, is copied.
+/// beside it another one. Segments are linked, so that they take no space; only those that may be cut are copied: the last
+/// one, and the one that is torn.
 fn set_aside(layout: &Layout, survey: &Survey, stamp: &str) -> Result<PathBuf, StoreError> {
-    let aside = layout.root().join(format!("set-aside-{stamp}"));
+    let named = |nth: u32| match nth {
+        1 => format!("set-aside-{stamp}"),
+        nth => format!("set-aside-{stamp}-{nth}"),
+    };
+    let mut all = (1..).map(|nth| layout.root().join(named(nth)));
+    let aside = all.find(|path| !path.exists()).unwrap_or_default();
+    let filled = fill_aside(layout, survey, &aside);
+    if filled.is_err() {
+        // Nothing but this refers to it, and it may hold the space that was missing.
+        let _ = fs::remove_dir_all(&aside);
+    }
+    filled.map(|()| aside)
+}
+
+fn fill_aside(layout: &Layout, survey: &Survey, aside: &Path) -> Result<(), StoreError> {
     let to = aside.join("segments");
-    make_directory(&aside)?;
+    make_directory(aside)?;
     make_directory(&to)?;
     let (old, new) = (Segments::new(layout.segments()), Segments::new(to.clone()));
+    let torn = survey.torn.map(|torn| torn.segment);
     for segment in old.list()? {
         let (from, to) = (old.path(segment), new.path(segment));
-        if to.exists() {
-            continue;
-        }
-        let kept = if Some(segment) == survey.newest {
+        let kept = if [survey.newest, torn].contains(&Some(segment)) {
             fs::copy(&from, &to).and_then(|_| fs::File::open(&to)?.sync_all())
         } else {
             fs::hard_link(&from, &to)
@@ -185,8 +201,7 @@ fn set_aside(layout: &Layout, survey: &Survey, stamp: &str) -> Result<PathBuf, S
         fs::copy(&format, aside.join("FORMAT")).map_err(failed("set aside", &format))?;
     }
     sync_directory(&to)?;
-    sync_directory(&aside)?;
-    Ok(aside)
+    sync_directory(aside)
 }
 
 /// Begins a segment with all that the others say, and puts the index on disk.

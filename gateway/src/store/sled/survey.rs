@@ -149,7 +149,7 @@ impl<'a> Surveyor<'a> {
     /// Takes a group that the index does not have into it, as its commit would have: the last of them wait in memory for
     /// the next [`Index::settle`]. Gives whether the index had all that there was before: if not, nothing is changed.
     pub(super) fn commit(&mut self, group: Brought) -> Result<bool, StoreError> {
-        let Some((place, _)) = group.begins else { return Ok(true) };
+        let Some((place, octets)) = group.begins else { return Ok(true) };
         let before = group.before.as_ref().and_then(|record| State::parse(record.body.clone()));
         if let Some(before) = before {
             let has = |(name, cursor)| Ok(self.index.cursor(name)? == cursor);
@@ -169,6 +169,7 @@ impl<'a> Surveyor<'a> {
         self.bring(group)?;
         let tails = &self.survey.state.tails;
         moved.tails.extend(streams.iter().filter_map(|stream| Some((*stream, *tails.get(stream)?))));
+        self.ledger.add_group(place.segment, place.offset + octets);
         let mut rows = std::mem::take(&mut self.rows);
         put_rows(moved, &mut rows);
         self.ledger.settle(place.segment, &mut rows);
@@ -188,11 +189,14 @@ impl<'a> Surveyor<'a> {
         let mut numbers = self.segments.list()?;
         numbers.sort_unstable();
         self.survey.newest = numbers.last().copied();
-        let (mut group, mut begins_with_state) = (Brought::default(), false);
+        let (mut group, mut begins_with_state, mut ends) = (Brought::default(), false, Vec::new());
         for (nth, segment) in numbers.iter().copied().enumerate() {
             let mut walk = Walk::new(self.segments, segment)?;
+            let mut is_new = true;
             while let Some(found) = walk.step()? {
-                let begins = matches!(&found, Found::Record(record, _) if record.kind() == Kind::Group);
+                // No group lies in two segments.
+                let begins = std::mem::take(&mut is_new)
+                    || matches!(&found, Found::Record(record, _) if record.kind() == Kind::Group);
                 if begins || group.moves.is_some() {
                     self.apply(std::mem::take(&mut group))?;
                 }
@@ -204,8 +208,16 @@ impl<'a> Surveyor<'a> {
                     Found::Damaged(stretch) => group.damaged.push(stretch),
                 }
             }
+            ends.push((segment, walk.reached()));
         }
         self.finish(group)?;
+        // Also what cannot be read belongs to a segment, and is not cut off at a start; what is torn does not.
+        let torn = self.survey.torn.map(|torn| torn.segment);
+        for (segment, end) in ends {
+            if Some(segment) != torn && self.ledger.row(segment).is_some() {
+                self.ledger.add_group(segment, end);
+            }
+        }
         self.forgive()?;
         self.survey.is_complete = begins_with_state || self.groups == 0;
         self.find_missing()?;
@@ -255,9 +267,6 @@ impl<'a> Surveyor<'a> {
         }
         if let Some((place, _)) = group.begins {
             self.ledger.add(Kind::Group, place);
-            if group.moves.is_some() {
-                self.ledger.add_group(place.segment, group.end);
-            }
         }
         let moves = group.moves.as_ref().and_then(|record| State::parse(record.body.clone()));
         if let Some(state) = moves {

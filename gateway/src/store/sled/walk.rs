@@ -67,6 +67,11 @@ impl<'a> Walk<'a> {
         Ok(Some(Found::Damaged(Stretch { segment: self.segment, offset, octets })))
     }
 
+    /// How far it has come.
+    pub(super) const fn reached(&self) -> u64 {
+        self.offset
+    }
+
     fn is_end(&self, offset: u64) -> Result<bool, StoreError> {
         Ok(offset >= self.end || self.segments.is_padding(self.segment, offset, self.end)?)
     }

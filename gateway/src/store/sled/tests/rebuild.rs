@@ -309,6 +309,18 @@ async fn a_store_that_owes_is_opened_by_nobody_but_who_pays() {
     assert_eq!(all(&open(&root)).await, expected);
 }
 
+/// The segments of a store, and how long they are.
+fn lengths(root: &Path) -> BTreeMap<PathBuf, u64> {
+    let files = fs::read_dir(root.join("segments")).unwrap().map(|item| item.unwrap().path());
+    files.map(|path| (path.clone(), fs::metadata(path).unwrap().len())).collect()
+}
+
+/// Those that are shorter than they were: what is set aside are the same files.
+fn cut(before: &BTreeMap<PathBuf, u64>, after: &BTreeMap<PathBuf, u64>) -> Vec<PathBuf> {
+    let cut = before.iter().filter(|(path, length)| after.get(*path).is_some_and(|now| now < length));
+    cut.map(|(path, _)| path.clone()).collect()
+}
+
 #[tokio::test]
 async fn segments_keep_their_length_when_the_index_is_made_anew() {
     let folder = tempfile::tempdir().unwrap();
@@ -316,18 +328,52 @@ async fn segments_keep_their_length_when_the_index_is_made_anew() {
     let store = open(&root);
     live(&store, 0, 30).await;
     close(store).await;
-    let lengths = || -> BTreeMap<PathBuf, u64> {
-        let files = fs::read_dir(root.join("segments")).unwrap().map(|item| item.unwrap().path());
-        files.map(|path| (path.clone(), fs::metadata(path).unwrap().len())).collect()
-    };
-    let before = lengths();
+    let before = lengths(&root);
     lose_index(&root);
     let (store, _) = SledStore::open_or_rebuild(&root, SMALL, STAMP).unwrap();
     close(store).await;
-    let after = lengths();
-    let cut: Vec<_> =
-        before.iter().filter(|(path, length)| after.get(*path).is_some_and(|now| now < length)).collect();
-    assert_eq!(cut, [], "what is set aside are the same files");
+    assert_eq!(cut(&before, &lengths(&root)), Vec::<PathBuf>::new());
+}
+
+/// With the end of one segment's last group and the beginning of the next one's both damaged, neither is taken for a part
+/// of the other, and what is whole in both is there.
+#[tokio::test]
+async fn damage_on_both_sides_of_a_segments_end_loses_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().join("store");
+    let store = open(&root);
+    fill(&store, [1000; 12]).await;
+    let expected = all(&store).await.entries;
+    close(store).await;
+    let path = |number: u32| root.join(format!("segments/{number:010}.seg"));
+    for damaged in [[true, true], [true, false], [false, true]] {
+        let copied = folder.path().join("copied");
+        let _ = fs::remove_dir_all(&copied);
+        copy(&root, &copied);
+        copy(&root.join("segments"), &copied.join("segments"));
+        let flip = |number: u32, at: u64| {
+            let file = OpenOptions::new()
+                .read(true)
+                .write(true)
+                .open(copied.join("segments").join(path(number).file_name().unwrap()))
+                .unwrap();
+            let mut octet = [0];
+            file.read_exact_at(&mut octet, at).unwrap();
+            file.write_all_at(&[octet[0] ^ 1], at).unwrap();
+        };
+        if damaged[0] {
+            flip(1, fs::metadata(path(1)).unwrap().len() - 1);
+        }
+        if damaged[1] {
+            flip(2, GROUP as u64 - 1);
+        }
+        let before = lengths(&copied);
+        rebuild::rebuild(&copied, Losses::Accept, STAMP).unwrap().unwrap();
+        let store = open(&copied);
+        assert_eq!(all(&store).await.entries, expected, "{damaged:?}");
+        close(store).await;
+        assert_eq!(cut(&before, &lengths(&copied)), Vec::<PathBuf>::new(), "{damaged:?}");
+    }
 }
 
 #[tokio::test]
