@@ -264,8 +264,9 @@ async fn a_replica_that_sleeps_through_its_lease_moves_no_cursor_when_it_wakes()
     let (mut asleep, mut taken) = (None, false);
     for node in replicas() {
         federation.kill(node, Signal::STOP).unwrap();
+        // One that sleeps within a transaction keeps the lease's row until the database ends that, after 10 s.
         let changed = async || (token() != held).then_some(());
-        taken = harness::wait::until("another replica takes over", Duration::from_secs(10), changed)
+        taken = harness::wait::until("another replica takes over", Duration::from_secs(25), changed)
             .await
             .is_ok();
         asleep = Some(node);

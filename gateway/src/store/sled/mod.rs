@@ -8,6 +8,7 @@
 mod blocks;
 mod committer;
 mod cursors;
+pub mod gaps;
 mod group;
 mod health;
 mod index;

@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    gaps::{Dense, Missing},
     index::{Index, TOGETHER},
     ledger::Ledger,
     parts::Parts,
@@ -15,21 +16,10 @@ use super::{
     row::{EntryRow, OnceRow, Row, cursor_key, entry_key, lost_key, once_keys, tail_key, when_key},
     rows::Rows,
     segment::{Place, Segments},
-    state::{Lost, State},
+    state::State,
     walk::{Brought, Found, Stretch, Walk},
 };
 use crate::store::{Cursor, CursorName, OnceId, StoreError, Stream, Tail};
-
-/// Entries that were committed, were not purged, and are not there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Missing {
-    /// Of which stream.
-    pub stream: Stream,
-    /// The first of them.
-    pub first: u64,
-    /// The last of them.
-    pub last: u64,
-}
 
 /// What was found.
 #[derive(Debug, Clone, Default)]
@@ -376,32 +366,6 @@ pub(super) fn is_replaced(
         Label::Answer { .. } => index.once(&record.head)?.is_some_and(|row| row.place != place),
         _ => false,
     })
-}
-
-/// Finds what is missing between numbers that grow.
-pub(super) struct Dense<'a> {
-    stream: Stream,
-    last: u64,
-    lost: &'a Lost,
-}
-
-impl<'a> Dense<'a> {
-    /// Begins behind a number; what is known to be lost is not missing.
-    pub(super) fn new(stream: Stream, behind: u64, lost: &'a Lost) -> Self {
-        Self { stream, last: behind, lost }
-    }
-
-    /// What is missing before this number.
-    pub(super) fn step(&mut self, sequence: u64) -> Option<Missing> {
-        let (mut first, last) = (self.last + 1, sequence.saturating_sub(1));
-        self.last = sequence;
-        for ((_, from), to) in self.lost.range((self.stream, 0)..=(self.stream, last)) {
-            if (*from..=*to).contains(&first) {
-                first = to.saturating_add(1);
-            }
-        }
-        (first <= last).then_some(Missing { stream: self.stream, first, last })
-    }
 }
 
 fn is_first(record: &Record, place: Place) -> bool {

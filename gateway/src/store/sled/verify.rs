@@ -7,11 +7,12 @@ use std::{
 
 use super::{
     SledStore,
+    gaps::{Dense, Missing},
     parts::Parts,
     record::{Kind, Label},
     row::SegmentRow,
     state::State,
-    survey::{self, Dense, Missing},
+    survey,
     walk::{Found, Stretch, Walk},
 };
 use crate::store::{OnceId, StoreError, Stream};

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::store::sled::{
+    gaps::Missing,
     rebuild::{self, Losses},
-    survey::Missing,
     verify::Finding,
 };
 use crate::store::{
