@@ -169,6 +169,9 @@ fn show(survey: &Survey, losses: &[String]) {
 }
 
 fn write_down(config: &Config, losses: &[String]) -> Result<(), Broken> {
+    if losses.is_empty() {
+        return Ok(());
+    }
     let path = config.state.join("lost.log");
     let text: String = losses.iter().map(|loss| format!("{loss}\n")).collect();
     let file = OpenOptions::new().create(true).append(true).open(&path);

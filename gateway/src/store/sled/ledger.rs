@@ -34,7 +34,7 @@ impl Ledger {
     }
 
     /// Notes that a segment goes as far as this, whatever lies there.
-    pub(super) fn add_group(&mut self, segment: u32, end: u64) {
+    pub(super) fn reaches(&mut self, segment: u32, end: u64) {
         let row = self.rows.entry(segment).or_default();
         row.end = row.end.max(end);
         self.changed.insert(segment);

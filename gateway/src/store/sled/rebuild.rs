@@ -57,8 +57,7 @@ impl SledStore {
         options: SledOptions,
         stamp: &str,
     ) -> Result<(Self, Option<Rebuilt>), StoreError> {
-        let open = || Self::open(directory, options);
-        or_rebuild(directory, stamp, open)
+        or_rebuild(directory, stamp, || Self::open(directory, options))
     }
 
     /// The same for who does what is [`owed`].
@@ -173,12 +172,11 @@ fn set_aside(layout: &Layout, survey: &Survey, stamp: &str) -> Result<PathBuf, S
     };
     let mut all = (1..).map(|nth| layout.root().join(named(nth)));
     let aside = all.find(|path| !path.exists()).unwrap_or_default();
-    let filled = fill_aside(layout, survey, &aside);
-    if filled.is_err() {
+    fill_aside(layout, survey, &aside).inspect_err(|_| {
         // Nothing but this refers to it, and it may hold the space that was missing.
         let _ = fs::remove_dir_all(&aside);
-    }
-    filled.map(|()| aside)
+    })?;
+    Ok(aside)
 }
 
 fn fill_aside(layout: &Layout, survey: &Survey, aside: &Path) -> Result<(), StoreError> {
@@ -219,7 +217,7 @@ fn begin_segment(
     draft.end(&survey.state)?;
     active.append(&draft.into_records())?;
     active.trim();
-    ledger.add_group(number, active.end());
+    ledger.reaches(number, active.end());
     let mut rows = Rows::default();
     survey.rows(&mut rows);
     ledger.settle(number, &mut rows);

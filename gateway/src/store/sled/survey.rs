@@ -159,7 +159,7 @@ impl<'a> Surveyor<'a> {
         self.bring(group)?;
         let tails = &self.survey.state.tails;
         moved.tails.extend(streams.iter().filter_map(|stream| Some((*stream, *tails.get(stream)?))));
-        self.ledger.add_group(place.segment, place.offset + octets);
+        self.ledger.reaches(place.segment, place.offset + octets);
         let mut rows = std::mem::take(&mut self.rows);
         put_rows(moved, &mut rows);
         self.ledger.settle(place.segment, &mut rows);
@@ -205,7 +205,7 @@ impl<'a> Surveyor<'a> {
         let torn = self.survey.torn.map(|torn| torn.segment);
         for (segment, end) in ends {
             if Some(segment) != torn && self.ledger.row(segment).is_some() {
-                self.ledger.add_group(segment, end);
+                self.ledger.reaches(segment, end);
             }
         }
         self.forgive()?;
