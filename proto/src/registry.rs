@@ -74,6 +74,24 @@ static ASSIGNMENTS: [Assignment; 11] = [
     assigned((Family::Pact, "PACT"), 0xa0..=0xa0, 28..=28, 28..=28),
 ];
 
+/// Where among them each code is, if it is: every report's code is looked up several times.
+static PLACES: [Option<u8>; 256] = places(&ASSIGNMENTS);
+
+const fn places(assignments: &[Assignment]) -> [Option<u8>; 256] {
+    let mut places = [None; 256];
+    let mut place = 0;
+    while place < assignments.len() {
+        let codes = &assignments[place].codes;
+        let mut code = *codes.start() as usize;
+        while code <= *codes.end() as usize {
+            places[code] = Some(place as u8);
+            code += 1;
+        }
+        place += 1;
+    }
+    places
+}
+
 /// Ranges whose family is known, so that an unassigned slot of them can be told from an unknown family.
 const FAMILIES: [RangeInclusive<u8>; 8] =
     [0x10..=0x17, 0x20..=0x27, 0x30..=0x37, 0x80..=0x87, 0x88..=0x8f, 0x90..=0x97, 0x98..=0x9f, 0xa0..=0xa7];
@@ -81,7 +99,7 @@ const FAMILIES: [RangeInclusive<u8>; 8] =
 /// Finds what a code means.
 #[inline]
 pub fn assignment(code: u8) -> Result<&'static Assignment, Malformed> {
-    ASSIGNMENTS.iter().find(|assigned| assigned.codes.contains(&code)).ok_or_else(|| {
+    PLACES[usize::from(code)].map(|place| &ASSIGNMENTS[usize::from(place)]).ok_or_else(|| {
         let known = FAMILIES.iter().any(|family| family.contains(&code));
         Malformed::UnknownCode {
             code,
@@ -148,7 +166,8 @@ mod tests {
         };
         for code in 0..=u8::MAX {
             let found = match assignment(code) {
-                Ok(_) => None,
+                Ok(assigned) if assigned.codes.contains(&code) => None,
+                Ok(assigned) => panic!("{code:#04x} is not {}", assigned.name),
                 Err(Malformed::UnknownCode { hint, .. }) => Some(!hint.is_empty()),
                 Err(other) => panic!("{other}"),
             };
