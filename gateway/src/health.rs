@@ -37,6 +37,7 @@ pub async fn problems(node: &Node) -> Vec<String> {
         Ok(Err(error)) => problems.push(format!("store: {error}")),
         Err(_) => problems.push("store: it does not answer; look at its disk, and at the log".into()),
     }
+    problems.extend(node.clock.steady().err().map(|leapt| format!("clock: {leapt}")));
     let now = node.clock.now();
     let over = expiry::all(node).into_iter().filter(|expiry| expiry.at <= now && expiry.is_ours(node));
     problems.extend(over.map(|expiry| remedy(expiry.what).to_owned()));
@@ -137,6 +138,15 @@ mod tests {
         });
         let problems = problems(&fixture.node).await;
         assert!(problems[0].starts_with("store: the store is full"), "{problems:?}");
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_has_leapt_is_not_ready() {
+        let fixture = fixture::node();
+        assert!(problems(&fixture.node).await.is_empty());
+        fixture.node.clock.set_ahead(-86_400);
+        let problems = problems(&fixture.node).await;
+        assert!(problems[0].starts_with("clock: the clock has gone back by 1440 minutes"), "{problems:?}");
     }
 
     #[tokio::test]

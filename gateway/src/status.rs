@@ -29,6 +29,8 @@ use crate::store::StoreError;
 const DOMAIN: &str = "exchange.v1";
 /// When a full store is worth another try.
 const RETRY_FULL: Duration = Duration::from_secs(10);
+/// When a clock that has leapt may be set right.
+const RETRY_LEAPT: Duration = Duration::from_secs(10);
 /// When a batch that is fetched again may be there.
 const RETRY_REFILL: Duration = Duration::from_secs(2);
 
@@ -152,6 +154,11 @@ impl From<PushError> for Status {
         let message = failed.to_string();
         match failed {
             PushError::AnswerDamaged { .. } => status(Code::AlreadyExists, "ANSWER_DAMAGED", message),
+            PushError::Leapt(_) => {
+                let mut details = info("CLOCK_LEAPT");
+                details.set_retry_info(Some(RETRY_LEAPT));
+                Status::with_error_details(Code::Unavailable, message, details)
+            }
             PushError::NotCertified => status(Code::Unavailable, "NOT_CERTIFIED", message),
             PushError::IdReused => status(Code::AlreadyExists, "PUSH_ID_REUSED", message),
             PushError::Refused(Refused::UnknownIngressKey(_)) => {

@@ -2,6 +2,7 @@
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use gateway::clock::minute;
 use gateway::outbound::route::Routes;
 use gateway::outbound::{ingest, reseal, sort};
 use pki::fixture::{now, report};
@@ -36,9 +37,9 @@ fn reseal<const DESTINATIONS: usize>(bencher: Bencher<'_, '_>, reports: usize) {
     let node = &world.fixture.node;
     let (now, routes) = (node.clock.now(), Routes::new(&node.trust_list()));
     let key = |authority| node.key_lists.in_force(authority, now);
-    let desk = ingest::desk(node, &routes, &key);
+    let desk = ingest::desk(node, &routes, &key, Day::of_unix(now));
     let push = Push::parse(world.traffic.push(reports, 0)).unwrap();
-    let minute = node.clock.minute();
+    let minute = minute(now);
     let resealed = || {
         let sorted = sort::sort(black_box(&push), world.traffic.pusher, &desk).unwrap();
         reseal::seal([&sorted], (node.country, minute)).unwrap()

@@ -15,6 +15,7 @@ use super::ingest::PushError;
 use super::outbox;
 use super::reseal;
 use super::sort::Sorted;
+use crate::clock;
 use crate::node::Node;
 use crate::store::{Answered, OnceId, StoreError};
 
@@ -139,12 +140,12 @@ impl Gather {
         let (node, work) = (self.node.clone(), pushes.to_vec());
         // Off the runtime's threads: sealing takes up to some milliseconds.
         let seal = move || {
-            let sorted = work.iter().map(|push| &push.sorted);
-            reseal::seal(sorted, (node.country, node.clock.minute()))
+            let minute = clock::minute(node.clock.steady()?);
+            Ok(reseal::seal(work.iter().map(|push| &push.sorted), (node.country, minute))?)
         };
         let span = tracing::Span::current();
         let sealed = tokio::task::spawn_blocking(move || span.in_scope(seal)).await;
-        let batches = sealed.map_err(|_| PushError::Internal)??;
+        let batches: Vec<_> = sealed.unwrap_or(Err(PushError::Internal))?;
         let sizes: Vec<_> = batches.iter().map(|batch| (batch.country, batch.sealed.len())).collect();
         let writing = self.writing.lock().await;
         // The next group is sealed while this one is written.
@@ -205,7 +206,7 @@ mod tests {
             traffic.destinations = vec![destination.parse().unwrap()];
             let push = Push::parse(traffic.push(10, 0)).unwrap();
             let (routes, key) = (Routes::new(&node.trust_list()), |_: Authority| Some(key.clone()));
-            let desk = ingest::desk(node, &routes, &key);
+            let desk = ingest::desk(node, &routes, &key, node.clock.today());
             let sorted = sort::sort(&push, traffic.pusher, &desk).unwrap();
             let (reply, id) = (outbox::reply(&sorted), outbox::once_id(traffic.pusher, &push.id));
             Ready { sorted, reply, id, digest: [7; 32] }

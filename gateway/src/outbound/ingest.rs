@@ -7,6 +7,7 @@ use pki::keylist::{KeyList, Kind, ListedKey};
 use pki::seal::{self, PublicKey};
 use pki::trust::TrustList;
 use prost::Message;
+use proto::day::Day;
 use proto::ids::Authority;
 use proto::limits::PUSH_LEN;
 use proto::push::Push;
@@ -20,6 +21,7 @@ use super::gather::{Gather, Kept, Ready};
 use super::outbox;
 use super::route::Routes;
 use super::sort::{self, Desk, Sorted};
+use crate::clock::Leapt;
 use crate::node::Node;
 use crate::status;
 use crate::store::{Answered, OnceId, StoreError};
@@ -59,6 +61,9 @@ pub enum PushError {
         /// Where it lies, for the log.
         place: String,
     },
+    /// By a clock that may be wrong no report is called too old, and nothing is sealed.
+    #[error(transparent)]
+    Leapt(#[from] Leapt),
     /// What would be signed now, no peer would take, today or later.
     #[error("the gateway's signing key is not valid in the trust list; its operator must see to that")]
     NotCertified,
@@ -136,16 +141,16 @@ impl Ingest {
     ) -> Result<(Sorted, OwnedSemaphorePermit), PushError> {
         let (node, routes) = (self.node.clone(), self.routes());
         let work = move || {
-            let now = node.clock.now();
+            let now = node.clock.steady()?;
             let key = |authority| node.key_lists.in_force(authority, now);
-            let desk = desk(&node, &routes, &key);
-            let sorted = sort::sort(&push, pusher, &desk);
+            let desk = desk(&node, &routes, &key, Day::of_unix(now));
+            let sorted = sort::sort(&push, pusher, &desk)?;
             drop(opening);
-            sorted.map(|sorted| (sorted, room))
+            Ok((sorted, room))
         };
         let span = tracing::Span::current();
         let done = tokio::task::spawn_blocking(move || span.in_scope(work)).await;
-        Ok(done.map_err(|_| PushError::Internal)??)
+        done.map_err(|_| PushError::Internal)?
     }
 
     /// Read out of the trust list when there is a newer one.
@@ -212,14 +217,15 @@ fn room_of(push: &Push) -> u32 {
     u32::try_from(push.sealed.len().div_ceil(PIECE)).unwrap_or(u32::MAX).max(1)
 }
 
-/// What sorting needs to know of a node now.
+/// What sorting needs to know of a node today.
 #[must_use]
 pub fn desk<'a>(
     node: &'a Node,
     routes: &'a Routes,
     key: &'a dyn Fn(Authority) -> Option<PublicKey>,
+    today: Day,
 ) -> Desk<'a> {
-    Desk { ingress: &node.ingress, routes, key, today: node.clock.today() }
+    Desk { ingress: &node.ingress, routes, key, today }
 }
 
 /// Tells a push from another one under the same id: SHA-256 over what its seal is bound to, the encapsulated key, and
@@ -312,6 +318,20 @@ mod tests {
         let status = Status::from(ingest.accept(pusher, new).await.unwrap_err());
         assert_eq!((status.code(), &*status::reason(&status)), (tonic::Code::Unavailable, "NOT_CERTIFIED"));
         assert_eq!(ingest.accept(pusher, kept).await.unwrap(), answer);
+    }
+
+    #[tokio::test]
+    async fn pushes_wait_while_nobody_knows_whether_the_clock_is_right() {
+        let fixture = fixture::node();
+        let (node, pusher) = (&fixture.node, "826/1".parse().unwrap());
+        let (ingest, kept, new) = (Ingest::new(node.clone()), push(node, pusher), push(node, pusher));
+        let answer = ingest.accept(pusher, kept.clone()).await.unwrap();
+        node.clock.set_ahead(5 * 86_400);
+        let status = Status::from(ingest.accept(pusher, new.clone()).await.unwrap_err());
+        assert_eq!((status.code(), &*status::reason(&status)), (tonic::Code::Unavailable, "CLOCK_LEAPT"));
+        assert_eq!(ingest.accept(pusher, kept).await.unwrap(), answer);
+        node.clock.set_ahead(-5 * 86_400);
+        assert_eq!(ingest.accept(pusher, new).await.unwrap().verdicts.len(), 1);
     }
 
     #[tokio::test]

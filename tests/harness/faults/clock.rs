@@ -1,4 +1,5 @@
-//! Clocks that jump by an hour, both ways, in real processes: libfaketime stands between them and the system's clock.
+//! Clocks that jump in real processes, by an hour both ways and by days: libfaketime stands between them and the system's
+//! clock.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -18,11 +19,14 @@ use crate::process::Signal;
 const LIBRARY: &str = "faketime/libfaketimeMT.so.1";
 const FOLDERS: [&str; 3] = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu", "/usr/lib64"];
 /// Where the clock is, one step after the other, seconds from the truth.
-const STEPS: [&str; 4] = ["+3600", "+0", "-3600", "+0"];
+const STEPS: [&str; 4] = ["+3600", RIGHT, "-3600", RIGHT];
+const RIGHT: &str = "+0";
+/// What a gateway sealed with such a clock would come to nobody for as long.
+const TEN_DAYS: &str = "+864000";
 /// Whose clocks jump.
 const NODES: usize = 2;
-/// How often the log of one of them must show that its clock is wrong: ahead and behind.
-pub(super) const SEEN: usize = 2 * NODES;
+/// How often the log of one of them must show that its clock is wrong: ahead, behind, and days ahead.
+pub(super) const SEEN: usize = 2 * NODES + 1;
 /// A step has shown if the log has a time so many minutes from the truth.
 const SHOWN: u64 = 50;
 const DAY: u64 = 24 * 60;
@@ -44,8 +48,8 @@ pub(super) async fn strike(scene: &mut Scene) -> Result<Struck> {
     let times = stepped?;
     restarted?;
     let did = format!(
-        "{} and {} an hour ahead, right, an hour behind, right; seen in their logs {times} times",
-        nodes[0], nodes[1]
+        "{} and {} an hour ahead, right, an hour behind, right; {} ten days ahead, right; seen in logs {times} times",
+        nodes[0], nodes[1], nodes[0]
     );
     Ok(Struck::yes(times, did))
 }
@@ -58,11 +62,11 @@ async fn restart(scene: &Scene, node: Node) -> Result<()> {
 }
 
 async fn steps(scene: &mut Scene, library: &Path, nodes: [Node; NODES]) -> Result<usize> {
-    let file = scene.federation.folder().join("clock");
-    fs::write(&file, "+0")?;
-    for node in nodes {
+    let files = ["gateway", "adapter"].map(|node| scene.federation.folder().join(format!("clock-of-{node}")));
+    for (node, file) in nodes.into_iter().zip(&files) {
+        fs::write(file, RIGHT)?;
         scene.federation.kill_now(node).await?;
-        scene.federation.launch_with(node, &environment(library, &file))?;
+        scene.federation.launch_with(node, &environment(library, file))?;
     }
     scene.federation.wait_gateway(nodes[0], Duration::from_secs(30)).await?;
     let logs = [
@@ -73,8 +77,8 @@ async fn steps(scene: &mut Scene, library: &Path, nodes: [Node; NODES]) -> Resul
     let mut seen = 0;
     for step in STEPS {
         let from = logs.each_ref().map(|log| length(log));
-        fs::write(&file, step)?;
-        if step == "+0" {
+        files.iter().try_for_each(|file| fs::write(file, step))?;
+        if step == RIGHT {
             scene.hold(scene.pace.trouble).await?;
             continue;
         }
@@ -87,7 +91,20 @@ async fn steps(scene: &mut Scene, library: &Path, nodes: [Node; NODES]) -> Resul
         scene.hold_until(scene.pace.trouble, |_| shows() == logs.len()).await?;
         seen += shows();
     }
-    Ok(seen)
+    Ok(seen + usize::from(is_doubted(scene, &files[0], &logs[0]).await?))
+}
+
+/// Steps the gateway's clock by days. Whether it has doubted it, as its log says: which adapters call it when there are
+/// several replicas is by chance.
+async fn is_doubted(scene: &mut Scene, file: &Path, log: &Path) -> Result<bool> {
+    let from = length(log);
+    fs::write(file, TEN_DAYS)?;
+    let doubted = || behind(log, from).contains("the clock has leapt: pushes wait");
+    scene.hold_until(scene.pace.trouble, |_| doubted()).await?;
+    let doubted = doubted();
+    fs::write(file, RIGHT)?;
+    scene.hold(scene.pace.trouble).await?;
+    Ok(doubted)
 }
 
 /// What is no TLS: it is refused, and the log says so.
@@ -111,10 +128,15 @@ fn length(log: &Path) -> usize {
     fs::metadata(log).map_or(0, |found| usize::try_from(found.len()).unwrap_or(0))
 }
 
+/// What a log has behind an offset.
+fn behind(log: &Path, from: usize) -> String {
+    let text = fs::read(log).unwrap_or_default();
+    String::from_utf8_lossy(text.get(from..).unwrap_or_default()).into_owned()
+}
+
 /// Whether a log has a line behind an offset whose time is far from now.
 fn shows_another_time(log: &Path, from: usize) -> bool {
-    let text = fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(text.get(from..).unwrap_or_default());
+    let text = behind(log, from);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
     text.lines().filter_map(minute).any(|minute| is_far(minute, since / 60 % DAY))
 }
