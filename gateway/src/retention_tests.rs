@@ -119,6 +119,20 @@ async fn a_clock_that_has_leapt_purges_nothing_until_it_has_stood_by_it_for_a_da
 }
 
 #[tokio::test]
+async fn a_clock_that_is_set_by_less_than_days_purges_nothing_within_an_hour() {
+    let fixture = fixture::node();
+    append(&fixture).await;
+    pass(&fixture, 24 * 12).await;
+    for set in [60 * HOURS, -60 * HOURS, 60 * HOURS] {
+        fixture.node.clock.set_ahead(set);
+        look(&fixture.node).await;
+        assert_eq!(oldest(&fixture).await, Some(1), "{set}");
+    }
+    pass(&fixture, 2).await;
+    assert_eq!(oldest(&fixture).await, None);
+}
+
+#[tokio::test]
 async fn a_clock_that_is_set_right_is_watched_from_there() {
     let (fixture, instant) = (fixture::node(), Instant::now());
     append(&fixture).await;

@@ -5,6 +5,7 @@
 pub mod batch;
 pub mod body;
 mod codec;
+pub mod course;
 pub mod day;
 pub mod extended;
 pub mod header;

@@ -172,7 +172,7 @@ impl Queue {
                 piece.wait();
                 piece.next = Next::PushAgain;
             }
-            Err(error) if error.is_the_gateways() => return Err(error),
+            Err(error) if error.is_of_all() => return Err(error),
             Err(error) if piece.is_lost(&error) => {
                 self.publisher.set_aside(&piece.work, &outage::chain(&error)).await?;
                 drop(self.pieces.remove(at));

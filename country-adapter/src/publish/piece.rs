@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use pki::disk::DiskError;
 use pki::seal::PublicKey;
+use proto::course::Leapt;
 use proto::ids::Authority;
 use proto::verdict::Verdict;
 use proto::wire;
@@ -66,6 +67,9 @@ pub enum PublishError {
     /// The same.
     #[error(transparent)]
     Ingress(#[from] IngressError),
+    /// By a clock that may be wrong no report is called too old.
+    #[error(transparent)]
+    Leapt(#[from] Leapt),
     /// This piece only.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -83,14 +87,17 @@ impl PublishError {
     pub fn pause(&self) -> Duration {
         match self {
             Self::Call(error) | Self::Ingress(IngressError::Call(error)) => error.pause(),
-            Self::Ingress(_) | Self::Backend(_) => Duration::ZERO,
+            Self::Ingress(_) | Self::Leapt(_) | Self::Backend(_) => Duration::ZERO,
         }
     }
 
-    /// Whether the gateway is the cause, so that it is no use to try other pieces.
+    /// Whether it is of all pieces, so that it is no use to try another one.
     #[must_use]
-    pub fn is_the_gateways(&self) -> bool {
-        matches!(self, Self::Call(_) | Self::Ingress(_))
+    pub fn is_of_all(&self) -> bool {
+        match self {
+            Self::Call(_) | Self::Ingress(_) | Self::Leapt(_) => true,
+            Self::Backend(_) => false,
+        }
     }
 }
 
@@ -98,8 +105,8 @@ impl Publisher {
     /// Brings a claimed piece as far as it can go.
     pub async fn advance(self: &Arc<Self>, work: &WorkName) -> Result<Progress, PublishError> {
         if !self.pending.holds(work) {
-            let key = self.ingress.key().await?;
-            self.off(work, move |this, work| this.seal(work, &key)).await?;
+            let (now, key) = (self.clock.steady()?, self.ingress.key().await?);
+            self.off(work, move |this, work| this.seal(work, &key, now)).await?;
         }
         self.send_all(work).await?;
         let answers = self.off(work, |this, work| Answers::read(&this.pending, work)).await?;
@@ -144,7 +151,7 @@ impl Publisher {
     }
 
     /// Reads the piece and keeps its pushes and its local verdicts, all at once.
-    fn seal(&self, work: &WorkName, key: &PublicKey) -> Result<(), BackendError> {
+    fn seal(&self, work: &WorkName, key: &PublicKey, now: u64) -> Result<(), BackendError> {
         // Both sinks write to the draft, but never at the same time.
         let draft = std::cell::RefCell::new(self.pending.begin(work)?);
         let (mut envelopes, mut rejected_here) = (0, 0);
@@ -153,7 +160,7 @@ impl Publisher {
             Ok(draft.borrow_mut().push(&push)?)
         };
         let mut sealer = Sealer::new(key, self.authority, &mut sink);
-        let mut gate = Gate::new(self.clock.now());
+        let mut gate = Gate::new(now);
         self.backend.read(work, &mut |outgoing| {
             let line = outgoing.line;
             match outgoing.report.and_then(|report| gate.check(&report).map(|()| report)) {
@@ -246,7 +253,7 @@ impl Publisher {
         let (mut calls, mut failure) = (JoinSet::new(), None::<PublishError>);
         loop {
             // A push that cannot be sealed anew does not hold up the others.
-            while failure.as_ref().is_none_or(|failure| !failure.is_the_gateways())
+            while failure.as_ref().is_none_or(|failure| !failure.is_of_all())
                 && calls.len() < AT_ONCE
                 && let Some(number) = numbers.next()
             {
@@ -256,7 +263,7 @@ impl Publisher {
             // All calls are awaited even after a failure: two senders of one push would write the same reply file.
             match calls.join_next().await {
                 None => return failure.map_or(Ok(()), Err),
-                Some(Ok(Err(error))) if failure.is_none() || error.is_the_gateways() => failure = Some(error),
+                Some(Ok(Err(error))) if failure.is_none() || error.is_of_all() => failure = Some(error),
                 Some(Ok(_)) => {}
                 Some(Err(error)) => panic::resume_unwind(error.into_panic()),
             }

@@ -156,11 +156,25 @@ async fn the_same_octets_are_sent_until_they_are_answered() {
     world.drop_file("a.ndjson", &lines(&world, 0..3));
     world.remote.state().lost_answers = 2;
     for _ in 0..2 {
-        assert!(publish_all(&world, Disk::default()).await.unwrap_err().is_the_gateways());
+        assert!(publish_all(&world, Disk::default()).await.unwrap_err().is_of_all());
     }
     publish_all(&world, Disk::default()).await.unwrap();
     assert_eq!(world.remote.state().pushes, 3);
     assert_published_once(&world, 3, "sent again");
+}
+
+#[tokio::test]
+async fn nothing_is_judged_while_nobody_knows_whether_the_clock_is_right() {
+    let world = World::start().await;
+    world.drop_file("a.ndjson", &lines(&world, 0..3));
+    for leap in [20 * 86_400, -20 * 86_400] {
+        world.clock.set_ahead(leap);
+        assert!(publish_all(&world, Disk::default()).await.unwrap_err().is_of_all());
+        assert!(world.lines("outgoing/answers").is_empty());
+        world.clock.set_ahead(-leap);
+    }
+    publish_all(&world, Disk::default()).await.unwrap();
+    assert_published_once(&world, 3, "set right");
 }
 
 #[tokio::test]
@@ -184,7 +198,7 @@ async fn a_gateway_that_is_full_is_asked_again() {
     world.drop_file("a.ndjson", &lines(&world, 0..1));
     for code in [Code::ResourceExhausted, Code::PermissionDenied, Code::Internal] {
         world.remote.state().refuse = Some(code);
-        assert!(publish_all(&world, Disk::default()).await.unwrap_err().is_the_gateways());
+        assert!(publish_all(&world, Disk::default()).await.unwrap_err().is_of_all());
         assert!(world.lines("outgoing/answers").is_empty());
     }
     world.remote.state().refuse = None;

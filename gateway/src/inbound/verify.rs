@@ -11,7 +11,7 @@ use proto::malformed::Malformed;
 use crate::store::Cursor;
 
 /// How far a peer's clock may be ahead, minutes: an hour is what clocks are set wrong by, and a refused batch holds up all
-/// that follow it until our clock has come to it.
+/// that follow it until our clock has come to it. A peer whose clock has leapt by more seals nothing (`proto::course`).
 const CLOCK_SKEW: u32 = 75;
 /// A batch is kept for up to 21 days at its origin; what is older than this was dug up, minutes.
 const OLDEST: u32 = 22 * 24 * 60;

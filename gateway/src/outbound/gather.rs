@@ -140,17 +140,17 @@ impl Gather {
         let (node, work) = (self.node.clone(), pushes.to_vec());
         // Off the runtime's threads: sealing takes up to some milliseconds.
         let seal = move || {
-            let minute = clock::minute(node.clock.steady()?);
-            Ok(reseal::seal(work.iter().map(|push| &push.sorted), (node.country, minute))?)
+            let (now, sorted) = (node.clock.steady()?, work.iter().map(|push| &push.sorted));
+            Ok((now, reseal::seal(sorted, (node.country, clock::minute(now)))?))
         };
         let span = tracing::Span::current();
         let sealed = tokio::task::spawn_blocking(move || span.in_scope(seal)).await;
-        let batches: Vec<_> = sealed.unwrap_or(Err(PushError::Internal))?;
+        let (now, batches) = sealed.unwrap_or(Err(PushError::Internal))?;
         let sizes: Vec<_> = batches.iter().map(|batch| (batch.country, batch.sealed.len())).collect();
         let writing = self.writing.lock().await;
         // The next group is sealed while this one is written.
         drop(sealing);
-        let before = outbox::keep(&self.node, pushes, batches).await?;
+        let before = outbox::keep(&self.node, pushes, (now, batches)).await?;
         drop(writing);
         if before.is_none() {
             self.node.metrics.sealed(&sizes);
@@ -314,6 +314,16 @@ mod tests {
         let kept = world.keep(vec![first, second]).await;
         assert!(matches!(kept[..], [Ok(Kept::Now(_)), Ok(Kept::Before(_))]));
         assert_eq!(world.batches_for(250).await, 1);
+    }
+
+    #[tokio::test]
+    async fn a_clock_that_leaps_before_the_seal_lets_nothing_be_sealed() {
+        let world = World::new();
+        let pushes = vec![world.ready(), world.ready()];
+        world.fixture.node.clock.set_ahead(86_400);
+        let kept = world.keep(pushes).await;
+        assert!(matches!(kept[..], [Err(PushError::Leapt(_)), Err(PushError::Leapt(_))]));
+        assert_eq!(world.batches_for(250).await, 0);
     }
 
     #[tokio::test]

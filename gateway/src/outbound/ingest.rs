@@ -7,6 +7,7 @@ use pki::keylist::{KeyList, Kind, ListedKey};
 use pki::seal::{self, PublicKey};
 use pki::trust::TrustList;
 use prost::Message;
+use proto::course::Leapt;
 use proto::day::Day;
 use proto::ids::Authority;
 use proto::limits::PUSH_LEN;
@@ -21,7 +22,6 @@ use super::gather::{Gather, Kept, Ready};
 use super::outbox;
 use super::route::Routes;
 use super::sort::{self, Desk, Sorted};
-use crate::clock::Leapt;
 use crate::node::Node;
 use crate::status;
 use crate::store::{Answered, OnceId, StoreError};
@@ -116,6 +116,8 @@ impl Ingest {
         (id, digest): (OnceId, [u8; 32]),
         permits: (OwnedSemaphorePermit, OwnedSemaphorePermit),
     ) -> Result<Kept, PushError> {
+        // By a wrong clock the key below may seem to be out.
+        self.node.clock.steady()?;
         if !self.node.is_certified() {
             return Err(PushError::NotCertified);
         }

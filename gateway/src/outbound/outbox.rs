@@ -24,11 +24,11 @@ pub fn once_id(pusher: Authority, push: &PushId) -> OnceId {
 }
 
 /// Keeps batches, and the answers of the pushes that they are made of: all, or nothing if one of these was kept
-/// before, in another process or a moment ago. Then it gives the answer that was kept.
+/// before, in another process or a moment ago. Then it gives the answer that was kept. `at` is when they were sealed.
 pub async fn keep(
     node: &Node,
     pushes: &[Arc<Ready>],
-    batches: Vec<ResealedBatch>,
+    (at, batches): (u64, Vec<ResealedBatch>),
 ) -> Result<Option<Answered>, StoreError> {
     let once = pushes.iter().map(|push| Once {
         id: push.id.clone(),
@@ -36,7 +36,7 @@ pub async fn keep(
         answer: push.reply.encode_to_vec().into(),
     });
     let appends = batches.into_iter().map(|batch| append(&node.signing, batch)).collect();
-    let change = Change { at: node.clock.now(), once: once.collect(), appends, ..Change::default() };
+    let change = Change { at, once: once.collect(), appends, ..Change::default() };
     Ok(match node.store.commit(change).await? {
         Committed::Done { .. } => None,
         Committed::Before(answered) => Some(answered),

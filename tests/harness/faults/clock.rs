@@ -99,7 +99,7 @@ async fn steps(scene: &mut Scene, library: &Path, nodes: [Node; NODES]) -> Resul
 async fn is_doubted(scene: &mut Scene, file: &Path, log: &Path) -> Result<bool> {
     let from = length(log);
     fs::write(file, TEN_DAYS)?;
-    let doubted = || behind(log, from).contains("the clock has leapt: pushes wait");
+    let doubted = || behind(log, from).contains("minutes at once: pushes wait");
     scene.hold_until(scene.pace.trouble, |_| doubted()).await?;
     let doubted = doubted();
     fs::write(file, RIGHT)?;
