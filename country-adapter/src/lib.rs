@@ -6,7 +6,6 @@
 pub mod admin;
 pub mod backend;
 pub mod backends;
-pub mod clock;
 pub mod config;
 pub mod counters;
 pub mod diagnosis;
@@ -40,8 +39,8 @@ use tokio_util::sync::CancellationToken;
 pub use adapter::{Adapter, EndedEarly, OpenError, connect};
 pub use backend::Backend;
 pub use check::{problems, trust_list};
-pub use clock::Clock;
 pub use config::{Config, ConfigFile};
+pub use proto::clock::{self, Clock};
 
 /// Why an adapter did not start, or did not run until the stop.
 #[derive(Debug, thiserror::Error)]

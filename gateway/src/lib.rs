@@ -10,7 +10,6 @@ pub mod backoff;
 pub mod caller;
 pub mod chains;
 pub mod circuit;
-pub mod clock;
 pub mod config;
 pub mod crowd;
 pub mod damage;
@@ -48,4 +47,5 @@ pub mod telemetry;
 pub mod witness;
 
 pub use prepare::{Listeners, StartError};
+pub use proto::clock;
 pub use start::run;

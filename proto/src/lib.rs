@@ -4,6 +4,7 @@
 
 pub mod batch;
 pub mod body;
+pub mod clock;
 mod codec;
 pub mod course;
 pub mod day;

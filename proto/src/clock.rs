@@ -4,12 +4,20 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use proto::course::{Course, Leapt};
-use proto::day::Day;
+use crate::course::{Course, Leapt};
+use crate::day::Day;
+
+/// Minutes since 1970, as batches carry them.
+#[must_use]
+pub fn minute(second: u64) -> u32 {
+    u32::try_from(second / 60).unwrap_or(u32::MAX)
+}
 
 /// Tells the time: the machine's clock, moved by what a test has turned it. Clones turn together.
 #[derive(Debug, Clone)]
 pub struct Clock {
+    /// Seconds since 1970 at which it stands, in place of the machine's clock.
+    still: Option<u64>,
     /// Seconds that a test lets pass.
     turned: Arc<AtomicI64>,
     /// Seconds that a test sets it ahead.
@@ -19,20 +27,31 @@ pub struct Clock {
 
 impl Default for Clock {
     fn default() -> Self {
-        let course = Arc::new(Mutex::new(Course::new(machine())));
-        Self { turned: Arc::default(), set: Arc::default(), course }
+        Self::of(None)
     }
 }
 
 impl Clock {
+    /// A clock that stands at this second, and moves when it is turned. For tests.
+    #[must_use]
+    pub fn still(at: u64) -> Self {
+        Self::of(Some(at))
+    }
+
+    fn of(still: Option<u64>) -> Self {
+        let course = Arc::new(Mutex::new(Course::new(still.unwrap_or_else(machine))));
+        Self { still, turned: Arc::default(), set: Arc::default(), course }
+    }
+
     /// Seconds since 1970.
     #[must_use]
     pub fn now(&self) -> u64 {
-        machine()
-            .saturating_add_signed(self.turned.load(Ordering::Relaxed) + self.set.load(Ordering::Relaxed))
+        let real = self.still.unwrap_or_else(machine);
+        real.saturating_add_signed(self.turned.load(Ordering::Relaxed) + self.set.load(Ordering::Relaxed))
     }
 
-    /// The same for what cannot be taken back when the clock is set right: to call a report too old.
+    /// The same for what cannot be taken back when the clock is set right: to call a report too old, or to seal ahead of the
+    /// time, which holds up all that follows.
     pub fn steady(&self) -> Result<u64, Leapt> {
         let mut course = self.course.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.now();
