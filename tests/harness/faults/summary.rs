@@ -297,7 +297,7 @@ mod tests {
         let lenient = summary(GOOD, not_here());
         assert!(lenient.ok && lenient.not_possible == 1);
         assert!(table(&lenient).contains("not possible here: no clock"));
-        assert!(table(&lenient).contains("Not made on this machine: clock_jumps 0 of 4."));
+        assert!(table(&lenient).contains("Not made on this machine: clock_jumps 0 of 5."));
         assert!(!of(Fault::Clock, GOOD, not_here(), Demand::All).ok);
         assert!(of(Fault::Clock, GOOD, as_planned(), Demand::All).ok);
     }
