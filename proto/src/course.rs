@@ -8,7 +8,7 @@ use std::time::Instant;
 
 /// Seconds that a clock may go on or back in all: the hour of summer time, or of a time zone, taken for UTC. It is less than
 /// what a peer may be ahead, so that nothing which is sealed meanwhile is held up.
-const STEP: i64 = 70 * 60;
+pub const STEP: i64 = 70 * 60;
 /// How long it must stand by a longer leap, seconds.
 const PATIENCE: i64 = 3_600;
 
@@ -25,7 +25,7 @@ pub struct Course {
 /// The clock has leapt, and nobody knows yet whether it is right now or was before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "the clock has gone {} by {} minutes at once: pushes wait until it is set right, or has stood by it for an hour; if it is right now, start anew",
+    "the clock has gone {} by {} minutes at once: pushes wait until it is set right, or has stood by it for an hour; if it is right now, restart the process",
     if *.seconds > 0 { "on" } else { "back" },
     // Two clocks that tell whole seconds are one apart now and then.
     (.seconds.unsigned_abs() + 30) / 60

@@ -74,22 +74,20 @@ static ASSIGNMENTS: [Assignment; 11] = [
     assigned((Family::Pact, "PACT"), 0xa0..=0xa0, 28..=28, 28..=28),
 ];
 
-/// Where among them each code is, if it is: every report's code is looked up several times.
-static PLACES: [Option<u8>; 256] = places(&ASSIGNMENTS);
+/// The same by code: every report's is looked up several times.
+static BY_CODE: [Option<&Assignment>; 256] = by_code(&ASSIGNMENTS);
 
-const fn places(assignments: &[Assignment]) -> [Option<u8>; 256] {
-    let mut places = [None; 256];
-    let mut place = 0;
-    while place < assignments.len() {
-        let codes = &assignments[place].codes;
-        let mut code = *codes.start() as usize;
-        while code <= *codes.end() as usize {
-            places[code] = Some(place as u8);
+const fn by_code(mut assignments: &'static [Assignment]) -> [Option<&'static Assignment>; 256] {
+    let mut by_code = [None; 256];
+    while let [assignment, rest @ ..] = assignments {
+        let mut code = *assignment.codes.start() as usize;
+        while code <= *assignment.codes.end() as usize {
+            by_code[code] = Some(assignment);
             code += 1;
         }
-        place += 1;
+        assignments = rest;
     }
-    places
+    by_code
 }
 
 /// Ranges whose family is known, so that an unassigned slot of them can be told from an unknown family.
@@ -99,7 +97,7 @@ const FAMILIES: [RangeInclusive<u8>; 8] =
 /// Finds what a code means.
 #[inline]
 pub fn assignment(code: u8) -> Result<&'static Assignment, Malformed> {
-    PLACES[usize::from(code)].map(|place| &ASSIGNMENTS[usize::from(place)]).ok_or_else(|| {
+    BY_CODE[usize::from(code)].ok_or_else(|| {
         let known = FAMILIES.iter().any(|family| family.contains(&code));
         Malformed::UnknownCode {
             code,

@@ -5,6 +5,7 @@
 use pki::sign::{BadSignature, sha256};
 use pki::trust::{Country, TrustList};
 use proto::batch::{Manifest, SignedBatch};
+use proto::course::STEP;
 use proto::ids::{Authority, CountryCode, KeyId};
 use proto::malformed::Malformed;
 
@@ -13,6 +14,7 @@ use crate::store::Cursor;
 /// How far a peer's clock may be ahead, minutes: an hour is what clocks are set wrong by, and a refused batch holds up all
 /// that follow it until our clock has come to it. A peer whose clock has leapt by more seals nothing (`proto::course`).
 const CLOCK_SKEW: u32 = 75;
+const _: () = assert!(STEP < CLOCK_SKEW as i64 * 60);
 /// A batch is kept for up to 21 days at its origin; what is older than this was dug up, minutes.
 const OLDEST: u32 = 22 * 24 * 60;
 

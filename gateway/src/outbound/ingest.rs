@@ -62,7 +62,7 @@ pub enum PushError {
         place: String,
     },
     /// By a clock that may be wrong no report is called too old, and nothing is sealed.
-    #[error(transparent)]
+    #[error("the gateway takes no pushes now: {0}")]
     Leapt(#[from] Leapt),
     /// What would be signed now, no peer would take, today or later.
     #[error("the gateway's signing key is not valid in the trust list; its operator must see to that")]
